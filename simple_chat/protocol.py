@@ -1,0 +1,469 @@
+"""The grammar: what a client and the server may say, and how bytes become lines.
+
+Pure. A line is a verb and, after one space, its argument. `str()` of a command or an event is its line as
+it stands on the wire, without the line end; `parse_command` reads the clients' side back.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from simple_chat.errors import LineRefusedError
+from simple_chat.text import harmless, is_name
+
+VERSION = "simple_chat/1"
+"""What the server calls the protocol in its first line."""
+
+MAX_LINE = 4096
+"""Bytes a client's line may have before its line end."""
+
+
+class Code(StrEnum):
+    """Why a line or a connection is refused: the first word of an ``ERR``."""
+
+    UNKNOWN_COMMAND = "unknown-command"
+    BAD_SYNTAX = "bad-syntax"
+    BAD_NAME = "bad-name"
+    NAME_TAKEN = "name-taken"
+    ALREADY_JOINED = "already-joined"
+    NOT_JOINED = "not-joined"
+    EMPTY_MESSAGE = "empty-message"
+    LINE_TOO_LONG = "line-too-long"
+    NOT_UTF8 = "not-utf8"
+    INCOMPLETE_LINE = "incomplete-line"
+
+    @property
+    def advice(self) -> str:
+        """What to do next, for people."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    Code.UNKNOWN_COMMAND: "no such command, HELP lists them all",
+    Code.BAD_SYNTAX: "an argument is missing or out of place, HELP shows how it is written",
+    Code.BAD_NAME: "a name is 1 to 32 of A-Z a-z 0-9 . _ - and begins with a letter or a digit",
+    Code.NAME_TAKEN: "somebody here has that name, JOIN with another one",
+    Code.ALREADY_JOINED: "you are in the room, LEAVE before you JOIN again",
+    Code.NOT_JOINED: "JOIN <name> first",
+    Code.EMPTY_MESSAGE: "write something after MSG and a space",
+    Code.LINE_TOO_LONG: "the line was dropped, send shorter ones",
+    Code.NOT_UTF8: "the line was dropped, send UTF-8",
+    Code.INCOMPLETE_LINE: "the last line had no line end and was not carried out",
+}
+
+
+# What a client sends
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Enter the room under a name."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"JOIN {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Msg:
+    """Say something to everybody else."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return f"MSG {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Leave the room and stay connected."""
+
+    def __str__(self) -> str:
+        return "LEAVE"
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Ask who is in the room."""
+
+    def __str__(self) -> str:
+        return "WHO"
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Ask for the room's last messages: at most `count` of them, or all that are kept."""
+
+    count: int | None = None
+
+    def __str__(self) -> str:
+        return "HISTORY" if self.count is None else f"HISTORY {self.count}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Ask for a `Pong`: the barrier."""
+
+    token: str = ""
+
+    def __str__(self) -> str:
+        return _line("PING", self.token)
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """Ask what there is to say."""
+
+    def __str__(self) -> str:
+        return "HELP"
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Show the server's password."""
+
+    secret: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"PASS {self.secret}"
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """End the connection."""
+
+    def __str__(self) -> str:
+        return "QUIT"
+
+
+Command = Join | Msg | Leave | Who | History | Ping | Help | Pass | Quit
+
+USAGE = (
+    "JOIN <name>   enter the room",
+    "MSG <text>    say something to everybody else",
+    "LEAVE         leave the room and stay connected",
+    "WHO           who is here",
+    "HISTORY [n]   the last messages",
+    "PING [token]  answered when everything before it is done",
+    "QUIT          end the connection",
+)
+"""What HELP answers, a line each."""
+
+
+# What the server sends
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The first line of every connection."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return f"HELLO {VERSION} {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ok:
+    """A command was carried out; `detail` is its name or count, if it has one."""
+
+    verb: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return _line(f"OK {self.verb}", self.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Err:
+    """A line was refused."""
+
+    code: Code
+
+    def __str__(self) -> str:
+        return f"ERR {self.code} {self.code.advice}"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Somebody said something."""
+
+    name: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"MSG {self.name} {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Somebody entered the room."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"JOINED {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Somebody left the room or is gone."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"LEFT {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Some of those who are in the room."""
+
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"NAMES {' '.join(self.names)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Something that was said before."""
+
+    time: datetime
+    name: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"PAST {timestamp(self.time)} {self.name} {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """Everything before the `Ping` with this token is done."""
+
+    token: str = ""
+
+    def __str__(self) -> str:
+        return _line("PONG", self.token)
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """Something for people to read."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return f"INFO {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The client read too slowly: `count` lines that it was owed are lost to it."""
+
+    count: int
+
+    def __str__(self) -> str:
+        return f"GAP {self.count}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bye:
+    """The last line of a clean end."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"BYE {self.reason}"
+
+
+Event = Hello | Ok | Err | Message | Joined | Left | Names | Past | Pong | Info | Gap | Bye
+
+
+def encode(*lines: Command | Event) -> bytes:
+    """Put lines on the wire: UTF-8, each ended by LF."""
+    return "".join([f"{line}\n" for line in lines]).encode()
+
+
+def encode_past(time: float, message: bytes) -> bytes:
+    """Turn an encoded `Message` into the `Past` that tells of it.
+
+    Args:
+        time: seconds since the epoch.
+        message: the line, with its LF.
+    """
+    return b"PAST %b %b" % (
+        timestamp(datetime.fromtimestamp(time, UTC)).encode(),
+        message.removeprefix(b"MSG "),
+    )
+
+
+def timestamp(time: datetime) -> str:
+    """Write a moment as RFC 3339 in UTC, to the millisecond."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def _line(verb: str, argument: str) -> str:
+    return f"{verb} {argument}" if argument else verb
+
+
+# Reading a client's line
+
+
+def parse_command(line: str) -> Command:
+    """Read a client's line.
+
+    Args:
+        line: without its line end.
+
+    Raises:
+        LineRefusedError: unknown-command, bad-syntax, bad-name or empty-message.
+    """
+    verb, _, argument = line.partition(" ")
+    # upper() alone would take U+0131, the dotless i, for an I.
+    reader = _READERS.get(verb.upper()) if verb.isascii() else None
+    if reader is None:
+        raise LineRefusedError(Code.UNKNOWN_COMMAND)
+    return reader(argument)
+
+
+def _read_join(argument: str) -> Join:
+    name = _required(argument)
+    if not is_name(name):
+        raise LineRefusedError(Code.BAD_NAME)
+    return Join(name)
+
+
+def _read_msg(argument: str) -> Msg:
+    if not argument:
+        raise LineRefusedError(Code.EMPTY_MESSAGE)
+    return Msg(harmless(argument))
+
+
+def _read_history(argument: str) -> History:
+    if not argument:
+        return History()
+    if not (argument.isascii() and argument.isdigit()):
+        raise LineRefusedError(Code.BAD_SYNTAX)
+    # Nobody keeps that many lines, and the time int() takes grows with the square of the digits.
+    return History(int(argument) if len(argument) < 19 else None)
+
+
+def _read_ping(argument: str) -> Ping:
+    return Ping(harmless(argument))
+
+
+def _read_pass(argument: str) -> Pass:
+    return Pass(_required(argument))
+
+
+def _required(argument: str) -> str:
+    if not argument:
+        raise LineRefusedError(Code.BAD_SYNTAX)
+    return argument
+
+
+def _alone(command: Command) -> Callable[[str], Command]:
+    def read(argument: str) -> Command:
+        if argument:
+            raise LineRefusedError(Code.BAD_SYNTAX)
+        return command
+
+    return read
+
+
+_READERS: dict[str, Callable[[str], Command]] = {
+    "MSG": _read_msg,
+    "JOIN": _read_join,
+    "LEAVE": _alone(Leave()),
+    "WHO": _alone(Who()),
+    "HISTORY": _read_history,
+    "PING": _read_ping,
+    "HELP": _alone(Help()),
+    "PASS": _read_pass,
+    "QUIT": _alone(Quit()),
+}
+
+
+class LineBuffer:
+    """Cuts a stream of bytes into lines, however the stream was cut into packets.
+
+    Holds no more than one unfinished line and what was fed last. A line that is too long is refused once,
+    as soon as that is certain, and the rest of it is thrown away up to its LF.
+
+    Args:
+        max_line: bytes a line may have before its line end.
+
+    Attributes:
+        crlf: whether a line so far ended in CRLF.
+    """
+
+    __slots__ = ("_data", "_ended", "_max_line", "_overlong", "_start", "crlf")
+
+    def __init__(self, max_line: int = MAX_LINE) -> None:
+        self._max_line = max_line
+        self._data = b""
+        self._start = 0  # of the line that is next
+        self._overlong = False  # the line that is next was refused already
+        self._ended = False
+        self.crlf = False
+
+    def feed(self, data: bytes) -> None:
+        """Take in what the peer sent."""
+        self._data = self._data[self._start :] + data
+        self._start = 0
+
+    def feed_eof(self) -> None:
+        """Take in that the peer sends nothing more."""
+        self._ended = True
+
+    @property
+    def at_end(self) -> bool:
+        """Whether every line was taken and none can follow."""
+        return self._ended and self._start == len(self._data)
+
+    def next_line(self) -> str | None:
+        """Take the next line that is not empty.
+
+        Returns:
+            The line without its line end, or None if it is still to come.
+
+        Raises:
+            LineRefusedError: line-too-long, not-utf8, or incomplete-line at the end of the stream.
+                The line is gone then; the next call goes on behind it.
+        """
+        while True:
+            start, lf = self._start, self._data.find(b"\n", self._start)
+            stop = lf if lf >= 0 else len(self._data)
+            if cr := self._data.endswith(b"\r", start, stop):
+                stop -= 1
+            if stop - start > self._max_line and not self._overlong:
+                self._overlong = True
+                raise LineRefusedError(Code.LINE_TOO_LONG)
+            if lf < 0:
+                self._keep_unfinished(stop)
+                return None
+            self._start = lf + 1
+            self.crlf = self.crlf or cr
+            if self._overlong:
+                self._overlong = False
+            elif stop > start:
+                return _decode(self._data[start:stop])
+
+    def _keep_unfinished(self, stop: int) -> None:
+        """Keep the beginning of a line for later; of one that was refused, only a CR that may end it."""
+        if self._overlong:
+            self._start = stop
+        if self._ended and not self.at_end:
+            self._start = len(self._data)
+            if not self._overlong:
+                raise LineRefusedError(Code.INCOMPLETE_LINE)
+
+
+def _decode(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise LineRefusedError(Code.NOT_UTF8) from None

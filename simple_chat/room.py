@@ -1,0 +1,308 @@
+"""The room: who is in it, what is said in which order, and what each member is still owed.
+
+Pure: it is handed a way to write to each member and the time, and knows no socket, file or clock.
+
+The room is one sequence of lines. Those it takes within one turn are its open batch; the turn closes it and
+hands it out. To a member who has everything so far that is one write, of bytes that all members share.
+Everything else (own lines to leave out, an answer that waits for its place, a slow reader who catches up)
+goes through `Room.settle`, piece by piece, from the backlog.
+"""
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
+
+from simple_chat.backlog import BACKLOG, Backlog, Batch
+from simple_chat.errors import LineRefusedError
+from simple_chat.protocol import Code, Gap, Joined, Left, Message, encode
+from simple_chat.text import name_key
+
+HISTORY = 1_000
+"""Messages that HISTORY reaches back, by default."""
+
+PRESENCE_LIMIT = 1_000
+"""Members up to which comings and goings are told, by default."""
+
+PIECE = 32 * 1024
+"""Bytes that fill a batch, and that make a piece for somebody who catches up."""
+
+Write = Callable[[bytes], None]
+
+
+class Member:
+    """A connection as the room sees it: before, while and after it is in the room.
+
+    Attributes:
+        ident: its number; no other connection ever has the same.
+        write: takes bytes for it. May raise RuntimeError when the connection is going down.
+        name: as typed, or None while it is not in the room.
+        crlf: whether its lines end in CRLF.
+        blocked: whether it takes no bytes now; see `Room.block`.
+        steady: whether it has everything that was handed out, so that it gets the next batch as it is.
+        cursor: number of the next line it is owed, or None while it is owed none.
+        own_ahead: how many of the lines from its cursor on are its own.
+        answer: pieces of an answer that waits for its place in the sequence. There is at most one, and
+            while there is, nothing is taken from this member: answers keep their order and can't pile up.
+        answer_at: the answer comes before the line with this number.
+    """
+
+    __slots__ = (
+        "answer",
+        "answer_at",
+        "blocked",
+        "crlf",
+        "cursor",
+        "ident",
+        "name",
+        "own_ahead",
+        "steady",
+        "write",
+    )
+
+    def __init__(self, ident: int, write: Write) -> None:
+        self.ident = ident
+        self.write = write
+        self.name: str | None = None
+        self.crlf = False
+        self.blocked = False
+        self.steady = False
+        self.cursor: int | None = None
+        self.own_ahead = 0
+        self.answer: Iterator[bytes] | None = None
+        self.answer_at = 0
+
+
+class Room:
+    """One room.
+
+    Args:
+        backlog: bytes that are kept for slow readers and for HISTORY.
+        history: messages that HISTORY reaches back; 0 for none.
+        presence_limit: JOINED and LEFT are not told while there are more members than this.
+
+    Attributes:
+        closed: whether it takes no more lines, not even the LEFT of those who go.
+    """
+
+    def __init__(
+        self, *, backlog: int = BACKLOG, history: int = HISTORY, presence_limit: int = PRESENCE_LIMIT
+    ) -> None:
+        self._backlog = Backlog(backlog)
+        self._messages: deque[int] = deque(maxlen=history)  # the numbers of the last ones
+        self._presence_limit = presence_limit
+        self._members: dict[str, Member] = {}  # by name key, in the order of their joining
+        self._idents = count()
+        self._open: list[bytes] = []
+        self._authors = array("Q")
+        self._open_size = 0
+        self._names: tuple[str, ...] | None = ()  # as WHO tells them, None when out of date
+        self.closed = False
+
+    # What members do
+
+    def connect(self, write: Write) -> Member:
+        """Take note of a connection that may join."""
+        return Member(next(self._idents), write)
+
+    def join(self, member: Member, name: str) -> None:
+        """Let a member in, who is owed every line from here on.
+
+        Raises:
+            LineRefusedError: already-joined or name-taken.
+        """
+        if member.name is not None:
+            raise LineRefusedError(Code.ALREADY_JOINED)
+        if name_key(name) in self._members:
+            raise LineRefusedError(Code.NAME_TAKEN)
+        self._members[name_key(name)] = member
+        self._names = None
+        member.name, member.cursor = name, self.end
+        if len(self._members) <= self._presence_limit:
+            self._take(member, encode(Joined(name)))
+
+    def say(self, member: Member, text: str) -> None:
+        """Send everybody else a text, which must be harmless already.
+
+        Raises:
+            LineRefusedError: not-joined.
+        """
+        name = self.name_of(member)
+        if self._messages.maxlen:
+            self._messages.append(self.end)
+        self._take(member, encode(Message(name, text)))
+
+    def leave(self, member: Member) -> None:
+        """Let a member go. Its name is free at once; it is still owed what was said before.
+
+        Raises:
+            LineRefusedError: not-joined.
+        """
+        name = self.name_of(member)
+        if len(self._members) <= self._presence_limit:
+            self._take(member, encode(Left(name)))
+        del self._members[name_key(name)]
+        self._names = None
+        member.name, member.steady = None, False
+
+    def name_of(self, member: Member) -> str:
+        """What a member is called in the room.
+
+        Raises:
+            LineRefusedError: not-joined.
+        """
+        if member.name is None:
+            raise LineRefusedError(Code.NOT_JOINED)
+        return member.name
+
+    def names(self) -> tuple[str, ...]:
+        """Who is in the room, as typed, in the order of their joining."""
+        if self._names is None:
+            self._names = tuple([str(member.name) for member in self._members.values()])
+        return self._names
+
+    def history(self, limit: int | None) -> Iterator[tuple[float, bytes]]:
+        """The last messages that are in the room now, oldest first, each with its time.
+
+        It may be read as slowly as one likes: what the backlog has let go by then is left out.
+
+        Args:
+            limit: how many at most, or None for all that are kept.
+        """
+        kept = len(self._messages)
+        wanted = kept if limit is None else min(limit, kept)
+        if not wanted:
+            return iter(())
+        lines = self._backlog.past(self._messages[-wanted], self.end)
+        return ((time, line) for time, line in lines if line.startswith(b"MSG "))
+
+    # The sequence
+
+    @property
+    def end(self) -> int:
+        """Number of the next line that will be taken."""
+        return self._backlog.end + len(self._open)
+
+    @property
+    def full(self) -> bool:
+        """Whether the open batch has all that one turn should take."""
+        return self._open_size >= PIECE
+
+    def close_batch(self, time: float) -> Batch | None:
+        """Close the open batch, if anything is in it.
+
+        Args:
+            time: seconds since the epoch.
+        """
+        if not self._open:
+            return None
+        batch = Batch(self._backlog.end, self._open, self._authors, time)
+        self._open, self._authors, self._open_size = [], array("Q"), 0
+        return batch
+
+    def hand_out(self, batch: Batch) -> None:
+        """Write a batch to every member who has everything before it; `settle` does it for the others."""
+        self._backlog.append(batch)
+        lf, crlf, end = batch.data, b"", batch.end
+        for member in self._members.values():
+            if member.steady:
+                member.cursor = end
+                if member.crlf:
+                    crlf = crlf or lf.replace(b"\n", b"\r\n")
+                try:
+                    member.write(crlf if member.crlf else lf)
+                except RuntimeError:  # it is going down, and will be let go of in a moment
+                    self.block(member)
+
+    def _take(self, author: Member, line: bytes) -> None:
+        if self.closed:
+            return
+        self._open.append(line)
+        self._authors.append(author.ident)
+        self._open_size += len(line)
+        author.own_ahead += 1
+        author.steady = False
+
+    # What one member is owed
+
+    def answer(self, member: Member, pieces: Iterable[bytes]) -> None:
+        """Answer a member, behind everything that it is owed up to here.
+
+        Args:
+            member: who has no answer waiting.
+            pieces: lines with their LF, in pieces that are taken only when they can be written.
+        """
+        member.answer, member.answer_at = iter(pieces), self.end
+        member.steady = False
+        if member.cursor is None:
+            member.cursor = self.end
+
+    def block(self, member: Member) -> None:
+        """Write nothing more to a member: it falls behind, and costs no more than its cursor."""
+        member.blocked, member.steady = True, False
+
+    def unblock(self, member: Member) -> None:
+        """A member takes bytes again: `settle` lets it catch up."""
+        member.blocked = False
+
+    def settle(self, member: Member) -> bool:
+        """Write to a member the next piece of what it is owed: at least `PIECE` bytes if there are as many.
+
+        Returns:
+            Whether there is more that could be written at once.
+        """
+        if member.blocked:
+            return False
+        parts: list[bytes] = []
+        size = 0
+        while size < PIECE and (part := self._next_part(member)) is not None:
+            parts.append(part)
+            size += len(part)
+        member.steady = self._has_everything(member)
+        if size:
+            data = b"".join(parts)
+            try:
+                member.write(data.replace(b"\n", b"\r\n") if member.crlf else data)
+            except RuntimeError:  # as in hand_out
+                self.block(member)
+        return size >= PIECE and not member.blocked
+
+    def _has_everything(self, member: Member) -> bool:
+        return member.name is not None and (member.cursor, member.own_ahead, member.answer) == (
+            self._backlog.end,
+            0,
+            None,
+        )
+
+    def _next_part(self, member: Member) -> bytes | None:
+        """Take what a member gets next: lines, a GAP or a piece of its answer; None if nothing is due."""
+        if member.cursor is None:
+            return None
+        due = self._backlog.end
+        if member.answer is not None:
+            due = min(due, member.answer_at)
+        if member.cursor < due:
+            return self._read_on(member, member.cursor, due)
+        if member.answer is None or member.answer_at > due:
+            return None
+        part = next(member.answer, None)
+        if part is not None:
+            return part
+        member.answer = None
+        if member.name is None:
+            member.cursor = None
+        return b""
+
+    def _read_on(self, member: Member, cursor: int, due: int) -> bytes:
+        if cursor < self._backlog.first:
+            return self._skip(member, cursor, min(self._backlog.first, due))
+        piece, member.cursor, own = self._backlog.read(member.ident, cursor, due)
+        member.own_ahead -= own
+        return piece
+
+    def _skip(self, member: Member, cursor: int, stop: int) -> bytes:
+        """Tell a member how many lines it was owed before `stop` and will not get; its own don't count."""
+        own_left = self._backlog.count_own(member.ident, stop) + self._authors.count(member.ident)
+        lost = stop - cursor - (member.own_ahead - own_left)
+        member.cursor, member.own_ahead = stop, own_left
+        return encode(Gap(lost)) if lost else b""

@@ -1,0 +1,97 @@
+"""Where the server can be reached: TCP addresses and Unix sockets."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from simple_chat.errors import ListenError
+
+logger = logging.getLogger(__name__)
+
+Factory = Callable[[], asyncio.Protocol]
+
+_QUEUE = 4096
+"""Connections that may wait to be accepted, as far as the kernel goes along (net.core.somaxconn)."""
+
+_UNIX_MODE = 0o660
+
+
+async def tcp(factory: Factory, host: str, port: int) -> asyncio.Server:
+    """Listen on a TCP address.
+
+    Args:
+        factory: makes what handles a connection.
+        host: name or address. A name of several addresses is listened for on all of them.
+        port: 0 for a free one.
+
+    Raises:
+        ListenError: the address is taken, or not one of this machine.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        listener = await loop.create_server(factory, host, port, backlog=_QUEUE)
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise ListenError(f"can't listen on {show(host, port)}: {_reason(error)}") from error
+    for sock in listener.sockets:
+        logger.info("listening on %s", show(*sock.getsockname()[:2]))
+    return listener
+
+
+async def unix(factory: Factory, path: str) -> asyncio.Server:
+    """Listen on a Unix socket that its owner and group may use.
+
+    Raises:
+        ListenError: a server listens there already, or the path can't be used.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        listener = await loop.create_unix_server(factory, sock=_bind_unix(path), backlog=_QUEUE)
+    except (OSError, ValueError) as error:
+        raise ListenError(f"can't listen on unix:{path}: {_reason(error)}") from error
+    logger.info("listening on unix:%s", path)
+    return listener
+
+
+def close(listener: asyncio.Server) -> None:
+    """Stop listening, and take a Unix socket's name away."""
+    names = [sock.getsockname() for sock in listener.sockets if sock.family == socket.AF_UNIX]
+    listener.close()
+    for name in names:
+        Path(name).unlink(missing_ok=True)
+
+
+def show(host: str, port: int) -> str:
+    """Write an address the way people do."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _bind_unix(path: str) -> socket.socket:
+    _remove_if_stale(path)
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.bind(path)
+        Path(path).chmod(_UNIX_MODE)  # before it listens: nobody can have connected
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_if_stale(path: str) -> None:
+    """Take away a socket that a server left behind which is no more; a live one stays."""
+    if not Path(path).is_socket():
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
+        return os.strerror(error.errno)
+    return getattr(error, "strerror", None) or str(error)
