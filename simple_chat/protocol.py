@@ -1,7 +1,7 @@
 """The grammar: what a client and the server may say, and how bytes become lines.
 
 Pure. A line is a verb and, after one space, its argument. `str()` of a command or an event is its line as
-it stands on the wire, without the line end; `parse_command` reads the clients' side back.
+it stands on the wire, without the line end; `parse_command` and `parse_event` read it back.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,9 @@ from simple_chat.text import harmless, is_name
 
 VERSION = "simple_chat/1"
 """What the server calls the protocol in its first line."""
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8090
 
 MAX_LINE = 4096
 """Bytes a client's line may have before its line end."""
@@ -180,10 +183,11 @@ class Ok:
 class Err:
     """A line was refused."""
 
-    code: Code
+    code: str
+    advice: str = ""
 
     def __str__(self) -> str:
-        return f"ERR {self.code} {self.code.advice}"
+        return _line(f"ERR {self.code}", self.advice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,6 +388,91 @@ _READERS: dict[str, Callable[[str], Command]] = {
     "HELP": _alone(Help()),
     "PASS": _read_pass,
     "QUIT": _alone(Quit()),
+}
+
+
+# Reading a server's line
+
+
+def parse_event(line: str) -> Event | None:
+    """Read a server's line.
+
+    Its texts are made harmless once more: nobody knows who runs a server.
+
+    Args:
+        line: without its line end.
+
+    Returns:
+        The event, or None if the verb is not known, which is no fault: a newer server may say more.
+
+    Raises:
+        LineRefusedError: bad-syntax, if the argument is none that the verb may have.
+    """
+    verb, _, argument = line.partition(" ")
+    reader = _EVENT_READERS.get(verb)
+    return None if reader is None else reader(harmless(argument))
+
+
+def _read_hello(argument: str) -> Hello:
+    version, _, text = argument.partition(" ")
+    if version != VERSION:
+        raise LineRefusedError(Code.BAD_SYNTAX)
+    return Hello(text)
+
+
+def _read_ok(argument: str) -> Ok:
+    verb, _, detail = _required(argument).partition(" ")
+    return Ok(verb, detail)
+
+
+def _read_err(argument: str) -> Err:
+    code, _, advice = _required(argument).partition(" ")
+    return Err(code, advice)
+
+
+def _read_message(argument: str) -> Message:
+    name, _, text = argument.partition(" ")
+    return Message(_a_name(name), _required(text))
+
+
+def _read_names(argument: str) -> Names:
+    return Names(tuple(_a_name(name) for name in argument.split(" ")))
+
+
+def _read_past(argument: str) -> Past:
+    time, _, message = argument.partition(" ")
+    said = _read_message(message)
+    try:
+        return Past(datetime.fromisoformat(time).astimezone(UTC), said.name, said.text)
+    except (ValueError, OverflowError):
+        raise LineRefusedError(Code.BAD_SYNTAX) from None
+
+
+def _read_gap(argument: str) -> Gap:
+    if not (argument.isascii() and argument.isdigit() and len(argument) < 19):
+        raise LineRefusedError(Code.BAD_SYNTAX)
+    return Gap(int(argument))
+
+
+def _a_name(text: str) -> str:
+    if not is_name(text):
+        raise LineRefusedError(Code.BAD_SYNTAX)
+    return text
+
+
+_EVENT_READERS: dict[str, Callable[[str], Event]] = {
+    "MSG": _read_message,
+    "JOINED": lambda argument: Joined(_a_name(argument)),
+    "LEFT": lambda argument: Left(_a_name(argument)),
+    "GAP": _read_gap,
+    "OK": _read_ok,
+    "ERR": _read_err,
+    "PONG": Pong,
+    "NAMES": _read_names,
+    "PAST": _read_past,
+    "INFO": Info,
+    "BYE": Bye,
+    "HELLO": _read_hello,
 }
 
 

@@ -138,7 +138,7 @@ class Session:
             elif self._lines.at_end:
                 self._quit()
         except LineRefusedError as error:
-            self._answer(Err(Code(error.code)))
+            self._answer(Err(error.code, Code(error.code).advice))
             return True
         return line is not None
 

@@ -4,25 +4,18 @@ import argparse
 import asyncio
 import logging
 import math
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
-import simple_chat
+from simple_chat.command_line import Parser, add_address, number
 from simple_chat.errors import ListenError
-from simple_chat.server.service import DEFAULT_HOST, DEFAULT_PORT, Settings, serve
+from simple_chat.server.service import Settings, serve
 
 logger = logging.getLogger("simple_chat.server")  # __name__ is __main__ here
 
 _DEFAULTS = Settings()
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Say in one line what is wrong; the usage is as long as the screen."""
-        self.exit(2, f"{self.prog}: {message} (--help shows all options)\n")
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _run(options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+    for each in _ENDING_SIGNALS:
+        loop.add_signal_handler(each, told.set)
     settings = Settings(
         max_line=options.max_line,
         backlog=options.backlog,
@@ -57,31 +50,16 @@ async def _run(options: argparse.Namespace) -> None:
     async with serve(options.host, options.port, unix=options.unix, settings=settings) as server:
         await told.wait()
         logger.info("shutting down")
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, server.cut)  # told twice, it waits for nobody
+        for each in _ENDING_SIGNALS:
+            loop.add_signal_handler(each, server.cut)  # told twice, it waits for nobody
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(
-        prog="python -m simple_chat.server",
-        description="A chat server for one room that nc and telnet can talk to.",
-        allow_abbrev=False,
+    parser = Parser(
+        "python -m simple_chat.server", "A chat server for one room that nc and telnet can talk to."
     )
     where = parser.add_argument_group("where it listens")
-    where.add_argument(
-        "--host",
-        "--ip",
-        metavar="HOST",
-        default=os.environ.get("SIMPLE_CHAT_SERVER_HOST") or DEFAULT_HOST,
-        help="name or address (default: SIMPLE_CHAT_SERVER_HOST, else 127.0.0.1)",
-    )
-    where.add_argument(
-        "--port",
-        type=_number(0, 65535),
-        metavar="PORT",
-        default=os.environ.get("SIMPLE_CHAT_SERVER_PORT") or DEFAULT_PORT,
-        help="TCP port, 0 for a free one (default: SIMPLE_CHAT_SERVER_PORT, else 8090)",
-    )
+    add_address(where, "to listen on", "--ip")
     where.add_argument("--unix", metavar="PATH", help="listen on this Unix socket as well")
     _add_limits(parser.add_argument_group("limits"))
     parser.add_argument(
@@ -91,7 +69,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="event loop; auto takes uvloop where it is installed (default: auto)",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="log connections too")
-    parser.add_argument("--version", action="version", version=f"simple_chat {simple_chat.__version__}")
     return parser.parse_args(arguments)
 
 
@@ -101,25 +78,11 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         text = f"{text} (default: {default})"
         group.add_argument(f"--{name}", type=kind, metavar=metavar, default=default, help=text)
 
-    add("max-line", _number(64, 2**20), "BYTES", "longest line that a client may send")
-    add("backlog", _number(0), "BYTES", "memory for what slow readers have yet to get, and for HISTORY")
-    add("history", _number(0), "COUNT", "messages that HISTORY reaches back, 0 for none")
-    add("presence-limit", _number(0), "COUNT", "with more members, JOINED and LEFT are not sent")
+    add("max-line", number(64, 2**20), "BYTES", "longest line that a client may send")
+    add("backlog", number(0), "BYTES", "memory for what slow readers have yet to get, and for HISTORY")
+    add("history", number(0), "COUNT", "messages that HISTORY reaches back, 0 for none")
+    add("presence-limit", number(0), "COUNT", "with more members, JOINED and LEFT are not sent")
     add("drain", _seconds, "SECONDS", "time that clients have to take the rest when the server ends")
-
-
-def _number(low: int, high: int | None = None) -> Callable[[str], int]:
-    """Make an option's type: a whole number within bounds."""
-    bounds = f"at least {low}" if high is None else f"from {low} to {high}"
-
-    def whole_number(text: str) -> int:
-        if text.isascii() and text.isdigit() and len(text) < 19:
-            number = int(text)
-            if low <= number and (high is None or number <= high):
-                return number
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {bounds}")
-
-    return whole_number
 
 
 def _seconds(text: str) -> float:

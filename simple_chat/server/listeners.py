@@ -2,12 +2,11 @@
 
 import asyncio
 import logging
-import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from simple_chat.errors import ListenError
+from simple_chat.errors import ListenError, reason
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ async def tcp(factory: Factory, host: str, port: int) -> asyncio.Server:
     try:
         listener = await loop.create_server(factory, host, port, backlog=_QUEUE)
     except (OSError, OverflowError, UnicodeError) as error:
-        raise ListenError(f"can't listen on {show(host, port)}: {_reason(error)}") from error
+        raise ListenError(f"can't listen on {show(host, port)}: {reason(error)}") from error
     for sock in listener.sockets:
         logger.info("listening on %s", show(*sock.getsockname()[:2]))
     return listener
@@ -50,7 +49,7 @@ async def unix(factory: Factory, path: str) -> asyncio.Server:
     try:
         listener = await loop.create_unix_server(factory, sock=_bind_unix(path), backlog=_QUEUE)
     except (OSError, ValueError) as error:
-        raise ListenError(f"can't listen on unix:{path}: {_reason(error)}") from error
+        raise ListenError(f"can't listen on unix:{path}: {reason(error)}") from error
     logger.info("listening on unix:%s", path)
     return listener
 
@@ -89,9 +88,3 @@ def _remove_if_stale(path: str) -> None:
             probe.connect(path)
         except ConnectionRefusedError:
             Path(path).unlink()
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
-        return os.strerror(error.errno)
-    return getattr(error, "strerror", None) or str(error)

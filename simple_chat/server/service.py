@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from itertools import chain
 
 from simple_chat.backlog import BACKLOG
-from simple_chat.protocol import MAX_LINE
+from simple_chat.protocol import DEFAULT_HOST, DEFAULT_PORT, MAX_LINE
 from simple_chat.room import HISTORY, PRESENCE_LIMIT, Room
 from simple_chat.server import listeners
 from simple_chat.server.connection import Connection
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_HOST = "127.0.0.1"
-DEFAULT_PORT = 8090
 
 _CUT_TAKES = 1.0  # seconds, at most, until the event loop has told of connections that were cut
 

@@ -1,0 +1,1 @@
+"""The client: an API for programs, and the command line that is built on it."""

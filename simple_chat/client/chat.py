@@ -1,0 +1,314 @@
+"""The API for programs: `connect` enters a room, and a `Chat` is being in it.
+
+A task of the chat reads what the server says and sorts it: events for whoever iterates over the chat, and
+answers, which come in the order of the questions, for whoever asked.
+"""
+
+import asyncio
+import random
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Self
+
+from simple_chat.client.events import ChatEvent, Disconnected, Notice, Reconnected
+from simple_chat.client.link import Address, Link, open_link
+from simple_chat.errors import ConnectError, ConnectionLostError, JoinRefusedError, UnsendableTextError
+from simple_chat.protocol import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    MAX_LINE,
+    Bye,
+    Code,
+    Command,
+    Err,
+    Event,
+    Gap,
+    History,
+    Info,
+    Joined,
+    Leave,
+    Left,
+    Message,
+    Msg,
+    Names,
+    Ok,
+    Past,
+    Ping,
+    Pong,
+    Quit,
+    Who,
+    encode,
+)
+
+_EVENTS_AHEAD = 1_000  # that are read before somebody takes them; then the server has to wait
+_BYE_PATIENCE = 5.0  # seconds
+_RETRY_AT_MOST = 60.0  # seconds between two tries
+_NAME_PATIENCE = 120.0  # seconds for a server to notice that we, who still have our name there, are gone
+
+
+@dataclass(slots=True)
+class _Question:
+    """Something that the server has yet to answer."""
+
+    answer: asyncio.Future[list[Event]]
+    parts: list[Event] = field(default_factory=list)
+
+
+class Chat:
+    """Being in a room, for the length of an ``async with`` block; made by `connect`.
+
+    Iterating over it gives the room's events, and ends when the server says BYE. If the connection breaks,
+    the iteration raises `ConnectionLostError`, or with `reconnect` gives `Disconnected` and `Reconnected`.
+
+    Args:
+        address: where the server is.
+        username: the name to be there under.
+        reconnect: whether to come back when the connection is gone.
+    """
+
+    def __init__(self, address: Address, username: str, *, reconnect: bool) -> None:
+        self.username = username
+        self._address = address
+        self._reconnects = reconnect
+        self._link: Link | None = None  # None while there is no connection
+        self._questions: deque[_Question] = deque()
+        self._tokens = count(1)
+        self._events: deque[ChatEvent] = deque()
+        self._news = asyncio.Event()  # something for the iteration
+        self._read_on = asyncio.Event()  # something that the reading task may have waited for
+        self._leaving = False
+        self._ended = False
+        self._failure: Exception | None = None
+        self._reading: asyncio.Task[None]
+
+    async def __aenter__(self) -> Self:
+        self._link = await self._join()
+        self._reading = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._leaving = True
+        self._read_on.set()
+        try:
+            if self._link is not None:
+                async with asyncio.timeout(_BYE_PATIENCE):
+                    await self._link.send(Leave(), Quit())
+                    await asyncio.wait({self._reading})
+        except (ConnectionLostError, TimeoutError):
+            pass  # it has ended already, or does not answer
+        finally:
+            self._reading.cancel()
+            await asyncio.wait({self._reading})
+            if self._link is not None:
+                self._link.abort()
+
+    async def _join(self) -> Link:
+        link = await open_link(self._address)
+        try:
+            await link.join(self.username)
+        except ConnectionLostError as error:
+            raise ConnectError(f"can't join at {self._address}: {error}") from error
+        except BaseException:
+            link.abort()
+            raise
+        return link
+
+    # What programs do
+
+    async def send(self, text: str) -> None:
+        """Send a text to everybody else; wait while the server reads too slowly.
+
+        That this returns does not yet mean that the text was taken: `ping` afterwards makes sure.
+
+        Args:
+            text: one line.
+
+        Raises:
+            UnsendableTextError: it is empty, too long, of several lines or no text at all.
+            ConnectionLostError: there is no connection.
+        """
+        await self._connected().send(_sendable(text))
+
+    async def who(self) -> list[str]:
+        """Ask who is in the room.
+
+        Raises:
+            ConnectionLostError: there is no connection any more.
+        """
+        answer = await self._ask(Who())
+        return [name for event in answer if isinstance(event, Names) for name in event.names]
+
+    async def history(self, limit: int | None = None) -> list[Past]:
+        """Ask for the room's last messages, oldest first.
+
+        Args:
+            limit: how many at most, or None for all that the server keeps.
+
+        Raises:
+            ConnectionLostError: there is no connection any more.
+        """
+        return [event for event in await self._ask(History(limit)) if isinstance(event, Past)]
+
+    async def ping(self) -> None:
+        """Wait until the server has taken everything sent before.
+
+        Raises:
+            ConnectionLostError: there is no connection any more; what the server took is not known.
+        """
+        await self._ask(Ping(str(next(self._tokens))))
+
+    def __aiter__(self) -> AsyncIterator[ChatEvent]:
+        return self
+
+    async def __anext__(self) -> ChatEvent:
+        while not self._events:
+            if self._ended:
+                raise self._failure or StopAsyncIteration
+            self._news.clear()
+            await self._news.wait()
+        self._read_on.set()
+        return self._events.popleft()
+
+    # What goes out
+
+    def _connected(self) -> Link:
+        if self._link is None:
+            raise ConnectionLostError("not connected")
+        return self._link
+
+    async def _ask(self, command: Command) -> list[Event]:
+        link = self._connected()
+        question = _Question(asyncio.get_running_loop().create_future())
+        self._questions.append(question)
+        self._read_on.set()
+        await link.send(command)
+        return await question.answer
+
+    # What comes in
+
+    async def _read(self) -> None:
+        """Read until the end and sort what comes."""
+        try:
+            while self._link is not None:
+                end = await self._read_from(self._link)
+                self._link.abort()
+                self._link = None
+                self._give_up_questions()
+                if not self._leaving and self._reconnects:
+                    await self._come_back(end)
+                elif not self._leaving and isinstance(end, ConnectionLostError):
+                    raise end
+        except (ConnectionLostError, JoinRefusedError) as error:
+            self._failure = error
+        finally:
+            self._ended = True
+            self._news.set()
+
+    async def _read_from(self, link: Link) -> Bye | ConnectionLostError:
+        """Read until the server ends, and return how it does."""
+        while True:
+            try:
+                event = await link.next_event()
+            except ConnectionLostError as error:
+                return error
+            if isinstance(event, Bye):
+                return event
+            self._sort(event)
+            while len(self._events) >= _EVENTS_AHEAD and not (self._questions or self._leaving):
+                self._read_on.clear()
+                await self._read_on.wait()
+
+    def _sort(self, event: Event) -> None:
+        match event:
+            case Message() | Joined() | Left() | Gap():
+                self._tell(event)
+            case Info(text) | Err(_, text):
+                self._tell(Notice(text))
+            case Names() | Past() if self._questions:
+                self._questions[0].parts.append(event)
+            case Ok() | Pong() if self._questions:
+                question = self._questions.popleft()
+                if not question.answer.done():  # whoever asked may have gone
+                    question.answer.set_result(question.parts)
+
+    def _tell(self, event: ChatEvent) -> None:
+        if not self._leaving:
+            self._events.append(event)
+            self._news.set()
+
+    def _give_up_questions(self) -> None:
+        for question in self._questions:
+            if not question.answer.done():
+                question.answer.set_exception(ConnectionLostError("connection lost"))
+        self._questions.clear()
+
+    async def _come_back(self, end: Bye | ConnectionLostError) -> None:
+        """Connect again, however long it takes, with full jitter so that not all come at once.
+
+        Raises:
+            JoinRefusedError: the server does not let us in again.
+        """
+        why = f"the server said {end}" if isinstance(end, Bye) else str(end)
+        loop = asyncio.get_running_loop()
+        lost_at = loop.time()
+        for attempt in count():
+            delay = random.uniform(0, min(_RETRY_AT_MOST, 2**attempt))  # noqa: S311 - no secret
+            self._tell(Disconnected(why, delay))
+            await asyncio.sleep(delay)
+            try:
+                self._link = await self._join()
+            except ConnectError as error:
+                why = str(error)
+            except JoinRefusedError as error:
+                if error.code != Code.NAME_TAKEN or loop.time() - lost_at > _NAME_PATIENCE:
+                    raise
+                why = str(error)
+            else:
+                self._tell(Reconnected())
+                return
+
+
+def connect(
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    *,
+    username: str,
+    unix: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    reconnect: bool = False,
+) -> Chat:
+    """Be in a room for the length of an ``async with`` block, which gives a `Chat`.
+
+    Entering the block connects and joins; leaving it leaves the room in order.
+
+    Args:
+        host: name or address of the server.
+        port: its TCP port.
+        username: the name to be there under.
+        unix: path of a Unix socket, taken instead of host and port.
+        tls: how to talk TLS to the server, such as `ssl.create_default_context()`; None for plain text.
+        reconnect: whether to come back when the connection is gone.
+
+    Raises:
+        ConnectError: on entering, if there is no server.
+        JoinRefusedError: on entering, if it does not let us in.
+    """
+    return Chat(Address(host, port, unix, tls), username, reconnect=reconnect)
+
+
+def _sendable(text: str) -> Msg:
+    if not text:
+        raise UnsendableTextError("an empty text can't be sent")
+    if "\n" in text or "\r" in text:
+        raise UnsendableTextError("a text of several lines can't be sent: send them one by one")
+    message = Msg(text)
+    try:
+        size = len(encode(message)) - 1
+    except UnicodeEncodeError:
+        raise UnsendableTextError("the text can't be sent: it is not Unicode") from None
+    if size > MAX_LINE:
+        raise UnsendableTextError(f"the text is too long: {size} bytes on the wire, {MAX_LINE} at most")
+    return message
