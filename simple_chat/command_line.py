@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 import simple_chat
-from simple_chat.protocol import DEFAULT_HOST, DEFAULT_PORT
+from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT
 
 
 class Parser(argparse.ArgumentParser):

@@ -15,9 +15,6 @@ from simple_chat.text import harmless, is_name
 VERSION = "simple_chat/1"
 """What the server calls the protocol in its first line."""
 
-DEFAULT_HOST = "127.0.0.1"
-DEFAULT_PORT = 8090
-
 MAX_LINE = 4096
 """Bytes a client's line may have before its line end."""
 

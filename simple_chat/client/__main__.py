@@ -1,89 +1,28 @@
-"""The client's command line: ``python -m simple_chat.client``."""
+"""The client's command line: ``python -m simple_chat.client``.
 
-import argparse
-import asyncio
+It imports little: what the program needs is loaded once it is known that it will run.
+"""
+
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
-from pathlib import Path
-from typing import TextIO
+from argparse import Namespace
+from collections.abc import Sequence
 
-from simple_chat.client import pipe
-from simple_chat.client.chat import Chat, connect
-from simple_chat.client.view import TerminalView
 from simple_chat.command_line import Parser, add_address, number
-from simple_chat.errors import ChatError
 from simple_chat.text import is_name
-
-_HISTORY = 10  # messages that people are shown when they join
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Chat until the user leaves.
-
-    Returns:
-        The exit status: 0 after leaving, 1 if there is no connection or none any more, and 128 and the
-        number of the signal after a signal.
-    """
+    """Chat until the user leaves, and return the exit status."""
     on_terminal = _on_terminal()
     options = _parse(arguments, on_terminal=on_terminal)
-    chat = connect(
-        options.host,
-        options.port,
-        username=options.username,
-        unix=options.unix,
-        reconnect=on_terminal and options.reconnect,
-    )
-    talk = _talk_on_terminal if on_terminal else _talk_in_pipe
-    try:
-        return asyncio.run(_until_signal(talk(chat, options)))
-    except BrokenPipeError:
-        # Python would complain once more when it flushes what nobody reads.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    except ChatError as error:
-        print(f"simple_chat: {error}", file=sys.stderr)
-        return 1
+    from simple_chat.client import program  # noqa: PLC0415 - see above
+
+    return program.run(options, on_terminal=on_terminal)
 
 
-async def _until_signal(talk: Coroutine[None, None, None]) -> int:
-    """Run until the end or until a signal, which ends the chat in order too."""
-    received: list[int] = []
-    talking = asyncio.ensure_future(talk)
-
-    def end(number: int) -> None:
-        received.append(number)
-        talking.cancel()
-
-    for each in _ENDING_SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(each, end, each)
-    try:
-        await talking
-    except (asyncio.CancelledError, OSError):  # after SIGHUP the terminal is gone and can't be written to
-        if not received:
-            raise
-        return 128 + received[0]
-    return 0
-
-
-async def _talk_on_terminal(chat: Chat, options: argparse.Namespace) -> None:
-    from simple_chat.client import terminal  # noqa: PLC0415 - it takes its time, which --help must not
-
-    await terminal.run(
-        chat,
-        view=TerminalView(options.username, colour=_wants_colour(options.color)),
-        history=_HISTORY if options.history is None else options.history,
-        typed_before=_state_directory() / "history" if options.keep_typed else None,
-    )
-
-
-async def _talk_in_pipe(chat: Chat, options: argparse.Namespace) -> None:
-    await pipe.run(chat, history=options.history or 0, as_json=options.json)
-
-
-def _parse(arguments: Sequence[str] | None, *, on_terminal: bool) -> argparse.Namespace:
+def _parse(arguments: Sequence[str] | None, *, on_terminal: bool) -> Namespace:
     parser = Parser(
         "python -m simple_chat.client",
         "Chat at a prompt; or, where stdin or stdout is no terminal, from a pipe or a file.",
@@ -104,7 +43,7 @@ def _parse(arguments: Sequence[str] | None, *, on_terminal: bool) -> argparse.Na
         "--history",
         type=number(0),
         metavar="COUNT",
-        help=f"messages to show when you join (default: {_HISTORY} on a terminal, else 0)",
+        help="messages to show when you join (default: 10 on a terminal, else 0)",
     )
     how.add_argument("--json", action="store_true", help="in a pipe, write one JSON object an event")
     how.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="(default: auto)")
@@ -136,17 +75,8 @@ def _ask_for_name() -> str:
 
 def _on_terminal() -> bool:
     """Whether there is somebody to prompt, and a terminal that can be drawn on."""
-    streams: tuple[TextIO | None, ...] = (sys.stdin, sys.stdout)
-    return os.environ.get("TERM", "") not in {"", "dumb"} and all(each and each.isatty() for each in streams)
-
-
-def _wants_colour(choice: str) -> bool:
-    return choice == "always" or (choice == "auto" and not os.environ.get("NO_COLOR"))
-
-
-def _state_directory() -> Path:
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "simple_chat"
+    can_draw = os.environ.get("TERM", "") not in {"", "dumb"}
+    return can_draw and all(each is not None and each.isatty() for each in (sys.stdin, sys.stdout))
 
 
 if __name__ == "__main__":

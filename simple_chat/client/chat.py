@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Self
 
+from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT
 from simple_chat.client.events import ChatEvent, Disconnected, Notice, Reconnected
 from simple_chat.client.link import Address, Link, open_link
 from simple_chat.errors import ConnectError, ConnectionLostError, JoinRefusedError, UnsendableTextError
 from simple_chat.protocol import (
-    DEFAULT_HOST,
-    DEFAULT_PORT,
     MAX_LINE,
     Bye,
     Code,

@@ -5,6 +5,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 
+from simple_chat.address import show_address
 from simple_chat.errors import (
     ConnectError,
     ConnectionLostError,
@@ -52,7 +53,7 @@ class Address:
     def __str__(self) -> str:
         if self.unix is not None:
             return f"unix:{self.unix}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return show_address(self.host, self.port)
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect.

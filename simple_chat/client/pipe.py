@@ -35,6 +35,7 @@ async def run(chat: Chat, *, history: int, as_json: bool) -> None:
         ConnectError: there is no server.
         JoinRefusedError: it does not let us in.
         ConnectionLostError: the connection ended before the input did.
+        UnsendableTextError: at the end, if there were lines that could not be sent.
         BrokenPipeError: nobody reads what is written.
     """
     pipe = _Pipe(chat, as_json=as_json)
@@ -52,12 +53,21 @@ async def run(chat: Chat, *, history: int, as_json: bool) -> None:
             await asyncio.gather(typing, showing, return_exceptions=True)
             raise
     await showing  # until the last event before the end is written
+    if pipe.unsendable:
+        raise UnsendableTextError(f"lines that could not be sent: {pipe.unsendable}")
 
 
 class _Pipe:
+    """Between a chat and the standard streams.
+
+    Attributes:
+        unsendable: how many lines of the input could not be sent.
+    """
+
     def __init__(self, chat: Chat, *, as_json: bool) -> None:
         self._chat = chat
         self._as_json = as_json
+        self.unsendable = 0
         self._done = False  # whether the server has taken all there was
         self._view = JsonView() if as_json else PlainView()
 
@@ -71,6 +81,9 @@ class _Pipe:
     async def carry_out_input(self) -> None:
         """Carry out the lines of stdin, and wait until the server has taken them."""
         async for line in _stdin_lines():
+            if isinstance(line, LineRefusedError):
+                self._complain(f"a line of the input could not be read: {line.code}")
+                continue
             typed = read_typed(line)
             if isinstance(typed, Leave):
                 break
@@ -85,7 +98,7 @@ class _Pipe:
                 try:
                     await self._chat.send(text)
                 except UnsendableTextError as error:
-                    _write(sys.stderr, f"* {error}")
+                    self._complain(str(error))
             case Who():
                 _write(self._stream(), self._view.names(await self._chat.who()))
             case History(count):
@@ -95,6 +108,10 @@ class _Pipe:
                 _write(sys.stderr, "\n".join(HELP))
             case Hint(text):
                 _write(sys.stderr, f"* {text}")
+
+    def _complain(self, text: str) -> None:
+        self.unsendable += 1
+        _write(sys.stderr, f"* {text}")
 
     def _stream(self, event: ChatEvent | None = None) -> TextIO | None:
         return sys.stdout if self._as_json or isinstance(event, Message) else sys.stderr
@@ -106,19 +123,20 @@ def _write(stream: TextIO | None, text: str) -> None:
         stream.flush()
 
 
-async def _stdin_lines() -> AsyncIterator[str]:
-    """The lines that come in. The last one needs no line end."""
+async def _stdin_lines() -> AsyncIterator[str | LineRefusedError]:
+    """The lines that come in, or why one can't be read. The last one needs no line end."""
     lines = LineBuffer(_LONGEST_LINE)
     async for chunk in _stdin_chunks():
         lines.feed(chunk)
-        more = True
-        while more:
-            try:
-                if (line := lines.next_line()) is not None:
-                    yield line
-                more = line is not None
-            except LineRefusedError as error:
-                _write(sys.stderr, f"* a line could not be read: {error.code}")
+        while (line := _next_line(lines)) is not None:
+            yield line
+
+
+def _next_line(lines: LineBuffer) -> str | LineRefusedError | None:
+    try:
+        return lines.next_line()
+    except LineRefusedError as error:
+        return error
 
 
 async def _stdin_chunks() -> AsyncIterator[bytes]:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from simple_chat.address import show_address
 from simple_chat.errors import ListenError, reason
 
 logger = logging.getLogger(__name__)
@@ -33,9 +34,9 @@ async def tcp(factory: Factory, host: str, port: int) -> asyncio.Server:
     try:
         listener = await loop.create_server(factory, host, port, backlog=_QUEUE)
     except (OSError, OverflowError, UnicodeError) as error:
-        raise ListenError(f"can't listen on {show(host, port)}: {reason(error)}") from error
+        raise ListenError(f"can't listen on {show_address(host, port)}: {reason(error)}") from error
     for sock in listener.sockets:
-        logger.info("listening on %s", show(*sock.getsockname()[:2]))
+        logger.info("listening on %s", show_address(*sock.getsockname()[:2]))
     return listener
 
 
@@ -60,11 +61,6 @@ def close(listener: asyncio.Server) -> None:
     listener.close()
     for name in names:
         Path(name).unlink(missing_ok=True)
-
-
-def show(host: str, port: int) -> str:
-    """Write an address the way people do."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _bind_unix(path: str) -> socket.socket:

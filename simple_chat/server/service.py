@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from itertools import chain
 
+from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT
 from simple_chat.backlog import BACKLOG
-from simple_chat.protocol import DEFAULT_HOST, DEFAULT_PORT, MAX_LINE
+from simple_chat.protocol import MAX_LINE
 from simple_chat.room import HISTORY, PRESENCE_LIMIT, Room
 from simple_chat.server import listeners
 from simple_chat.server.connection import Connection

@@ -1,0 +1,24 @@
+"""A bot that answers whoever mentions it: python examples/bot.py [NAME]."""
+
+import asyncio
+import os
+import sys
+
+import simple_chat
+
+HOST = os.environ.get("SIMPLE_CHAT_SERVER_HOST", "127.0.0.1")
+PORT = int(os.environ.get("SIMPLE_CHAT_SERVER_PORT", "8090"))
+
+
+async def main(name: str) -> None:
+    """Stay in the room until the server ends."""
+    async with simple_chat.connect(HOST, PORT, username=name) as chat:
+        async for event in chat:
+            match event:
+                case simple_chat.Message(sender, text) if name in text:
+                    await chat.send(f"{sender}, you said: {text}")
+                case simple_chat.Joined(newcomer):
+                    await chat.send(f"welcome, {newcomer}")
+
+
+asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "bot"))

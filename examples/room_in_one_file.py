@@ -1,0 +1,23 @@
+"""A server and two of its users in one program."""
+
+import asyncio
+
+import simple_chat
+
+
+async def main() -> None:
+    """Let ann say something, and see that ben gets it."""
+    async with simple_chat.serve("127.0.0.1", 0) as server:
+        host, port = server.address
+        async with (
+            simple_chat.connect(host, port, username="ann") as ann,
+            simple_chat.connect(host, port, username="ben") as ben,
+        ):
+            await ann.send("hello, whoever is here")
+            async for event in ben:
+                if isinstance(event, simple_chat.Message):
+                    print(f"{event.name} said: {event.text}")
+                    break
+
+
+asyncio.run(main())

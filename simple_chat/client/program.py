@@ -1,0 +1,91 @@
+"""The client as a program: from connecting to the exit status."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+
+from simple_chat.client import pipe
+from simple_chat.client.chat import Chat, connect
+from simple_chat.client.view import TerminalView
+from simple_chat.errors import ChatError
+
+_HISTORY = 10  # messages that people are shown when they join
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(options: argparse.Namespace, *, on_terminal: bool) -> int:
+    """Chat until the user leaves.
+
+    Args:
+        options: as the command line gives them.
+        on_terminal: whether to prompt.
+
+    Returns:
+        The exit status: 0 after leaving, 1 if there is no connection or none any more, and 128 and the
+        number of the signal after a signal.
+    """
+    chat = connect(
+        options.host,
+        options.port,
+        username=options.username,
+        unix=options.unix,
+        reconnect=on_terminal and options.reconnect,
+    )
+    talk = _talk_on_terminal if on_terminal else _talk_in_pipe
+    try:
+        return asyncio.run(_until_signal(talk(chat, options)))
+    except BrokenPipeError:
+        # Python would complain once more when it flushes what nobody reads.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except ChatError as error:
+        print(f"simple_chat: {error}", file=sys.stderr)
+        return 1
+
+
+async def _until_signal(talk: Coroutine[None, None, None]) -> int:
+    """Run until the end or until a signal, which ends the chat in order too."""
+    received: list[int] = []
+    talking = asyncio.ensure_future(talk)
+
+    def end(number: int) -> None:
+        received.append(number)
+        talking.cancel()
+
+    for each in _ENDING_SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(each, end, each)
+    try:
+        await talking
+    except (asyncio.CancelledError, OSError):  # after SIGHUP the terminal is gone and can't be written to
+        if not received:
+            raise
+        return 128 + received[0]
+    return 0
+
+
+async def _talk_on_terminal(chat: Chat, options: argparse.Namespace) -> None:
+    from simple_chat.client import terminal  # noqa: PLC0415 - a pipe has no use for what it imports
+
+    await terminal.run(
+        chat,
+        view=TerminalView(options.username, colour=_wants_colour(options.color)),
+        history=_HISTORY if options.history is None else options.history,
+        typed_before=_state_directory() / "history" if options.keep_typed else None,
+    )
+
+
+async def _talk_in_pipe(chat: Chat, options: argparse.Namespace) -> None:
+    await pipe.run(chat, history=options.history or 0, as_json=options.json)
+
+
+def _wants_colour(choice: str) -> bool:
+    return choice == "always" or (choice == "auto" and not os.environ.get("NO_COLOR"))
+
+
+def _state_directory() -> Path:
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(home) / "simple_chat"
