@@ -94,6 +94,8 @@ class Session:
 
     def receive_eof(self) -> None:
         """Take in that nothing more will come: a QUIT, once everything before it is carried out."""
+        if self._farewell is not None:
+            return
         self._lines.feed_eof()
         self.dry = False
 

@@ -86,6 +86,8 @@ class Connection(asyncio.Protocol):
         Returns:
             Whether it wants another turn.
         """
+        if self.transport.is_closing():
+            return False
         again = self.session.settle()
         if self._reading != self.session.wants_input:
             self._reading = self.session.wants_input
