@@ -28,7 +28,8 @@ if TYPE_CHECKING:
         UnsendableTextError,
     )
     from simple_chat.protocol import Past
-    from simple_chat.server.service import Server, Settings, serve
+    from simple_chat.server.service import Server, serve
+    from simple_chat.server.settings import Settings
 
 __version__ = "0.1.0"
 
@@ -49,7 +50,7 @@ _HOMES = {
     "Past": "protocol",
     "Reconnected": "client.events",
     "Server": "server.service",
-    "Settings": "server.service",
+    "Settings": "server.settings",
     "UnsendableTextError": "errors",
     "connect": "client.chat",
     "serve": "server.service",

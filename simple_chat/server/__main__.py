@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 from simple_chat.command_line import Parser, add_address, number
 from simple_chat.errors import ListenError
-from simple_chat.server.service import Settings, serve
+from simple_chat.server.service import serve
+from simple_chat.server.settings import Settings
 
 logger = logging.getLogger("simple_chat.server")  # __name__ is __main__ here
 

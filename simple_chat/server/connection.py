@@ -2,12 +2,11 @@
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
+from simple_chat.room import Room
+from simple_chat.server.settings import Settings
 from simple_chat.session import Session
-
-if TYPE_CHECKING:
-    from simple_chat.server.service import Server
 
 logger = logging.getLogger(__name__)
 
@@ -16,22 +15,38 @@ LINGER = 2.0
 unread would send a reset, which may erase the BYE on its way."""
 
 
+class Keeper(Protocol):
+    """Who keeps the connections: the server, as a connection sees it."""
+
+    room: Room
+    settings: Settings
+
+    def add(self, connection: "Connection") -> None:
+        """Take note of a connection."""
+
+    def remove(self, connection: "Connection") -> None:
+        """Forget a connection."""
+
+    def schedule(self, connection: "Connection") -> None:
+        """Give a connection its turn soon."""
+
+
 class Connection(asyncio.Protocol):
     """What the event loop tells of one connection.
 
     Everything that the room has to do is done in the server's next turn, for all connections at once.
 
     Args:
-        server: whose room it is.
+        keeper: whose room it is.
     """
 
-    __slots__ = ("_deadline", "_ended", "_peer_ended", "_reading", "_server", "session", "transport")
+    __slots__ = ("_deadline", "_ended", "_keeper", "_peer_ended", "_reading", "session", "transport")
 
     session: Session
     transport: asyncio.Transport
 
-    def __init__(self, server: "Server") -> None:
-        self._server = server
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
         self._reading = True
         self._peer_ended = False
         self._deadline: asyncio.TimerHandle | None = None
@@ -44,31 +59,31 @@ class Connection(asyncio.Protocol):
         # Without a buffer of its own a transport says at once that a client reads too slowly.
         self.transport.set_write_buffer_limits(high=0)
         self.session = Session(
-            self._server.room, self.transport.write, max_line=self._server.settings.max_line
+            self._keeper.room, self.transport.write, max_line=self._keeper.settings.max_line
         )
-        self._server.add(self)
+        self._keeper.add(self)
         logger.debug("%s connected", self)
 
     def data_received(self, data: bytes) -> None:
         """Take in what the client sent."""
         self.session.receive(data)
-        self._server.schedule(self)
+        self._keeper.schedule(self)
 
     def eof_received(self) -> bool:
         """The client sends nothing more, but may still want to read."""
         self._peer_ended = True
         self.session.receive_eof()
-        self._server.schedule(self)
+        self._keeper.schedule(self)
         return True
 
     def pause_writing(self) -> None:
         """The client doesn't take what was written."""
-        self._server.room.block(self.session.member)
+        self._keeper.room.block(self.session.member)
 
     def resume_writing(self) -> None:
         """The client took everything that was written."""
-        self._server.room.unblock(self.session.member)
-        self._server.schedule(self)
+        self._keeper.room.unblock(self.session.member)
+        self._keeper.schedule(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
@@ -76,7 +91,7 @@ class Connection(asyncio.Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
         self.session.lost()
-        self._server.remove(self)
+        self._keeper.remove(self)
 
     # What the server's turn does
 
@@ -106,7 +121,7 @@ class Connection(asyncio.Protocol):
     def _finish(self) -> None:
         """End the connection in order: our side first, then the client's, or else the deadline."""
         if self._deadline is None:
-            patience = self._server.settings.drain if self.session.member.blocked else LINGER
+            patience = self._keeper.settings.drain if self.session.member.blocked else LINGER
             self._deadline = asyncio.get_running_loop().call_later(patience, self.abort)
             if self.transport.can_write_eof() and not self._peer_ended:
                 self.transport.write_eof()

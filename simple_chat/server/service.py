@@ -7,38 +7,17 @@ import socket
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from itertools import chain
 
 from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT
-from simple_chat.backlog import BACKLOG
-from simple_chat.protocol import MAX_LINE
-from simple_chat.room import HISTORY, PRESENCE_LIMIT, Room
+from simple_chat.room import Room
 from simple_chat.server import listeners
 from simple_chat.server.connection import Connection
+from simple_chat.server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _CUT_TAKES = 1.0  # seconds, at most, until the event loop has told of connections that were cut
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What can be set of a server.
-
-    Attributes:
-        max_line: bytes a line may have before its line end.
-        backlog: bytes kept for slow readers and for HISTORY.
-        history: messages that HISTORY reaches back; 0 for none.
-        presence_limit: members above which JOINED and LEFT are not told.
-        drain: seconds that clients have to take what is theirs when the server ends.
-    """
-
-    max_line: int = MAX_LINE
-    backlog: int = BACKLOG
-    history: int = HISTORY
-    presence_limit: int = PRESENCE_LIMIT
-    drain: float = 10.0
 
 
 class Server:
