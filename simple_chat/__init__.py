@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ConnectError,
         ConnectionLostError,
         JoinRefusedError,
+        LineRefusedError,
         ListenError,
         UnsendableTextError,
     )
@@ -44,6 +45,7 @@ _HOMES = {
     "JoinRefusedError": "errors",
     "Joined": "client.events",
     "Left": "client.events",
+    "LineRefusedError": "errors",
     "ListenError": "errors",
     "Message": "client.events",
     "Notice": "client.events",
@@ -67,6 +69,7 @@ __all__ = [
     "JoinRefusedError",
     "Joined",
     "Left",
+    "LineRefusedError",
     "ListenError",
     "Message",
     "Notice",

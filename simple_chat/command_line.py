@@ -37,6 +37,7 @@ def add_address(group: argparse._ArgumentGroup, purpose: str, *more_names: str) 
     group.add_argument(
         "--host",
         *more_names,
+        type=_filled,
         metavar="HOST",
         default=os.environ.get("SIMPLE_CHAT_SERVER_HOST") or DEFAULT_HOST,
         help=f"name or address {purpose} (default: SIMPLE_CHAT_SERVER_HOST, else {DEFAULT_HOST})",
@@ -48,6 +49,12 @@ def add_address(group: argparse._ArgumentGroup, purpose: str, *more_names: str) 
         default=os.environ.get("SIMPLE_CHAT_SERVER_PORT") or DEFAULT_PORT,
         help=f"TCP port {purpose} (default: SIMPLE_CHAT_SERVER_PORT, else {DEFAULT_PORT})",
     )
+
+
+def _filled(text: str) -> str:
+    if not text:  # asyncio would take it for all addresses of the machine
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
 
 
 def number(low: int, high: int | None = None) -> Callable[[str], int]:

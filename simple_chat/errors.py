@@ -51,6 +51,8 @@ class UnsendableTextError(ChatError):
 
 def reason(error: Exception) -> str:
     """Say why the system refused something, in the words that people know from it."""
+    if isinstance(error, UnicodeError):
+        return "that is no host name"  # what it says itself is about an encoding called idna
     if isinstance(error, OSError) and error.errno and type(error).__module__ == "builtins":
         return os.strerror(error.errno)  # asyncio wraps the same in a longer story
     return getattr(error, "strerror", None) or str(error)

@@ -40,7 +40,7 @@ class Code(StrEnum):
 
 
 _ADVICE = {
-    Code.UNKNOWN_COMMAND: "no such command, HELP lists them all",
+    Code.UNKNOWN_COMMAND: "no such command: MSG <text> says something, HELP lists all there is",
     Code.BAD_SYNTAX: "an argument is missing or out of place, HELP shows how it is written",
     Code.BAD_NAME: "a name is 1 to 32 of A-Z a-z 0-9 . _ - and begins with a letter or a digit",
     Code.NAME_TAKEN: "somebody here has that name, JOIN with another one",
@@ -504,6 +504,11 @@ class LineBuffer:
     def feed_eof(self) -> None:
         """Take in that the peer sends nothing more."""
         self._ended = True
+
+    @property
+    def held(self) -> int:
+        """Bytes that wait to be taken as lines."""
+        return len(self._data) - self._start
 
     @property
     def at_end(self) -> bool:

@@ -128,7 +128,7 @@ class Room:
             LineRefusedError: not-joined.
         """
         name = self.name_of(member)
-        if self._messages.maxlen:
+        if self._messages.maxlen and not self.closed:
             self._messages.append(self.end)
         self._take(member, encode(Message(name, text)))
 
@@ -261,11 +261,15 @@ class Room:
         member.steady = self._has_everything(member)
         if size:
             data = b"".join(parts)
-            try:
-                member.write(data.replace(b"\n", b"\r\n") if member.crlf else data)
-            except RuntimeError:  # as in hand_out
-                self.block(member)
+            self.write(member, data.replace(b"\n", b"\r\n") if member.crlf else data)
         return size >= PIECE and not member.blocked
+
+    def write(self, member: Member, data: bytes) -> None:
+        """Write bytes to a member, who may be going down."""
+        try:
+            member.write(data)
+        except RuntimeError:  # as in hand_out
+            self.block(member)
 
     def _has_everything(self, member: Member) -> bool:
         return member.name is not None and (member.cursor, member.own_ahead, member.answer) == (

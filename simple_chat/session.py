@@ -34,12 +34,13 @@ from simple_chat.protocol import (
     encode_past,
     parse_command,
 )
-from simple_chat.room import Room, Write
+from simple_chat.room import PIECE, Room, Write
 from simple_chat.telnet import Telnet
 
 LINES_A_TURN = 128
 """Lines that one connection may have carried out before the others have their turn."""
 
+_HELD_MAX = 64 * 1024  # bytes that may wait for their turn; more are left to the kernel
 _NAMES_A_LINE = 16
 _LINES_A_PIECE = 64
 
@@ -59,18 +60,17 @@ class Session:
         dry: whether everything that came in was carried out.
     """
 
-    __slots__ = ("_farewell", "_farewell_said", "_lines", "_room", "_telnet", "_write", "dry", "member")
+    __slots__ = ("_farewell", "_farewell_said", "_lines", "_room", "_telnet", "dry", "member")
 
     def __init__(self, room: Room, write: Write, *, max_line: int = MAX_LINE) -> None:
         self._room = room
-        self._write = write
         self._lines = LineBuffer(max_line)
         self._telnet = Telnet()
         self._farewell: Bye | None = None
         self._farewell_said = False
         self.member = room.connect(write)
         self.dry = True
-        self._answer(_WELCOME)
+        write(encode(_WELCOME))
 
     @property
     def over(self) -> bool:
@@ -79,18 +79,14 @@ class Session:
 
     @property
     def wants_input(self) -> bool:
-        """Whether more may be read: else what it has already would only be piled upon."""
-        return self.dry and (self.member.answer is None or self._farewell is not None)
+        """Whether more may be read: not while it has plenty, or an answer that it can't get rid of."""
+        return self.dry or (self.member.answer is None and self._lines.held < _HELD_MAX)
 
     def receive(self, data: bytes) -> None:
         """Take in what came from the client; `take` carries it out."""
-        if self._farewell is not None:
-            return
-        text, refusals = self._telnet.feed(data)
-        self._lines.feed(text)
-        self.dry = False
-        if refusals:
-            self._write(refusals)
+        if self._farewell is None:
+            self._lines.feed(self._telnet.feed(data))
+            self.dry = False
 
     def receive_eof(self) -> None:
         """Take in that nothing more will come: a QUIT, once everything before it is carried out."""
@@ -101,13 +97,20 @@ class Session:
 
     def take(self) -> None:
         """Carry out what came in, until the turn is over or an answer has to wait for its place."""
+        answers = bytearray()  # gathered, so that they are written at once
+        if not self.member.blocked:
+            answers += self._telnet.take_refusals()
+        write, self.member.write = self.member.write, answers.extend
         for _ in range(LINES_A_TURN):
-            if self._farewell is not None or self.member.answer is not None or self._room.full:
+            if self._farewell or self.member.answer or self._room.full or len(answers) >= PIECE:
                 break
             if not self._take_line():
                 self.dry = True
                 break
+        self.member.write = write
         self.member.crlf = self._lines.crlf
+        if answers:
+            self._room.write(self.member, bytes(answers))
 
     def settle(self) -> bool:
         """Write the next piece of what the client is owed.
@@ -117,15 +120,22 @@ class Session:
         """
         more = self._room.settle(self.member)
         if self._farewell is not None and not self._farewell_said and self.member.answer is None:
-            self._farewell_said = True
-            self._answer(self._farewell)
+            self._say_farewell(self._farewell)
         return more or not (self.dry or self.member.answer is not None)
 
     def end(self, reason: str) -> None:
-        """Say BYE, behind everything that the client is owed; nothing more is taken from it."""
+        """Leave the room and say BYE, behind everything that is owed; take nothing more."""
         if self._farewell is None:
             self._farewell = Bye(reason)
             self.dry = True
+            if self.member.answer is None:
+                self._say_farewell(self._farewell)
+
+    def _say_farewell(self, farewell: Bye) -> None:
+        self._farewell_said = True
+        if self.member.name is not None:
+            self._room.leave(self.member)
+        self._answer(farewell)
 
     def lost(self) -> None:
         """The connection is gone: so is its member."""
@@ -138,7 +148,7 @@ class Session:
             if line is not None:
                 self._carry_out(parse_command(line))
             elif self._lines.at_end:
-                self._quit()
+                self.end("quit")
         except LineRefusedError as error:
             self._answer(Err(error.code, Code(error.code).advice))
             return True
@@ -155,7 +165,7 @@ class Session:
                 self._room.leave(self.member)
                 self._answer(Ok("LEAVE"))
             case Quit():
-                self._quit()
+                self.end("quit")
             case _:
                 self._reply(command)
 
@@ -170,13 +180,8 @@ class Session:
                 self._answer_long(_history(self._room.history(count)))
             case Help():
                 self._answer(*map(Info, USAGE), Ok("HELP"))
-            case Pass():
+            case _:  # PASS, where there is no password
                 self._answer(Ok("PASS"))
-
-    def _quit(self) -> None:
-        if self.member.name is not None:
-            self._room.leave(self.member)
-        self.end("quit")
 
     def _answer(self, *events: Event) -> None:
         self._answer_long(iter((encode(*events),)))

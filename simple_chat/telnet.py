@@ -1,21 +1,22 @@
 """Takes telnet negotiation out of a byte stream and refuses every option it asks for.
 
 Pure. A telnet client may negotiate in the middle of a line, and a packet may end in the middle of a
-negotiation. The command bytes are those of RFC 854; UTF-8 never holds the byte 0xFF they begin with.
+negotiation. The command bytes are those of RFC 854 and RFC 1184. UTF-8 never holds the byte 0xFF that they
+begin with.
 """
 
 import re
 
 _REFUSALS = {b"\xfd": b"\xfc", b"\xfb": b"\xfe"}  # DO -> WONT, WILL -> DONT
 
-# An IAC before a byte below 0xF0 begins nothing that telnet knows: it stays in the stream, where the
+# An IAC before a byte below 0xEC begins nothing that telnet knows: it stays in the stream, where the
 # line it stands in is refused as not UTF-8. Dropping it could join two lines.
 _NEGOTIATION = re.compile(
     rb"\xff(?:"
     rb"(?P<literal>\xff)"
     rb"|(?P<request>[\xfb\xfd])(?P<option>[\x00-\xff])"
     rb"|[\xfc\xfe][\x00-\xff]"  # WONT, DONT: nothing was asked for, so there is nothing to stop
-    rb"|[\xf0-\xf9]"  # commands of one byte: NOP, interrupt, are you there, ...
+    rb"|[\xec-\xf9]"  # commands of one byte: NOP, interrupt, suspend, are you there, ...
     rb"|\xfa(?:[^\xff]|\xff[^\xf0])*+\xff\xf0"  # a subnegotiation, up to IAC SE
     rb"|(?P<unfinished>[\xfb-\xfe]?\Z|(?P<sub>\xfa)(?:[^\xff]|\xff[^\xf0])*+\xff?\Z)"
     rb")"
@@ -25,37 +26,34 @@ _NEGOTIATION = re.compile(
 class Telnet:
     """What one connection's telnet side has said so far."""
 
-    __slots__ = ("_refused", "_replies", "_unfinished")
+    __slots__ = ("_refusals", "_unfinished")
 
     def __init__(self) -> None:
         self._unfinished = b""
-        self._refused: set[bytes] = set()
-        self._replies: list[bytes] = []
+        self._refusals: dict[bytes, None] = {}
 
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Split what came in into text and answers.
-
-        Each request is refused once, so that no peer can make answers pile up.
+    def feed(self, data: bytes) -> bytes:
+        """Find the text in what came in.
 
         Args:
             data: bytes as they came from the peer, cut anywhere.
-
-        Returns:
-            The text in it, and the refusals to send back.
         """
         if not self._unfinished and b"\xff" not in data:
-            return data, b""
+            return data
         data, self._unfinished = self._unfinished + data, b""
-        text = _NEGOTIATION.sub(self._take, data)
-        replies, self._replies = b"".join(self._replies), []
-        return text, replies
+        return _NEGOTIATION.sub(self._take, data)
+
+    def take_refusals(self) -> bytes:
+        """Take what is to be sent back: each refusal once, so that no peer can make them pile up."""
+        refusals = b"".join(self._refusals)
+        self._refusals.clear()
+        return refusals
 
     def _take(self, found: re.Match[bytes]) -> bytes:
         if found["literal"]:
             return b"\xff"
-        if found["request"] and found[0] not in self._refused:
-            self._refused.add(found[0])
-            self._replies.append(b"\xff" + _REFUSALS[found["request"]] + found["option"])
+        if found["request"]:
+            self._refusals[b"\xff" + _REFUSALS[found["request"]] + found["option"]] = None
         if found["unfinished"] is not None:
             self._unfinished = self._keep(found)
         return b""

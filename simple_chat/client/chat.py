@@ -16,12 +16,18 @@ from typing import Self
 from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT
 from simple_chat.client.events import ChatEvent, Disconnected, Notice, Reconnected
 from simple_chat.client.link import Address, Link, open_link
-from simple_chat.errors import ConnectError, ConnectionLostError, JoinRefusedError, UnsendableTextError
+from simple_chat.errors import (
+    ChatError,
+    ConnectError,
+    ConnectionLostError,
+    JoinRefusedError,
+    LineRefusedError,
+    UnsendableTextError,
+)
 from simple_chat.protocol import (
     MAX_LINE,
     Bye,
     Code,
-    Command,
     Err,
     Event,
     Gap,
@@ -41,6 +47,7 @@ from simple_chat.protocol import (
     Who,
     encode,
 )
+from simple_chat.text import is_name
 
 _EVENTS_AHEAD = 1_000  # that are read before somebody takes them; then the server has to wait
 _BYE_PATIENCE = 5.0  # seconds
@@ -52,8 +59,24 @@ _NAME_PATIENCE = 120.0  # seconds for a server to notice that we, who still have
 class _Question:
     """Something that the server has yet to answer."""
 
+    command: Who | History | Ping
     answer: asyncio.Future[list[Event]]
     parts: list[Event] = field(default_factory=list)
+
+    def is_ended_by(self, event: Ok | Pong) -> bool:
+        """Whether an event is the last line of its answer."""
+        match self.command:
+            case Ping(token):
+                return event == Pong(token)
+            case Who():
+                return isinstance(event, Ok) and event.verb == "WHO"
+            case History():
+                return isinstance(event, Ok) and event.verb == "HISTORY"
+
+    def fail(self, error: ChatError) -> None:
+        """Tell whoever asked, if they still wait, that there is no answer."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
 
 
 class Chat:
@@ -74,6 +97,7 @@ class Chat:
         self._reconnects = reconnect
         self._link: Link | None = None  # None while there is no connection
         self._questions: deque[_Question] = deque()
+        self._refusal = ""  # the code of the last ERR
         self._tokens = count(1)
         self._events: deque[ChatEvent] = deque()
         self._news = asyncio.Event()  # something for the iteration
@@ -105,13 +129,15 @@ class Chat:
                 self._link.abort()
 
     async def _join(self) -> Link:
+        if not is_name(self.username):
+            raise JoinRefusedError(Code.BAD_NAME, Code.BAD_NAME.advice)
         link = await open_link(self._address)
         try:
             await link.join(self.username)
-        except ConnectionLostError as error:
-            raise ConnectError(f"can't join at {self._address}: {error}") from error
-        except BaseException:
+        except BaseException as error:
             link.abort()
+            if isinstance(error, ConnectionLostError):
+                raise ConnectError(f"can't join at {self._address}: {error}") from error
             raise
         return link
 
@@ -147,6 +173,7 @@ class Chat:
             limit: how many at most, or None for all that the server keeps.
 
         Raises:
+            LineRefusedError: the server takes no such number.
             ConnectionLostError: there is no connection any more.
         """
         return [event for event in await self._ask(History(limit)) if isinstance(event, Past)]
@@ -174,16 +201,20 @@ class Chat:
     # What goes out
 
     def _connected(self) -> Link:
-        if self._link is None:
+        if self._link is None or self._leaving:
             raise ConnectionLostError("not connected")
         return self._link
 
-    async def _ask(self, command: Command) -> list[Event]:
+    async def _ask(self, command: Who | History | Ping) -> list[Event]:
         link = self._connected()
-        question = _Question(asyncio.get_running_loop().create_future())
+        question = _Question(command, asyncio.get_running_loop().create_future())
         self._questions.append(question)
         self._read_on.set()
-        await link.send(command)
+        try:
+            await link.send(command)
+        except ConnectionLostError:
+            question.answer.cancel()
+            raise
         return await question.answer
 
     # What comes in
@@ -203,6 +234,7 @@ class Chat:
         except (ConnectionLostError, JoinRefusedError) as error:
             self._failure = error
         finally:
+            self._give_up_questions()
             self._ended = True
             self._news.set()
 
@@ -224,14 +256,22 @@ class Chat:
         match event:
             case Message() | Joined() | Left() | Gap():
                 self._tell(event)
-            case Info(text) | Err(_, text):
+            case Info(text):
+                self._tell(Notice(text))
+            case Err(code, text):
+                self._refusal = code
                 self._tell(Notice(text))
             case Names() | Past() if self._questions:
                 self._questions[0].parts.append(event)
-            case Ok() | Pong() if self._questions:
-                question = self._questions.popleft()
-                if not question.answer.done():  # whoever asked may have gone
-                    question.answer.set_result(question.parts)
+            case Ok() | Pong() if any(question.is_ended_by(event) for question in self._questions):
+                self._answer(event)
+
+    def _answer(self, event: Ok | Pong) -> None:
+        """Answer the question that an event ends. Questions before it were refused."""
+        while not (question := self._questions.popleft()).is_ended_by(event):
+            question.fail(LineRefusedError(self._refusal))
+        if not question.answer.done():  # whoever asked may have gone
+            question.answer.set_result(question.parts)
 
     def _tell(self, event: ChatEvent) -> None:
         if not self._leaving:
@@ -240,8 +280,7 @@ class Chat:
 
     def _give_up_questions(self) -> None:
         for question in self._questions:
-            if not question.answer.done():
-                question.answer.set_exception(ConnectionLostError("connection lost"))
+            question.fail(ConnectionLostError("connection lost"))
         self._questions.clear()
 
     async def _come_back(self, end: Bye | ConnectionLostError) -> None:

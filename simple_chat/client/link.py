@@ -109,7 +109,10 @@ class Link:
         try:
             self._writer.write(encode(*commands))
             await self._writer.drain()
-        except OSError as error:
+        except (
+            OSError,
+            RuntimeError,
+        ) as error:  # RuntimeError: uvloop's word for a connection that was closed
             raise ConnectionLostError(f"connection lost: {reason(error)}") from error
 
     async def be_greeted(self) -> None:

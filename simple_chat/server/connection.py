@@ -1,6 +1,7 @@
 """One connection: bytes between a socket and its `Session`, and the backpressure of both sides."""
 
 import asyncio
+import contextlib
 import logging
 from typing import Protocol, cast
 
@@ -67,6 +68,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take in what the client sent."""
         self.session.receive(data)
+        self._regulate()  # now: the loop may have much more of it to tell before the next turn
         self._keeper.schedule(self)
 
     def eof_received(self) -> bool:
@@ -96,7 +98,7 @@ class Connection(asyncio.Protocol):
     # What the server's turn does
 
     def settle(self) -> bool:
-        """Write what is due, and go on reading or stop.
+        """Write what is due.
 
         Returns:
             Whether it wants another turn.
@@ -104,15 +106,19 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing():
             return False
         again = self.session.settle()
+        self._regulate()
+        if self.session.over:
+            self._finish()
+        return again
+
+    def _regulate(self) -> None:
+        """Go on reading or stop, as the session wants."""
         if self._reading != self.session.wants_input:
             self._reading = self.session.wants_input
             if self._reading:
                 self.transport.resume_reading()
             else:
                 self.transport.pause_reading()
-        if self.session.over:
-            self._finish()
-        return again
 
     def abort(self) -> None:
         """Cut the connection, whatever is still to be written."""
@@ -124,7 +130,8 @@ class Connection(asyncio.Protocol):
             patience = self._keeper.settings.drain if self.session.member.blocked else LINGER
             self._deadline = asyncio.get_running_loop().call_later(patience, self.abort)
             if self.transport.can_write_eof() and not self._peer_ended:
-                self.transport.write_eof()
+                with contextlib.suppress(OSError):  # a reset that we are yet to be told of
+                    self.transport.write_eof()
         if self._peer_ended or not self.transport.can_write_eof():
             self.transport.close()
 

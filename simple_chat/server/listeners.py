@@ -1,7 +1,6 @@
 """Where the server can be reached: TCP addresses and Unix sockets."""
 
 import asyncio
-import logging
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -9,14 +8,13 @@ from pathlib import Path
 from simple_chat.address import show_address
 from simple_chat.errors import ListenError, reason
 
-logger = logging.getLogger(__name__)
-
 Factory = Callable[[], asyncio.Protocol]
 
 _QUEUE = 4096
 """Connections that may wait to be accepted, as far as the kernel goes along (net.core.somaxconn)."""
 
 _UNIX_MODE = 0o660
+_PORT_MAX = 65_535
 
 
 async def tcp(factory: Factory, host: str, port: int) -> asyncio.Server:
@@ -31,12 +29,16 @@ async def tcp(factory: Factory, host: str, port: int) -> asyncio.Server:
         ListenError: the address is taken, or not one of this machine.
     """
     loop = asyncio.get_running_loop()
+    where = show_address(host, port)
+    if not 0 <= port <= _PORT_MAX:  # uvloop would take the rest of a division
+        raise ListenError(f"can't listen on {where}: there is no such port")
     try:
         listener = await loop.create_server(factory, host, port, backlog=_QUEUE)
-    except (OSError, OverflowError, UnicodeError) as error:
-        raise ListenError(f"can't listen on {show_address(host, port)}: {reason(error)}") from error
+    except (OSError, UnicodeError) as error:
+        raise ListenError(f"can't listen on {where}: {reason(error)}") from error
     for sock in listener.sockets:
-        logger.info("listening on %s", show_address(*sock.getsockname()[:2]))
+        # Connections inherit that urgent data stays in its place: it is the last byte of telnet's Synch.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
     return listener
 
 
@@ -51,7 +53,6 @@ async def unix(factory: Factory, path: str) -> asyncio.Server:
         listener = await loop.create_unix_server(factory, sock=_bind_unix(path), backlog=_QUEUE)
     except (OSError, ValueError) as error:
         raise ListenError(f"can't listen on unix:{path}: {reason(error)}") from error
-    logger.info("listening on unix:%s", path)
     return listener
 
 
@@ -64,6 +65,8 @@ def close(listener: asyncio.Server) -> None:
 
 
 def _bind_unix(path: str) -> socket.socket:
+    if not path:
+        raise ValueError("the path is empty")
     _remove_if_stale(path)
     sock = socket.socket(socket.AF_UNIX)
     try:

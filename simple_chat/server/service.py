@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from itertools import chain
 
-from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT
+from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, show_address
 from simple_chat.room import Room
 from simple_chat.server import listeners
 from simple_chat.server.connection import Connection
@@ -170,6 +170,10 @@ async def serve(
         await server.listen(host, port)
         if unix is not None:
             await server.listen_unix(unix)
+        for address in server.addresses:
+            logger.info("listening on %s", show_address(*address))
+        if unix is not None:
+            logger.info("listening on unix:%s", unix)
         yield server
     finally:
         await server.close()
