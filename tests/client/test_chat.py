@@ -1,0 +1,986 @@
+"""Being in a room as a program, at the real server and at servers that the test plays itself."""
+
+import asyncio
+import contextlib
+import gc
+import random
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import trustme
+
+import simple_chat
+from simple_chat import (
+    Chat,
+    ChatEvent,
+    ConnectError,
+    ConnectionLostError,
+    Disconnected,
+    Gap,
+    Joined,
+    JoinRefusedError,
+    Left,
+    LineRefusedError,
+    Message,
+    Notice,
+    Reconnected,
+    Settings,
+    UnsendableTextError,
+    serve,
+)
+from simple_chat.client import chat as chat_module
+from simple_chat.client import link as link_module
+from tests.loopback.house import house
+from tests.peer import Peer
+
+DEADLINE = 30.0
+"""Seconds that anything may take before the test is failed. Nothing waits this long when all is well."""
+
+HELLO = b"HELLO simple_chat/1 hi\n"
+LET_IN = HELLO + b"OK JOIN ann\n"
+
+Address = tuple[str, int]
+
+
+@contextlib.asynccontextmanager
+async def joined(address: Address, name: str = "ann", *, reconnect: bool = False) -> AsyncIterator[Chat]:
+    """Be in a room, in a block with a deadline."""
+    async with (
+        asyncio.timeout(DEADLINE),
+        simple_chat.connect(*address, username=name, reconnect=reconnect) as chat,
+    ):
+        yield chat
+
+
+async def enter(address: Address, name: str = "ann") -> None:
+    """Enter a room for no longer than it takes."""
+    async with joined(address, name):
+        pass
+
+
+async def take(chat: Chat, number: int) -> list[ChatEvent]:
+    """Wait for some events."""
+    return [await anext(chat) for _ in range(number)]
+
+
+async def so_far(chat: Chat) -> list[ChatEvent]:
+    """All events since the last look."""
+    await chat.ping()
+    return await take(chat, len(chat._events))
+
+
+async def rest(chat: Chat) -> list[ChatEvent]:
+    """All events up to the end."""
+    return [event async for event in chat]
+
+
+class FakePeer(Peer):
+    """The server's side of a connection, for which nobody has to wait: it says all it has to say at once.
+
+    Args:
+        says: bytes that it begins with.
+        hangs_up: whether nothing follows them.
+        polite: whether it says BYE to a QUIT.
+    """
+
+    def __init__(self, says: bytes, *, hangs_up: bool, polite: bool) -> None:
+        super().__init__()
+        self._says = says
+        self._hangs_up = hangs_up
+        self._polite = polite
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.write(self._says)
+        if self._hangs_up:
+            self.half_close()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._polite and self.received.endswith(b"QUIT\n"):
+            self.send("OK LEAVE", "BYE quit")
+            self.transport.close()
+
+
+class FakeServer:
+    """A server that the test plays.
+
+    Args:
+        says: what it says to the first who connects, to the second, and so on; the last is for all others.
+        hangs_up: whether it closes its side of each connection right after that.
+        polite: whether it says BYE to a QUIT.
+
+    Attributes:
+        address: where it listens.
+        peers: its side of every connection so far.
+    """
+
+    address: Address
+
+    def __init__(self, *says: bytes, hangs_up: bool, polite: bool) -> None:
+        self._says = says
+        self._hangs_up = hangs_up
+        self._polite = polite
+        self.peers: list[FakePeer] = []
+        self._visit = asyncio.Event()
+
+    @property
+    def peer(self) -> FakePeer:
+        """Its side of the last connection."""
+        return self.peers[-1]
+
+    def accept(self) -> FakePeer:
+        says = self._says[min(len(self.peers), len(self._says) - 1)]
+        self.peers.append(FakePeer(says, hangs_up=self._hangs_up, polite=self._polite))
+        self._visit.set()
+        return self.peer
+
+    async def visited(self) -> FakePeer:
+        """Wait until somebody has connected."""
+        await self._visit.wait()
+        return self.peer
+
+    async def asked(self) -> FakePeer:
+        """Wait until somebody has asked to be let in."""
+        peer = await self.visited()
+        assert await peer.line() == "JOIN ann"
+        return peer
+
+
+@contextlib.asynccontextmanager
+async def fake_server(*says: bytes, hangs_up: bool = False, polite: bool = True) -> AsyncIterator[FakeServer]:
+    """Run a server, in a block with a deadline. If not told otherwise it lets everybody in as ann."""
+    fake = FakeServer(*(says or [LET_IN]), hangs_up=hangs_up, polite=polite)
+    listener = await asyncio.get_running_loop().create_server(fake.accept, "127.0.0.1", 0)
+    fake.address = listener.sockets[0].getsockname()
+    try:
+        async with asyncio.timeout(DEADLINE):
+            yield fake
+    finally:
+        listener.close()
+        for peer in fake.peers:
+            await peer.close()
+        await listener.wait_closed()
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+    return port
+
+
+@pytest.fixture
+def jitter(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
+    """The bounds that delays are drawn from; what is drawn is 0."""
+    drawn: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return 0.0
+
+    monkeypatch.setattr(random, "uniform", uniform)
+    return drawn
+
+
+@pytest.fixture
+def long_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every delay be longer than any test."""
+    monkeypatch.setattr(random, "uniform", lambda _low, _high: 3600.0)
+
+
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a chat wait next to no time for a BYE."""
+    monkeypatch.setattr(chat_module, "_BYE_PATIENCE", 0.05)
+
+
+# Entering
+
+
+async def test_block_is_entered_when_the_server_has_let_us_in() -> None:
+    async with house() as home:
+        peer = await home.join("ben")
+        async with joined(home.server.address) as chat:
+            assert chat.username == "ann"
+            assert "ann" in home.server.room.names()
+            assert await peer.barrier() == ["JOINED ann"]
+
+
+async def test_taken_name_is_refused_and_its_holder_is_not_disturbed() -> None:
+    async with house() as home, joined(home.server.address, "ann") as chat:
+        with pytest.raises(JoinRefusedError, match=r"^name-taken: somebody here has that name") as refused:
+            await enter(home.server.address, "ANN")
+        assert refused.value.code == "name-taken"
+        assert await so_far(chat) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["two words", "-dash", "é", 33 * "x", "two\nlines", "\udc80"],
+    ids=["words", "dash", "accent", "long", "lines", "surrogate"],
+)
+async def test_bad_name_is_refused(name: str) -> None:
+    async with house() as home:
+        with pytest.raises(JoinRefusedError) as refused:
+            await enter(home.server.address, name)
+        assert refused.value.code == "bad-name"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "a..b", ""], ids=["address", "bad name", "empty"])
+async def test_without_a_server_there_is_a_connect_error_that_says_where(host: str, closed_port: int) -> None:
+    with pytest.raises(ConnectError, match=f"^can't connect to {host}:{closed_port}: ."):
+        await enter((host, closed_port))
+
+
+async def test_ipv6_address_is_shown_in_brackets(closed_port: int) -> None:
+    with pytest.raises(ConnectError, match=rf"^can't connect to \[::1\]:{closed_port}: "):
+        await enter(("::1", closed_port))
+
+
+async def test_port_that_cannot_be_gives_a_connect_error() -> None:
+    with pytest.raises(ConnectError, match=r"127\.0\.0\.1:65536"):
+        await enter(("127.0.0.1", 65536))
+
+
+@pytest.mark.parametrize(
+    ("says", "reason"),
+    [
+        (b"", "closed"),
+        (b"220 mail.example ESMTP\r\n", "closed"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "closed"),
+        (b"INFO hello\n", "no simple_chat server"),
+        (b"HELLO other/2 hello\n", "no simple_chat server"),
+        (b"\xff\xfb\x01\n", "no simple_chat server"),
+        (b"ERR too-many-connections come back later\nBYE too-many-connections\n", "come back later"),
+        (HELLO, "can't join"),
+        (HELLO + b"BYE shutdown\n", "can't join"),
+    ],
+    ids=["silence", "smtp", "http", "other", "version", "bytes", "full", "hangs-up", "shuts-down"],
+)
+async def test_whatever_is_no_server_for_us_gives_a_connect_error(says: bytes, reason: str) -> None:
+    async with fake_server(says, hangs_up=True) as fake:
+        with pytest.raises(ConnectError, match=reason) as failed:
+            await enter(fake.address)
+        assert f"127.0.0.1:{fake.address[1]}" in str(failed.value)
+        await fake.peer.rest()  # we have closed our side too
+
+
+@pytest.mark.parametrize("says", [b"", b"SSH-2.0-OpenSSH_9.9\r\n"], ids=["silent", "ssh"])
+async def test_server_that_never_greets_gives_a_connect_error(
+    says: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "_HELLO_PATIENCE", 0.05)
+    async with fake_server(says) as fake:
+        with pytest.raises(ConnectError, match="no answer"):
+            await enter(fake.address)
+        await fake.peer.rest()
+
+
+@pytest.mark.parametrize("says", [b"", HELLO], ids=["before HELLO", "before OK JOIN"])
+async def test_entering_can_be_cancelled_and_leaves_no_connection(says: bytes) -> None:
+    async with fake_server(says) as fake:
+        entering = asyncio.create_task(enter(fake.address))
+        peer = await (fake.asked() if says else fake.visited())
+        entering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await entering
+        assert await peer.rest() == []
+
+
+async def test_unix_socket_is_taken_instead_of_host_and_port(tmp_path: Path) -> None:
+    path = str(tmp_path / "chat")
+    async with (
+        house(unix=path) as home,
+        asyncio.timeout(DEADLINE),
+        simple_chat.connect("203.0.113.1", 1, unix=path, username="ann") as ann,
+        joined(home.server.address, "ben") as ben,
+    ):
+        await ben.send("hello")
+        assert await take(ann, 2) == [Joined("ben"), Message("ben", "hello")]
+
+
+async def test_missing_unix_socket_gives_a_connect_error_that_says_where(tmp_path: Path) -> None:
+    path = str(tmp_path / "chat")
+    with pytest.raises(ConnectError, match=f"^can't connect to unix:{path}: No such file or directory$"):
+        async with simple_chat.connect(unix=path, username="ann"):
+            pass
+
+
+# TLS
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass on what comes, up to the end."""
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def tls_server(
+    serve_one: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None],
+    certificate: trustme.LeafCert,
+) -> AsyncIterator[Address]:
+    """Listen for TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    async with await asyncio.start_server(serve_one, "127.0.0.1", 0, ssl=context) as listener:
+        yield listener.sockets[0].getsockname()
+
+
+async def test_tls_is_spoken_with_a_server_whose_certificate_is_trusted() -> None:
+    authority = trustme.CA()
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    ended = asyncio.Event()
+    async with (
+        house() as home,
+        asyncio.timeout(DEADLINE),
+        joined(home.server.address, "ben") as ben,
+    ):
+
+        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            inner_reader, inner_writer = await asyncio.open_connection(*home.server.address)
+            await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
+            ended.set()
+
+        async with (
+            tls_server(relay, authority.issue_cert("127.0.0.1")) as address,
+            simple_chat.connect(*address, username="ann", tls=trust) as ann,
+        ):
+            await ann.send("hello")
+            assert await ann.who() == ["ben", "ann"]
+        assert await so_far(ben) == [Joined("ann"), Message("ann", "hello"), Left("ann")]
+        await ended.wait()
+
+
+@pytest.mark.parametrize(("trusted", "name"), [(False, "127.0.0.1"), (True, "other.example")])
+async def test_tls_certificate_that_is_not_trusted_gives_a_connect_error(
+    trusted: bool,  # noqa: FBT001 (a parameter)
+    name: str,
+) -> None:
+    authority = trustme.CA()
+    trust = ssl.create_default_context()
+    if trusted:
+        authority.configure_trust(trust)
+    async with (
+        asyncio.timeout(DEADLINE),
+        tls_server(lambda _, writer: writer.close(), authority.issue_cert(name)) as address,
+    ):
+        with pytest.raises(ConnectError, match=r"(?i)certificate verify failed"):
+            async with simple_chat.connect(*address, username="ann", tls=trust):
+                pass
+
+
+async def test_plain_text_server_gives_a_connect_error_to_who_wants_tls() -> None:
+    async with fake_server(HELLO) as fake:
+        with pytest.raises(ConnectError):
+            async with simple_chat.connect(*fake.address, username="ann", tls=ssl.create_default_context()):
+                pass
+
+
+# Talking
+
+
+async def test_two_chats_get_each_others_events_in_order_and_never_their_own() -> None:
+    async with house() as home, joined(home.server.address) as ann:
+        async with joined(home.server.address, "ben") as ben:
+            for number in range(100):
+                await ann.send(f"{number} from ann")
+                await ben.send(f"{number} from ben")
+            assert await take(ben, 100) == [Message("ann", f"{number} from ann") for number in range(100)]
+        messages = [Message("ben", f"{number} from ben") for number in range(100)]
+        assert await so_far(ann) == [Joined("ben"), *messages, Left("ben")]
+
+
+async def test_everybody_gets_the_same_order_of_what_others_say_at_once() -> None:
+    async with (
+        house() as home,
+        joined(home.server.address, "judge") as judge,
+        joined(home.server.address, "ann") as ann,
+        joined(home.server.address, "ben") as ben,
+    ):
+
+        async def talk(chat: Chat) -> None:
+            for number in range(200):
+                await chat.send(str(number))
+
+        await asyncio.gather(talk(ann), talk(ben))
+        await asyncio.gather(ann.ping(), ben.ping())
+        heard = await so_far(judge)
+        for chat in (ann, ben):
+            mine = [event for event in heard if getattr(event, "name", None) != chat.username]
+            assert [event for event in await so_far(chat) if isinstance(event, Message)] == [
+                event for event in mine if isinstance(event, Message)
+            ]
+
+
+async def test_ping_returns_when_everything_sent_before_was_taken() -> None:
+    async with house() as home, joined(home.server.address) as ann:
+        ben = await home.join("ben")
+        for number in range(1000):
+            await ann.send(str(number))
+        await ann.ping()
+        assert home.server.room.end == 1002
+        assert await ben.barrier() == [f"MSG ann {number}" for number in range(1000)]
+
+
+async def test_who_names_everybody_as_typed_in_the_order_of_joining() -> None:
+    names = [f"Guest-{number}" for number in range(40)]  # more than fit in one line of the answer
+    async with house() as home, contextlib.AsyncExitStack() as chats:
+        for name in names:
+            await chats.enter_async_context(joined(home.server.address, name))
+        async with joined(home.server.address) as ann:
+            assert await ann.who() == [*names, "ann"]
+
+
+async def test_history_is_the_last_messages_oldest_first_with_their_time() -> None:
+    async with house() as home, joined(home.server.address) as ann:
+        before = datetime.now(UTC) - timedelta(milliseconds=1)  # times are told to the millisecond
+        for number in range(5):
+            await ann.send(f"number {number}")
+        everything = await ann.history()
+        assert [(past.name, past.text) for past in everything] == [
+            ("ann", f"number {number}") for number in range(5)
+        ]
+        assert all(before <= past.time <= datetime.now(UTC) for past in everything)
+        assert await ann.history(2) == everything[-2:]
+        assert await ann.history(99) == everything
+        assert await ann.history(0) == []
+
+
+async def test_question_that_is_refused_raises_and_the_next_gets_its_own_answer() -> None:
+    async with house() as home, joined(home.server.address) as ann:
+        refused = asyncio.create_task(ann.history(-1))
+        who = asyncio.create_task(ann.who())
+        await asyncio.wait({refused, who})
+        assert isinstance(refused.exception(), LineRefusedError)
+        assert who.result() == ["ann"]
+
+
+async def test_question_that_is_refused_raises_though_nobody_asks_after_it() -> None:
+    async with house() as home, joined(home.server.address) as ann:
+        refused = asyncio.create_task(ann.history(-1))
+        await asyncio.wait({refused}, timeout=5)
+        assert refused.done()
+        assert isinstance(refused.exception(), LineRefusedError)
+
+
+async def test_questions_of_many_tasks_get_their_own_answers() -> None:
+    said = [str(number) for number in range(20)]
+    async with house() as home, joined(home.server.address) as ann:
+        for text in said:
+            await ann.send(text)
+
+        async def ask(number: int) -> None:
+            assert [past.text for past in await ann.history(number)] == said[20 - number :]
+            assert await ann.who() == ["ann"]
+            await ann.ping()
+
+        await asyncio.gather(*map(ask, range(20)))
+
+
+async def test_cancelled_question_does_not_disturb_later_ones() -> None:
+    async with fake_server() as fake, joined(fake.address) as ann:
+        await fake.asked()
+        cancelled = asyncio.create_task(ann.who())
+        await fake.peer.until("WHO")
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        later = asyncio.create_task(ann.who())
+        assert await fake.peer.line() == "WHO"
+        fake.peer.send("NAMES ann ben", "OK WHO 2", "NAMES ann", "OK WHO 1")
+        assert await later == ["ann"]
+
+
+async def test_what_the_server_refuses_or_tells_is_a_notice() -> None:
+    async with house(Settings(max_line=64)) as home, joined(home.server.address) as ann:
+        await ann.send(64 * "x")
+        assert await so_far(ann) == [Notice("the line was dropped, send shorter ones")]
+
+
+# What can be sent
+
+
+@pytest.mark.parametrize(
+    "text",
+    [" ", "x", "\t", "MSG hi", 4092 * "x", 2046 * "é", 1023 * "\N{PARTY POPPER}", "two\u2028lines"],
+    ids=["blank", "letter", "tab", "command", "longest", "longest é", "longest emoji", "separator"],
+)
+async def test_text_arrives(text: str) -> None:
+    async with house() as home, joined(home.server.address) as ann:
+        ben = await home.join("ben")
+        await ann.send(text)
+        await ann.ping()
+        assert await ben.barrier() == [f"MSG ann {text}".replace("\u2028", "\ufffd")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "\n", "a\n", "a\nb", "\r", "a\r", "a\rb", 4093 * "x", 2046 * "é" + "x", "\ud800", "a\udcffb"],
+    ids=ascii,
+)
+async def test_text_that_cannot_be_one_line_is_refused_and_the_room_hears_nothing(text: str) -> None:
+    async with house() as home, joined(home.server.address) as ann:
+        ben = await home.join("ben")
+        with pytest.raises(UnsendableTextError):
+            await ann.send(text)
+        await ann.ping()
+        assert await ben.barrier() == []
+
+
+# What comes from servers that nobody knows
+
+
+@pytest.mark.parametrize(
+    ("line", "events"),
+    [
+        (b"NEWS from a newer server", []),
+        (b"", []),
+        (b"msg ben in small letters", []),
+        (b"HELLO simple_chat/1 again", []),
+        (b"OK WHO 3", []),
+        (b"PONG nobody-asked", []),
+        (b"NAMES ben", []),
+        (b"PAST 2024-05-06T07:08:09.123Z ben hi", []),
+        (b"GAP 3", [Gap(3)]),
+        (b"INFO \x1b[2J", [Notice("\u241b[2J")]),
+        (b"ERR code \xc2\x9b31m", [Notice("\ufffd31m")]),
+        (b"ERR code", [Notice("")]),
+        (b"MSG ben \x1b]0;title\x07", [Message("ben", "\u241b]0;title\u2407")]),
+        (b"MSG ben \xe2\x80\xaeevil\r", [Message("ben", "\ufffdevil")]),
+        (b"MSG ben a\rb", [Message("ben", "a\u240db")]),
+    ],
+    ids=ascii,
+)
+async def test_line_becomes_harmless_events(line: bytes, events: list[ChatEvent]) -> None:
+    assert await events_of(line) == events
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"MSG",
+        b"MSG ben",
+        b"MSG ben ",
+        b"MSG  hi",
+        b"MSG \x1b[2J hi",
+        b"JOINED",
+        b"JOINED two words",
+        b"LEFT \xc3\xa9",
+        b"GAP",
+        b"GAP -1",
+        b"GAP 1" + 30 * b"0",
+        b"GAP \xd9\xa3",
+        b"NAMES",
+        b"NAMES ann  ben",
+        b"OK",
+        b"ERR",
+        b"HELLO",
+        b"HELLO other/2",
+        b"PAST",
+        b"PAST yesterday ben hi",
+        b"PAST 0001-01-01T00:00:00+14:00 ben hi",
+        b"PAST 0001-01-01 ben hi",
+        b"PAST 9999-12-31T23:59:59-14:00 ben hi",
+        b"PAST 2024-05-06T07:08:09Z ben",
+        b"\xff\xfe\xfd",
+        b"MSG ben \xed\xa0\x80",
+        b"MSG ben " + 5 * 2**20 * b"x",
+    ],
+    ids=lambda line: ascii(line[:40]),
+)
+async def test_malformed_line_becomes_one_notice_and_the_chat_goes_on(line: bytes) -> None:
+    (event,) = await events_of(line)
+    assert isinstance(event, Notice)
+    assert event.text.startswith("a line of the server could not be read (")
+    assert event.text.isprintable()
+
+
+async def events_of(line: bytes) -> list[ChatEvent]:
+    """What a line of the server becomes; the chat must not suffer from it."""
+    async with fake_server() as fake, joined(fake.address) as ann:
+        await fake.asked()
+        fake.peer.write(line + b"\n")
+        fake.peer.send("MSG ben the end")
+        events: list[ChatEvent] = []
+        while (event := await anext(ann)) != Message("ben", "the end"):
+            events.append(event)
+        who = asyncio.create_task(ann.who())
+        await fake.peer.until("WHO")
+        fake.peer.send("NAMES ann", "OK WHO 1")
+        assert await who == ["ann"]
+    return events
+
+
+# How the iteration ends
+
+
+async def test_iteration_ends_when_the_server_says_bye() -> None:
+    async with house() as home, joined(home.server.address) as ann:
+        ben = await home.join("ben")
+        await ben.ask("MSG one", "MSG two")
+        await home.server.close()
+        assert await rest(ann) == [Joined("ben"), Message("ben", "one"), Message("ben", "two")]
+        assert await rest(ann) == []
+        with pytest.raises(ConnectionLostError):
+            await ann.send("too late")
+
+
+@pytest.mark.parametrize("end", [Peer.close, Peer.reset], ids=["closed", "reset"])
+async def test_iteration_raises_after_the_last_event_if_the_server_goes_without_bye(
+    end: Callable[[Peer], Awaitable[None]],
+) -> None:
+    async with fake_server() as fake, joined(fake.address) as ann:
+        await fake.asked()
+        fake.peer.send("MSG ben one")
+        assert await anext(ann) == Message("ben", "one")
+        fake.peer.send("JOINED cleo")
+        assert await anext(ann) == Joined("cleo")
+        await end(fake.peer)
+        for _ in range(2):
+            with pytest.raises(ConnectionLostError, match=r"^connection lost: "):
+                await anext(ann)
+
+
+async def test_line_that_the_end_cuts_short_is_no_event() -> None:
+    async with fake_server() as fake, joined(fake.address) as ann:
+        await fake.asked()
+        fake.peer.write(b"MSG ben one\nMSG ben tw")
+        await fake.peer.close()
+        assert await anext(ann) == Message("ben", "one")
+        with pytest.raises(ConnectionLostError):
+            await anext(ann)
+
+
+async def test_questions_that_are_pending_when_the_connection_breaks_raise() -> None:
+    async with fake_server() as fake, joined(fake.address) as ann:
+        await fake.asked()
+        questions = [asyncio.create_task(ask) for ask in (ann.who(), ann.history(), ann.ping())]
+        await fake.peer.until("PING 1")
+        await fake.peer.close()
+        for question in questions:
+            with pytest.raises(ConnectionLostError):
+                await question
+        for late in (ann.who(), ann.history(), ann.ping()):
+            with pytest.raises(ConnectionLostError, match="not connected"):
+                await late
+
+
+async def test_question_that_cannot_be_sent_raises_and_logs_nothing() -> None:
+    async with fake_server() as fake, joined(fake.address) as ann:
+        await fake.asked()
+        talking = await talk_until_stuck(ann, fake.peer)
+        asking = asyncio.create_task(ann.who())
+        await turn()
+        await fake.peer.reset()
+        for task in (asking, talking):
+            with pytest.raises(ConnectionLostError):
+                await task
+        del asking
+        gc.collect()  # an exception that nobody took would be logged now
+
+
+async def test_sending_to_a_server_that_is_gone_raises_while_nobody_reads() -> None:
+    async with fake_server() as fake, joined(fake.address) as ann:
+        await fake.asked()
+        fake.peer.send(*(f"MSG ben {number}" for number in range(2000)))
+        await anext(ann)
+        await fake.peer.reset()
+        with pytest.raises(ConnectionLostError):
+            await talk_on(ann)
+
+
+async def talk_on(chat: Chat) -> None:
+    """Send until it fails."""
+    while True:
+        await chat.send(4000 * "x")
+        await turn()
+
+
+async def talk_until_stuck(chat: Chat, peer: Peer) -> asyncio.Task[None]:
+    """Send on and on to a server that does not read."""
+    peer.pause()
+    talking = asyncio.create_task(talk_on(chat))
+    transport = chat._connected()._writer.transport
+    while transport.get_write_buffer_size() <= transport.get_write_buffer_limits()[1]:
+        await turn()
+    return talking
+
+
+async def turn() -> None:
+    """Wait for nothing, but let all who can go on do so once."""
+    await asyncio.sleep(0)
+
+
+# Leaving
+
+
+async def test_leaving_the_block_leaves_the_room_once() -> None:
+    async with house() as home:
+        ben = await home.join("ben")
+        async with joined(home.server.address) as ann:
+            await ann.send("hello")
+        assert await ben.barrier() == ["JOINED ann", "MSG ann hello", "LEFT ann"]
+
+
+async def test_leaving_says_leave_and_quit_and_waits_for_bye() -> None:
+    async with fake_server(polite=False) as fake:
+        visit = asyncio.create_task(enter(fake.address))
+        assert await (await fake.asked()).lines(2) == ["LEAVE", "QUIT"]
+        assert not visit.done()
+        fake.peer.send("OK LEAVE")
+        assert not visit.done()
+        fake.peer.send("BYE quit")
+        await visit
+
+
+@pytest.mark.usefixtures("no_patience")
+async def test_leaving_ends_without_a_bye_after_a_while() -> None:
+    async with fake_server(polite=False) as fake:
+        await enter(fake.address)
+        assert await fake.peer.rest() == ["JOIN ann", "LEAVE", "QUIT"]
+
+
+@pytest.mark.usefixtures("no_patience")
+async def test_leaving_ends_after_a_while_though_the_server_reads_nothing() -> None:
+    async with fake_server(polite=False) as fake, joined(fake.address) as ann:
+        await fake.asked()
+        talking = await talk_until_stuck(ann, fake.peer)
+        talking.cancel()
+        await asyncio.wait({talking})
+    with pytest.raises(ConnectionLostError):
+        await ann.send("too late")
+
+
+async def test_exception_in_the_block_leaves_in_order_and_goes_on() -> None:
+    async with house() as home:
+        ben = await home.join("ben")
+        with pytest.raises(ZeroDivisionError):
+            async with joined(home.server.address):
+                raise ZeroDivisionError
+        assert await ben.barrier() == ["JOINED ann", "LEFT ann"]
+
+
+async def test_cancellation_in_the_block_leaves_in_order_and_goes_on() -> None:
+    async with fake_server() as fake:
+        visit = asyncio.create_task(stay(fake.address))
+        await fake.asked()
+        visit.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await visit
+        assert await fake.peer.rest() == ["LEAVE", "QUIT"]
+
+
+async def test_second_cancellation_does_not_wait_for_bye() -> None:
+    async with fake_server(polite=False) as fake:
+        visit = asyncio.create_task(enter(fake.address))
+        await (await fake.asked()).until("QUIT")
+        visit.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await visit
+        assert await fake.peer.rest() == []
+
+
+async def stay(address: Address) -> None:
+    """Be in a room, for ever."""
+    async with joined(address):
+        await asyncio.Event().wait()
+
+
+async def test_leaving_after_the_server_has_gone_is_no_error() -> None:
+    async with fake_server() as fake, joined(fake.address) as ann:
+        await fake.asked()
+        await fake.peer.reset()
+        with pytest.raises(ConnectionLostError):
+            await anext(ann)
+
+
+async def test_leaving_ends_an_iteration_in_another_task() -> None:
+    async with house() as home, asyncio.timeout(DEADLINE):
+        async with joined(home.server.address) as ann:
+            listening = asyncio.create_task(rest(ann))
+            await ann.ping()
+        assert await listening == []
+
+
+async def test_question_that_is_asked_while_leaving_gets_no_wrong_answer() -> None:
+    async with fake_server(polite=False) as fake:
+        leave = asyncio.Event()
+        chats: list[Chat] = []
+
+        async def visit() -> None:
+            async with joined(fake.address) as chat:
+                chats.append(chat)
+                await leave.wait()
+
+        visiting = asyncio.create_task(visit())
+        await fake.asked()
+        leave.set()
+        await fake.peer.until("QUIT")
+        late = asyncio.create_task(chats[0].who())
+        await turn()
+        fake.peer.send("OK LEAVE", "BYE quit")
+        await visiting
+        with pytest.raises(ConnectionLostError):
+            await late
+
+
+@pytest.mark.usefixtures("no_patience")
+async def test_question_that_nobody_answers_raises_when_the_block_ends() -> None:
+    async with fake_server(polite=False) as fake:
+        async with joined(fake.address) as ann:
+            await fake.asked()
+            asking = asyncio.create_task(ann.who())
+            await fake.peer.until("WHO")
+        await asyncio.wait({asking}, timeout=1)  # what is due comes before any time is up
+        assert isinstance(asking.exception(), ConnectionLostError)
+
+
+# Coming back
+
+
+async def test_chat_comes_back_to_a_server_that_was_started_again(jitter: list[tuple[float, float]]) -> None:
+    async with contextlib.AsyncExitStack() as block:
+        async with serve("127.0.0.1", 0) as server:
+            host, port = server.address
+            ann = await block.enter_async_context(joined((host, port), reconnect=True))
+        assert await anext(ann) == Disconnected("the server said BYE shutdown", 0)
+        async with serve(host, port) as server, joined((host, port), "ben") as ben:
+            while (event := await anext(ann)) != Reconnected():
+                assert event == Disconnected(f"can't connect to {host}:{port}: Connection refused", 0)
+            await ann.send("I am back")
+            assert await ann.who() == ["ben", "ann"]
+            assert await so_far(ben) == [Joined("ann"), Message("ann", "I am back")]
+            await block.aclose()
+            assert await so_far(ben) == [Left("ann")]
+    assert jitter[0] == (0, 1)
+
+
+async def test_events_go_on_after_coming_back(jitter: list[tuple[float, float]]) -> None:
+    async with fake_server() as fake, joined(fake.address, reconnect=True) as ann:
+        first = await fake.asked()
+        first.send("MSG ben one")
+        await first.close()
+        lost = Disconnected("connection lost: the server closed it", 0)
+        assert await take(ann, 3) == [Message("ben", "one"), lost, Reconnected()]
+        second = await fake.asked()
+        second.send("MSG ben two")
+        assert await anext(ann) == Message("ben", "two")
+        await second.reset()
+        assert isinstance(await anext(ann), Disconnected)
+        assert await anext(ann) == Reconnected()
+        third = await fake.asked()
+    assert [await peer.rest() for peer in (first, second, third)] == [[], [], ["LEAVE", "QUIT"]]
+    assert jitter == [(0, 1), (0, 1)]
+
+
+async def test_delays_have_full_jitter_up_to_twice_as_long_each_time_and_a_minute_at_most(
+    jitter: list[tuple[float, float]],
+) -> None:
+    full = b"ERR too-many-connections come back later\n"
+    async with fake_server(LET_IN, full) as fake, joined(fake.address, reconnect=True) as ann:
+        await fake.asked()
+        await fake.peer.close()
+        _, *failures = await take(ann, 9)
+        why = f"can't connect to 127.0.0.1:{fake.address[1]}: come back later"
+        assert failures == 8 * [Disconnected(why, 0)]
+        assert jitter[:9] == [(0, most) for most in (1, 2, 4, 8, 16, 32, 60, 60, 60)]
+
+
+async def test_disconnected_says_when_the_next_try_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "uniform", lambda _low, high: high / 1024)
+    async with (
+        fake_server(LET_IN, b"ERR busy\n", LET_IN) as fake,
+        joined(fake.address, reconnect=True) as ann,
+    ):
+        await fake.peer.close()
+        first, second, back = await take(ann, 3)
+        assert isinstance(first, Disconnected)
+        assert isinstance(second, Disconnected)
+        assert (first.retry_in, second.retry_in, back) == (1 / 1024, 2 / 1024, Reconnected())
+
+
+@pytest.mark.usefixtures("jitter")
+async def test_name_that_is_taken_after_a_drop_is_tried_again() -> None:
+    taken = HELLO + b"ERR name-taken somebody has it\n"
+    async with fake_server(LET_IN, taken, taken, LET_IN) as fake, joined(fake.address, reconnect=True) as ann:
+        await fake.asked()
+        await fake.peer.close()
+        _, *events = await take(ann, 4)
+        assert events == [*2 * [Disconnected("name-taken: somebody has it", 0)], Reconnected()]
+
+
+@pytest.mark.usefixtures("jitter")
+@pytest.mark.parametrize(("code", "patience"), [("name-taken", -1.0), ("auth-required", 120.0)])
+async def test_refusal_after_a_drop_ends_the_iteration(
+    code: str, patience: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_module, "_NAME_PATIENCE", patience)
+    refusal = HELLO + f"ERR {code} not you\n".encode()
+    async with fake_server(LET_IN, refusal) as fake, joined(fake.address, reconnect=True) as ann:
+        await fake.asked()
+        await fake.peer.close()
+        assert isinstance(await anext(ann), Disconnected)
+        with pytest.raises(JoinRefusedError, match=f"^{code}: not you$") as refused:
+            await anext(ann)
+        assert refused.value.code == code
+        with pytest.raises(ConnectionLostError):
+            await ann.ping()
+
+
+@pytest.mark.usefixtures("long_delays")
+async def test_while_disconnected_nothing_can_be_sent_or_asked_and_leaving_takes_no_time() -> None:
+    async with fake_server() as fake, joined(fake.address, reconnect=True) as ann:
+        await fake.asked()
+        asking = asyncio.create_task(ann.who())
+        await fake.peer.until("WHO")
+        await fake.peer.close()
+        assert await anext(ann) == Disconnected("connection lost: the server closed it", 3600)
+        for late in (asking, ann.send("hello"), ann.who(), ann.history(), ann.ping()):
+            with pytest.raises(ConnectionLostError):
+                await late
+    assert await rest(ann) == []
+    assert len(fake.peers) == 1
+
+
+# Memory
+
+
+async def test_reading_stops_a_thousand_events_ahead_of_whoever_takes_them() -> None:
+    async with fake_server() as fake, joined(fake.address) as ann:
+        await fake.asked()
+        fake.peer.send(*(f"MSG ben {number}" for number in range(5000)))
+        for number in range(5000):
+            assert await anext(ann) == Message("ben", str(number))
+            assert len(ann._events) <= 1000
+
+
+async def test_question_is_answered_while_nobody_takes_the_events_before_it() -> None:
+    async with house() as home, joined(home.server.address) as ann:
+        ben = await home.join("ben")
+        await ben.ask(*(f"MSG {number}" for number in range(5000)))
+        assert await ann.who() == ["ann", "ben"]
+        messages = [Message("ben", str(number)) for number in range(5000)]
+        assert await so_far(ann) == [Joined("ben"), *messages]
+
+
+async def test_block_is_left_in_order_with_events_that_nobody_took() -> None:
+    async with house() as home:
+        ben = await home.join("ben")
+        async with joined(home.server.address) as ann:
+            await ben.ask(*(f"MSG {number}" for number in range(5000)))
+            await anext(ann)
+        assert await ben.barrier() == ["LEFT ann"]

@@ -1,0 +1,98 @@
+"""A house without a network: sessions around one room, which get their turns as a server gives them."""
+
+from simple_chat.protocol import MAX_LINE
+from simple_chat.room import Room
+from simple_chat.session import Session
+
+_PATIENCE = 1_000  # turns until everything must be done
+
+
+class Guest:
+    """A session, and all that was written to it."""
+
+    def __init__(self, house: "House", max_line: int) -> None:
+        self._house = house
+        self._read = 0
+        self.written = bytearray()
+        self.session = Session(house.room, self.written.extend, max_line=max_line)
+
+    def feed(self, data: bytes) -> None:
+        """Send a packet."""
+        self.session.receive(data)
+        self._house.schedule(self)
+
+    def send(self, *lines: str) -> None:
+        """Send whole lines, in one packet."""
+        self.feed("".join(f"{line}\n" for line in lines).encode())
+
+    def close(self) -> None:
+        """Send nothing more."""
+        self.session.receive_eof()
+        self._house.schedule(self)
+
+    def end(self, reason: str) -> None:
+        """Be sent away."""
+        self.session.end(reason)
+        self._house.schedule(self)
+
+    def block(self) -> None:
+        """Take no bytes."""
+        self._house.room.block(self.session.member)
+
+    def unblock(self) -> None:
+        """Take bytes again."""
+        self._house.room.unblock(self.session.member)
+        self._house.schedule(self)
+
+    def read(self) -> list[str]:
+        """The lines written since the last read."""
+        start, self._read = self._read, len(self.written)
+        return self.written[start:].decode().splitlines()
+
+
+class House:
+    """A room and its guests."""
+
+    def __init__(self, *, backlog: int = 1 << 20, history: int = 1_000, presence_limit: int = 1_000) -> None:
+        self.room = Room(backlog=backlog, history=history, presence_limit=presence_limit)
+        self.time = 0.0
+        self._waiting: dict[Guest, None] = {}
+
+    def connect(self, *, max_line: int = MAX_LINE) -> Guest:
+        """Let somebody connect, who has read the greeting."""
+        guest = Guest(self, max_line)
+        guest.read()
+        return guest
+
+    def enter(self, *names: str) -> list[Guest]:
+        """Let some connect and join, who have read all up to here."""
+        guests = [self.connect() for _ in names]
+        for guest, name in zip(guests, names, strict=True):
+            guest.send(f"JOIN {name}")
+        self.rest()
+        for guest in guests:
+            guest.read()
+        return guests
+
+    def schedule(self, guest: Guest) -> None:
+        """Give a guest its turn."""
+        self._waiting[guest] = None
+
+    def turn(self) -> None:
+        """Take the lines of all who wait, hand them out as one batch, then write what else is due."""
+        waiting, self._waiting = self._waiting, {}
+        for guest in waiting:
+            guest.session.take()
+        if batch := self.room.close_batch(self.time):
+            self.room.hand_out(batch)
+        for guest in waiting:
+            if guest.session.settle():
+                self.schedule(guest)
+
+    def rest(self) -> None:
+        """Give turns until nobody waits for one."""
+        for _ in range(_PATIENCE):
+            self.turn()
+            if not self._waiting:
+                return
+        raise AssertionError("somebody asks for turns without end")

@@ -1,0 +1,42 @@
+import errno
+import os
+import socket
+import ssl
+
+import pytest
+
+from simple_chat import errors
+from simple_chat.errors import ChatError, JoinRefusedError, LineRefusedError, reason
+
+
+def test_every_error_is_a_chat_error() -> None:
+    defined = [thing for thing in vars(errors).values() if isinstance(thing, type)]
+    assert len(defined) > 1
+    assert all(issubclass(error, ChatError) for error in defined)
+
+
+def test_refusal_of_a_line_says_its_code() -> None:
+    error = LineRefusedError("bad-name")
+    assert (error.code, str(error)) == ("bad-name", "bad-name")
+
+
+def test_refusal_of_a_join_says_its_code_and_what_to_do() -> None:
+    error = JoinRefusedError("name-taken", "take another one")
+    assert (error.code, error.advice) == ("name-taken", "take another one")
+    assert str(error) == "name-taken: take another one"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed"), os.strerror(errno.ECONNREFUSED)),
+        (OSError(errno.EADDRINUSE, "error while attempting to bind"), os.strerror(errno.EADDRINUSE)),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "Name or service not known"),
+        (ssl.SSLError(1, "wrong version number"), "wrong version number"),
+        (OSError("no number"), "no number"),
+        (UnicodeEncodeError("idna", "a..b", 1, 2, "label empty or too long"), "that is no host name"),
+        (ValueError("no such thing"), "no such thing"),
+    ],
+)
+def test_reason_is_said_in_the_words_of_the_system(error: Exception, words: str) -> None:
+    assert reason(error) == words

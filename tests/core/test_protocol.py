@@ -1,0 +1,520 @@
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simple_chat.errors import LineRefusedError
+from simple_chat.protocol import (
+    MAX_LINE,
+    Bye,
+    Code,
+    Command,
+    Err,
+    Event,
+    Gap,
+    Hello,
+    Help,
+    History,
+    Info,
+    Join,
+    Joined,
+    Leave,
+    Left,
+    LineBuffer,
+    Message,
+    Msg,
+    Names,
+    Ok,
+    Pass,
+    Past,
+    Ping,
+    Pong,
+    Quit,
+    Who,
+    encode,
+    encode_past,
+    parse_command,
+    parse_event,
+    timestamp,
+)
+from simple_chat.text import harmless
+from tests.core.streams import packets
+
+# Commands
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("JOIN ann", Join("ann")),
+        ("join Ann", Join("Ann")),
+        ("MSG hi", Msg("hi")),
+        ("MsG  two spaces, one is text ", Msg(" two spaces, one is text ")),
+        ("MSG  ", Msg(" ")),
+        ("MSG \t", Msg("\t")),
+        ("MSG JOIN bob", Msg("JOIN bob")),
+        ("MSG \x1b[2J", Msg("\u241b[2J")),
+        ("MSG a\u202eb", Msg("a\ufffdb")),
+        ("LEAVE", Leave()),
+        ("leave", Leave()),
+        ("WHO", Who()),
+        ("HISTORY", History()),
+        ("HISTORY 0", History(0)),
+        ("HISTORY 7", History(7)),
+        ("HISTORY 007", History(7)),
+        ("HISTORY 999999999999999999", History(10**18 - 1)),
+        ("HISTORY " + "9" * 4_000, History()),  # more than anybody keeps: all of it
+        ("PING", Ping()),
+        ("PING ", Ping()),
+        ("PING a b  c ", Ping("a b  c ")),
+        ("PING \x1b", Ping("\u241b")),
+        ("HELP", Help()),
+        ("PASS open sesame ", Pass("open sesame ")),
+        ("PASS \x1b", Pass("\x1b")),
+        ("QUIT", Quit()),
+        ("qUIt", Quit()),
+    ],
+)
+def test_line_is_read_as_a_command(line: str, command: Command) -> None:
+    assert parse_command(line) == command
+
+
+@pytest.mark.parametrize(
+    ("code", "lines"),
+    [
+        (
+            Code.UNKNOWN_COMMAND,
+            [
+                *[
+                    "NICK ann",
+                    "MSGhi",
+                    "MSG\thi",
+                    " MSG hi",
+                    "\tWHO",
+                    " ",
+                    "/quit",
+                    "GET / HTTP/1.1",
+                    "WHO\r",
+                ],
+                *["joın ann", "hıstory", "pıng", "quıt", "JOİN ann", "ＷＨＯ", "\ufeffJOIN ann", "WHO\x00"],  # noqa: RUF001
+                *["HELLO", "OK", "JOINED ann", "PONG"],
+            ],
+        ),
+        (
+            Code.BAD_SYNTAX,
+            [
+                *["JOIN", "JOIN ", "PASS", "PASS "],
+                *["LEAVE now", "WHO ann", "HELP me", "QUIT now", "LEAVE  ", "WHO  "],
+                *["HISTORY all", "HISTORY -1", "HISTORY +1", "HISTORY 1.5", "HISTORY 1 2", "HISTORY  1"],
+                *["HISTORY 1 ", "HISTORY 0x1", "HISTORY 1_0", "HISTORY ²", "HISTORY ١", "HISTORY １"],  # noqa: RUF001
+            ],
+        ),
+        (Code.BAD_NAME, ["JOIN a b", "JOIN  ann", "JOIN .a", "JOIN ä", "JOIN a\r", "JOIN " + "x" * 33]),
+        (Code.EMPTY_MESSAGE, ["MSG", "MSG ", "msg"]),
+    ],
+)
+def test_line_is_refused(code: Code, lines: list[str]) -> None:
+    for line in lines:
+        with pytest.raises(LineRefusedError) as refused:
+            parse_command(line)
+        assert refused.value.code == code, line
+
+
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", fullmatch=True)
+words = st.text(st.characters(codec="utf-8", exclude_characters="\n"), min_size=1, max_size=20)
+commands: st.SearchStrategy[Command] = st.one_of(
+    st.builds(Join, names),
+    st.builds(Msg, words.map(harmless)),
+    st.builds(History, st.none() | st.integers(0, 10**18 - 1)),
+    st.builds(Ping, st.just("") | words.map(harmless)),
+    st.builds(Pass, words),
+    st.sampled_from([Leave(), Who(), Help(), Quit()]),
+)
+
+
+@given(commands)
+def test_command_is_read_back_from_its_line(command: Command) -> None:
+    assert parse_command(str(command)) == command
+
+
+@given(words)
+def test_any_line_is_a_command_or_refused(line: str) -> None:
+    try:
+        command = parse_command(line)
+    except LineRefusedError:
+        return
+    assert parse_command(str(command)) == command
+
+
+def test_secret_is_not_shown() -> None:
+    assert "sesame" not in repr(Pass("sesame"))
+
+
+# Events
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (Hello("Welcome."), "HELLO simple_chat/1 Welcome."),
+        (Ok("LEAVE"), "OK LEAVE"),
+        (Ok("JOIN", "Ann"), "OK JOIN Ann"),
+        (Message("Ann", " hi "), "MSG Ann  hi "),
+        (Joined("Ann"), "JOINED Ann"),
+        (Left("Ann"), "LEFT Ann"),
+        (Names(("Ann", "bob")), "NAMES Ann bob"),
+        (Past(datetime(2024, 2, 29, tzinfo=UTC), "Ann", "hi"), "PAST 2024-02-29T00:00:00.000Z Ann hi"),
+        (Pong(), "PONG"),
+        (Pong("a b"), "PONG a b"),
+        (Info("read me"), "INFO read me"),
+        (Gap(3), "GAP 3"),
+        (Bye("quit"), "BYE quit"),
+    ],
+)
+def test_event_is_its_line(event: Event, line: str) -> None:
+    assert str(event) == line
+    assert encode(event) == line.encode() + b"\n"
+
+
+@pytest.mark.parametrize("code", Code)
+def test_refusal_says_its_code_and_what_to_do(code: Code) -> None:
+    assert code.advice
+    assert str(Err(code, code.advice)) == f"ERR {code} {code.advice}"
+
+
+def test_codes_are_those_of_the_contract() -> None:
+    assert {str(code) for code in Code} <= {
+        *["unknown-command", "bad-syntax", "bad-name", "name-taken", "already-joined", "not-joined"],
+        *["empty-message", "line-too-long", "not-utf8", "incomplete-line", "auth-required", "auth-failed"],
+        *["too-many-connections", "too-many-errors", "join-timeout", "not-chat", "busy"],
+    }
+
+
+def test_several_lines_are_encoded_in_order() -> None:
+    assert encode(Joined("ann"), Message("ann", "ü"), Ping("1")) == "JOINED ann\nMSG ann ü\nPING 1\n".encode()
+    assert encode() == b""
+
+
+@pytest.mark.parametrize(
+    ("time", "text"),
+    [
+        (datetime(2024, 2, 29, 23, 59, 59, 999_999, UTC), "2024-02-29T23:59:59.999Z"),
+        (datetime(2024, 1, 1, tzinfo=timezone(timedelta(hours=2))), "2023-12-31T22:00:00.000Z"),
+    ],
+)
+def test_timestamp_is_rfc_3339_in_utc_to_the_millisecond(time: datetime, text: str) -> None:
+    assert timestamp(time) == text
+
+
+def test_message_becomes_past() -> None:
+    past = Past(datetime.fromtimestamp(1.5, UTC), "ann", "MSG hi")
+    assert encode_past(1.5, encode(Message("ann", "MSG hi"))) == encode(past)
+    assert str(past) == "PAST 1970-01-01T00:00:01.500Z ann MSG hi"
+
+
+# Reading events
+
+
+@pytest.mark.parametrize(
+    ("line", "event"),
+    [
+        ("HELLO simple_chat/1", Hello("")),
+        ("HELLO simple_chat/1 Welcome, you.", Hello("Welcome, you.")),
+        ("OK LEAVE", Ok("LEAVE")),
+        ("OK JOIN Ann", Ok("JOIN", "Ann")),
+        ("ERR busy", Err("busy")),
+        ("ERR newer-code do this", Err("newer-code", "do this")),
+        ("MSG ann  two ", Message("ann", " two ")),
+        ("JOINED Ann", Joined("Ann")),
+        ("LEFT Ann", Left("Ann")),
+        ("NAMES ann Bob", Names(("ann", "Bob"))),
+        (
+            "PAST 2024-02-29T01:02:03.004Z ann hi",
+            Past(datetime(2024, 2, 29, 1, 2, 3, 4_000, UTC), "ann", "hi"),
+        ),
+        ("PONG", Pong()),
+        ("PONG a b", Pong("a b")),
+        ("INFO ", Info("")),
+        ("GAP 12", Gap(12)),
+        ("BYE quit", Bye("quit")),
+        ("MSG ann \x1b[2J\u202e", Message("ann", "\u241b[2J\ufffd")),
+        ("INFO \x1b", Info("\u241b")),
+        ("ERR busy \x07", Err("busy", "\u2407")),
+    ],
+)
+def test_line_is_read_as_an_event(line: str, event: Event) -> None:
+    assert parse_event(line) == event
+
+
+@pytest.mark.parametrize("line", ["", "TOPIC tea", "msg ann hi", " MSG ann hi", "MSG\tann hi", "JOIN ann"])
+def test_unknown_event_is_passed_over(line: str) -> None:
+    assert parse_event(line) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *["HELLO", "HELLO simple_chat/2 Welcome.", "OK", "ERR", "ERR "],
+        *[
+            "MSG",
+            "MSG ann",
+            "MSG ann ",
+            "MSG \x1b hi",
+            "JOINED",
+            "JOINED a b",
+            "LEFT ä",
+            "NAMES",
+            "NAMES a  b",
+        ],
+        *[
+            "PAST",
+            "PAST now ann hi",
+            "PAST 2024-02-29T01:02:03.004Z ann",
+            "PAST 2023-02-29T01:02:03.004Z ann hi",
+        ],
+        *["PAST 0001-01-01T00:00:00.000+23:59 ann hi"],
+        *["GAP", "GAP -1", "GAP many", "GAP ²", "GAP " + "9" * 19],
+    ],
+)
+def test_malformed_event_is_refused(line: str) -> None:
+    with pytest.raises(LineRefusedError) as refused:
+        parse_event(line)
+    assert refused.value.code == Code.BAD_SYNTAX
+
+
+texts = words.map(harmless)
+times = st.datetimes(min_value=datetime(2, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001 (hypothesis adds it)
+    lambda time: time.replace(microsecond=time.microsecond // 1_000 * 1_000)
+)
+events: st.SearchStrategy[Event] = st.one_of(
+    st.builds(Hello, texts),
+    st.builds(Ok, st.sampled_from(["JOIN", "WHO"]), names),
+    st.builds(Err, st.sampled_from(Code), texts),
+    st.builds(Message, names, texts),
+    st.builds(Joined, names),
+    st.builds(Left, names),
+    st.builds(Names, st.lists(names, min_size=1).map(tuple)),
+    st.builds(Past, times, names, texts),
+    st.builds(Pong, st.just("") | texts),
+    st.builds(Info, texts),
+    st.builds(Gap, st.integers(1, 10**18 - 1)),
+    st.builds(Bye, texts),
+)
+
+
+@given(events)
+def test_event_is_read_back_from_its_line(event: Event) -> None:
+    assert parse_event(str(event)) == event
+
+
+@given(st.sampled_from(["HELLO", "MSG", "NAMES", "PAST", "GAP", "OK", "ERR"]), words)
+def test_any_line_is_an_event_or_refused(verb: str, argument: str) -> None:
+    try:
+        event = parse_event(f"{verb} {argument}")
+    except LineRefusedError:
+        return
+    assert event is not None
+
+
+# Lines
+
+LIMIT = 8
+
+Outcome = tuple[str | Code, bool]
+"""A line, or why one was refused, and whether a line has ended in CRLF by then."""
+
+
+def take_all(lines: LineBuffer) -> list[Outcome]:
+    """Everything that can be taken now."""
+    taken: list[Outcome] = []
+    while True:
+        try:
+            line = lines.next_line()
+        except LineRefusedError as error:
+            taken.append((Code(error.code), lines.crlf))
+            continue
+        if line is None:
+            return taken
+        taken.append((line, lines.crlf))
+
+
+def receive(*data: bytes, end: bool = False, limit: int = LIMIT) -> list[str | Code]:
+    lines = LineBuffer(limit)
+    taken: list[Outcome] = []
+    for packet in data:
+        lines.feed(packet)
+        taken += take_all(lines)
+    if end:
+        lines.feed_eof()
+        taken += take_all(lines)
+        assert lines.at_end
+    return [outcome for outcome, _ in taken]
+
+
+@pytest.mark.parametrize(
+    ("data", "outcomes"),
+    [
+        (b"", []),
+        (b"WHO", []),
+        (b"WHO\n", ["WHO"]),
+        (b"WHO\r\n", ["WHO"]),
+        (b"WHO\r\r\n", ["WHO\r"]),
+        (b"W\rHO\n", ["W\rHO"]),
+        (b"a\nb\r\nc", ["a", "b"]),
+        (b"\n\r\n\n", []),
+        (b"\r\r\n", ["\r"]),
+        (b" \n", [" "]),
+        ("ä😀\n".encode(), ["ä😀"]),
+        (b"a\x00b\x1c\x85"[:4] + b"\n", ["a\x00b\x1c"]),
+        ("a\x85b\u2028\n".encode(), ["a\x85b\u2028"]),  # ends of lines for str.splitlines, not here
+        (b"\xff\nWHO\n", [Code.NOT_UTF8, "WHO"]),
+        (b"ok \xc3\n\xa4\n", [Code.NOT_UTF8, Code.NOT_UTF8]),
+        (b"\xc0\xaf\n\xed\xa0\x80\n\xf4\x90\x80\x80\n", [Code.NOT_UTF8] * 3),
+        (b"12345678\n", ["12345678"]),
+        (b"12345678\r\n", ["12345678"]),
+        (b"123456789\n", [Code.LINE_TOO_LONG]),
+        (b"12345678\r\r\n", [Code.LINE_TOO_LONG]),
+        (b"12345678\r", []),
+        (b"123456789", [Code.LINE_TOO_LONG]),
+        ("1234567ä\n".encode(), [Code.LINE_TOO_LONG]),  # bytes count, not characters
+        (b"\xff" * 9 + b"\n", [Code.LINE_TOO_LONG]),
+        (b"x" * 100 + b"\nQUIT\n", [Code.LINE_TOO_LONG, "QUIT"]),
+        (b"x" * 100 + b"\n" + b"y" * 100 + b"\r\nQUIT\n", [Code.LINE_TOO_LONG] * 2 + ["QUIT"]),
+    ],
+)
+def test_stream_is_cut_into_lines(data: bytes, outcomes: list[str | Code]) -> None:
+    assert receive(data) == outcomes
+    assert receive(*(data[at : at + 1] for at in range(len(data)))) == outcomes
+
+
+@pytest.mark.parametrize(
+    ("data", "outcomes"),
+    [
+        (b"", []),
+        (b"WHO\n", ["WHO"]),
+        (b"WHO\nQUIT", ["WHO", Code.INCOMPLETE_LINE]),
+        (b"WHO\nQUIT\r", ["WHO", Code.INCOMPLETE_LINE]),
+        (b"\xff", [Code.INCOMPLETE_LINE]),
+        (b"12345678\r", [Code.INCOMPLETE_LINE]),
+        (b"123456789", [Code.LINE_TOO_LONG]),
+        (b"123456789\r", [Code.LINE_TOO_LONG]),
+        (b"123456789\n", [Code.LINE_TOO_LONG]),
+    ],
+)
+def test_end_of_the_stream_is_told_from_the_end_of_a_line(data: bytes, outcomes: list[str | Code]) -> None:
+    assert receive(data, end=True) == outcomes
+    assert receive(*(data[at : at + 1] for at in range(len(data))), end=True) == outcomes
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_line_of_the_default_limit_is_taken_and_no_longer_one(end: bytes) -> None:
+    assert MAX_LINE == 4096
+    assert receive(b"x" * 4096 + end, limit=MAX_LINE) == ["x" * 4096]
+    assert receive(b"x" * 4097 + end + b"WHO\n", limit=MAX_LINE) == [Code.LINE_TOO_LONG, "WHO"]
+
+
+def test_tail_of_an_overlong_line_is_no_command() -> None:
+    assert receive(b"123456789", b"QUIT\r", b"QUIT", b"\r\nWHO\n") == [Code.LINE_TOO_LONG, "WHO"]
+    assert receive(b"12345678\r", b"QUIT\n", b"WHO\n") == [Code.LINE_TOO_LONG, "WHO"]
+
+
+def test_incomplete_line_is_told_once() -> None:
+    lines = LineBuffer()
+    lines.feed(b"QUIT")
+    lines.feed_eof()
+    assert take_all(lines) == [(Code.INCOMPLETE_LINE, False)]
+    assert take_all(lines) == []
+
+
+def test_lines_are_taken_before_the_end_is_reached() -> None:
+    lines = LineBuffer()
+    lines.feed(b"WHO\nQUIT\n")
+    lines.feed_eof()
+    steps = [(lines.at_end, lines.next_line()) for _ in range(3)]
+    assert steps == [(False, "WHO"), (False, "QUIT"), (True, None)]
+
+
+@pytest.mark.parametrize(
+    ("data", "crlf"),
+    [
+        (b"a\nb\n", [False, False]),
+        (b"a\nb\r\nc\n", [False, True, True]),
+        (b"a\n\r\nb\n", [False, True]),
+        (b"\xff\r\nb\n", [True, True]),
+        (b"123456789\r\nb\n", [False, True]),
+        (b"a\r", []),
+    ],
+)
+def test_first_crlf_is_remembered(data: bytes, crlf: list[bool]) -> None:
+    lines = LineBuffer(LIMIT)
+    lines.feed(data)
+    assert [seen for _, seen in take_all(lines)] == crlf
+
+
+@pytest.mark.parametrize("size", [1_000, 65_536])
+def test_endless_line_takes_no_memory(size: int, held: Callable[[], int]) -> None:
+    lines = LineBuffer()
+    refusals: list[Outcome] = []
+    for _ in range(10_000_000 // size):
+        lines.feed(b"x" * size)
+        refusals += take_all(lines)
+    assert refusals == [(Code.LINE_TOO_LONG, False)]
+    assert held() < 100_000
+
+
+def expected_outcomes(stream: bytes) -> tuple[list[Outcome], bool]:
+    """The same, said of the whole stream with its end."""
+    *complete, rest = stream.split(b"\n")
+    outcomes: list[Outcome] = []
+    crlf = False
+    for line in complete:
+        text = line.removesuffix(b"\r")
+        if len(text) > LIMIT:
+            outcomes.append((Code.LINE_TOO_LONG, crlf))  # certain before its end has come
+        crlf = crlf or line.endswith(b"\r")
+        if 0 < len(text) <= LIMIT:
+            outcomes.append((decoded(text), crlf))
+    if rest:
+        too_long = len(rest.removesuffix(b"\r")) > LIMIT
+        outcomes.append((Code.LINE_TOO_LONG if too_long else Code.INCOMPLETE_LINE, crlf))
+    return outcomes, crlf
+
+
+def decoded(line: bytes) -> str | Code:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return Code.NOT_UTF8
+
+
+streams = st.lists(
+    st.one_of(
+        st.sampled_from([b"\n", b"\r\n", b"\r", b"QUIT", "ä€😀".encode(), b"\xff", b"\xff\xfd\x01", b"\xc3"]),
+        st.integers(LIMIT - 2, LIMIT + 2).map(lambda size: b"x" * size),
+    ),
+    max_size=12,
+).map(b"".join)
+
+
+@given(packets(streams))
+def test_packets_make_no_difference(cut: list[bytes]) -> None:
+    lines = LineBuffer(LIMIT)
+    taken: list[Outcome] = []
+    for packet in cut:
+        lines.feed(packet)
+        taken += take_all(lines)
+    lines.feed_eof()
+    taken += take_all(lines)
+    assert (taken, lines.crlf) == expected_outcomes(b"".join(cut))
+    assert lines.at_end
+
+
+@given(packets(streams))
+def test_lines_taken_late_are_the_same(cut: list[bytes]) -> None:
+    lines = LineBuffer(LIMIT)
+    for packet in cut:
+        lines.feed(packet)
+    lines.feed_eof()
+    assert take_all(lines) == expected_outcomes(b"".join(cut))[0]

@@ -1,0 +1,132 @@
+import unicodedata
+from itertools import groupby
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simple_chat.text import MARKS_MAX, harmless, is_name, name_key
+
+C0 = [chr(code) for code in range(0x20) if chr(code) != "\t"]
+REPLACED = [
+    *map(chr, range(0x80, 0xA0)),
+    *"\u2028\u2029",
+    *"\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069",
+]
+HARMFUL = frozenset([*C0, "\x7f", *REPLACED])
+MARKS = ["\u0300", "\u0301", "\u0489", "\u064b", "\u20dd", "\ufe0f", "\U000e0100"]
+
+
+def is_mark(char: str) -> bool:
+    return unicodedata.category(char).startswith("M")
+
+
+def longest_run_of_marks(text: str) -> int:
+    return max((len(list(run)) for mark, run in groupby(text, is_mark) if mark), default=0)
+
+
+characters = st.characters(codec="utf-8")
+any_text = st.text(characters | st.sampled_from([*HARMFUL, *MARKS]), max_size=40) | st.lists(
+    st.sampled_from(MARKS) | characters, max_size=40
+).map("".join)
+letters = characters.filter(lambda char: char not in HARMFUL and not is_mark(char))
+clean_text = st.lists(
+    st.tuples(letters, st.text(st.sampled_from(MARKS), max_size=MARKS_MAX)).map("".join), max_size=10
+).map("".join)
+
+
+@pytest.mark.parametrize("name", ["a", "Z", "0", "ann", "a.b_c-d", "9-", "a..", "x" * 32])
+def test_good_name_is_a_name(name: str) -> None:
+    assert is_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["", ".a", "_a", "-a", "x" * 33, "a b", " a", "a ", "a\n", "a\r", "a\t", "a\x00", "a/b", "a:"],
+        *["ä", "aé", "а", "a\u0300", "١", "²", "a\u202e", "a\u2028"],  # noqa: RUF001 (that is the point)
+    ],
+)
+def test_bad_name_is_no_name(name: str) -> None:
+    assert not is_name(name)
+
+
+def test_names_that_differ_in_case_share_a_key() -> None:
+    assert name_key("Ann.B-9_") == name_key("aNN.b-9_") != name_key("Anna")
+
+
+@pytest.mark.parametrize("control", C0)
+def test_c0_control_becomes_its_picture(control: str) -> None:
+    assert harmless(f"a{control}b") == f"a{chr(0x2400 + ord(control))}b"
+
+
+def test_escape_and_delete_are_shown() -> None:
+    assert harmless("\x1b[2J\x7f") == "\u241b[2J\u2421"
+
+
+def test_tab_stays() -> None:
+    assert harmless("a\tb") == "a\tb"
+    assert harmless("ä\tb") == "ä\tb"
+
+
+@pytest.mark.parametrize("char", REPLACED)
+def test_c1_separators_and_bidi_controls_are_replaced(char: str) -> None:
+    assert harmless(f"a{char}b") == "a\ufffdb"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "plain ASCII, ~`!@#$%^&*()",
+        "Grüße, naïve façade, Ελληνικά, Русский, 日本語, 한국어",
+        "e\u0301 and \u0915\u094d\u0937\u0947 and \u05d1\u05b0\u05bc",  # marks of written languages
+        "👩‍👩‍👧‍👦 👩🏽‍🚀 🏳️‍🌈 🇩🇪 1️⃣",
+        "❤️" * 30,
+        "क्" * 30,
+        "\u00a0\u00ad\u200b\u200c\u200d\u202f\u2060\ufeff",  # next to what is replaced
+        "a" + "\u0301" * 8,
+        "\U0010ffff",
+    ],
+)
+def test_clean_text_is_left_alone(text: str) -> None:
+    assert harmless(text) == text
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_marks_are_cut_at_eight(mark: str) -> None:
+    assert harmless(f"a{mark * 9}b{mark * 100}c") == f"a{mark * 8}b{mark * 8}c"
+
+
+def test_mixed_marks_count_together() -> None:
+    assert harmless("日" + "\u0300\u0489" * 5 + "本") == "日" + "\u0300\u0489" * 4 + "本"
+
+
+def test_no_mark_comes_before_the_combining_grave_accent() -> None:
+    assert next(char for char in map(chr, range(0x110000)) if is_mark(char)) == "\u0300"
+
+
+@given(any_text)
+def test_harmless_text_stays_as_it_is(text: str) -> None:
+    once = harmless(text)
+    assert harmless(once) == once
+
+
+@given(any_text)
+def test_nothing_harmful_is_left(text: str) -> None:
+    shown = harmless(text)
+    assert HARMFUL.isdisjoint(shown)
+    assert longest_run_of_marks(shown) <= MARKS_MAX
+
+
+@given(any_text)
+def test_only_marks_are_ever_left_out(text: str) -> None:
+    shown = harmless(text)
+    kept = [char for char in shown if not is_mark(char)]
+    given_chars = [char for char in text if not is_mark(char)]
+    assert len(kept) == len(given_chars)
+    assert all(new == old or old in HARMFUL for new, old in zip(kept, given_chars, strict=True))
+
+
+@given(clean_text)
+def test_any_clean_text_is_left_alone(text: str) -> None:
+    assert harmless(text) == text

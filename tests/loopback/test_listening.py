@@ -1,0 +1,104 @@
+"""Where the server listens, and what it says if it can't."""
+# ruff: noqa: ASYNC240 - looking at a file blocks nobody else in a test
+
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from simple_chat import ListenError, serve
+from tests.loopback.house import house
+from tests.peer import connect
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="chat") as directory:  # a Unix socket's path can't be long
+        yield Path(directory) / "socket"
+
+
+async def test_port_0_is_any_free_port_and_told() -> None:
+    async with house() as one, house() as two:
+        assert one.server.address[0] == two.server.address[0] == "127.0.0.1"
+        assert one.server.address[1] != two.server.address[1]
+        assert one.server.addresses == [one.server.address]
+        assert await (await one.join("ann")).ask("WHO") == ["NAMES ann", "OK WHO 1"]
+        assert await (await two.connect()).ask("WHO") == ["OK WHO 0"]
+
+
+async def test_a_taken_port_is_refused() -> None:
+    async with house() as home:
+        host, port = home.server.address
+        with pytest.raises(ListenError, match=rf"can't listen on {host}:{port}: "):
+            async with serve(host, port):
+                pytest.fail("two servers on one port")
+        await home.join("ann")
+
+
+@pytest.mark.parametrize(
+    ("host", "port"), [("192.0.2.1", 0), ("no such host", 0), ("127.0.0.1", 70_000), ("127.0.0.1", -1)]
+)
+async def test_an_address_that_is_none_of_ours_is_refused(host: str, port: int) -> None:
+    with pytest.raises(ListenError, match="can't listen on "):
+        async with serve(host, port):
+            pytest.fail("nobody can listen there")
+
+
+async def test_unix_and_tcp_are_one_room(path: Path) -> None:
+    async with house(unix=str(path)) as home:
+        ann, bob = await home.join("ann"), await connect(str(path))
+        assert (await bob.ask("JOIN bob"))[1:] == ["OK JOIN bob"]
+        assert await ann.ask("MSG hi") == ["JOINED bob"]
+        bob.send("MSG hi back", "QUIT")
+        assert await bob.rest() == ["MSG ann hi", "BYE quit"]
+        assert await ann.until("LEFT bob") == ["MSG bob hi back"]
+
+
+async def test_a_unix_socket_is_for_its_owner_and_group_and_goes_with_the_server(path: Path) -> None:
+    async with house(unix=str(path)):
+        mode = path.stat().st_mode
+        assert stat.S_ISSOCK(mode)
+        assert stat.S_IMODE(mode) == 0o660
+    assert not path.exists()
+
+
+async def test_a_socket_that_a_dead_server_left_is_replaced(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    async with house(unix=str(path)):
+        peer = await connect(str(path))
+        assert len(await peer.barrier()) == 1
+        await peer.close()
+
+
+async def test_a_socket_that_a_live_server_has_is_refused_and_stays(path: Path) -> None:
+    async with house(unix=str(path)):
+        with pytest.raises(ListenError, match=f"can't listen on unix:{path}: "):
+            async with serve("127.0.0.1", 0, unix=str(path)):
+                pytest.fail("two servers on one path")
+        peer = await connect(str(path))
+        assert len(await peer.barrier()) == 1
+        await peer.close()
+
+
+async def test_a_file_in_the_way_is_refused_and_stays(path: Path) -> None:
+    path.write_text("precious")
+    with pytest.raises(ListenError, match=f"can't listen on unix:{path}: "):
+        async with serve("127.0.0.1", 0, unix=str(path)):
+            pytest.fail("nobody can listen there")
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize("bad", ["/no/such/directory/socket", "/tmp/" + "x" * 200, "nul\0byte"])
+async def test_an_impossible_path_is_refused_and_the_port_free_again(bad: str) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(ListenError, match="can't listen on unix:"):
+        async with serve("127.0.0.1", port, unix=bad):
+            pytest.fail("nobody can listen there")
+    async with serve("127.0.0.1", port) as server:
+        assert server.address == ("127.0.0.1", port)

@@ -1,0 +1,170 @@
+"""A raw peer: it sends any bytes, sees every line that comes back, and can end in any way.
+
+Every wait has a deadline. Lines are read without their LF. A CR before it and bytes that are not UTF-8 are
+kept: there are tests that look for them.
+"""
+
+import asyncio
+import socket
+import struct
+from itertools import count
+from typing import cast
+
+DEADLINE = 20.0
+"""Seconds that anything may take before the test is failed. Nothing waits this long when all is well."""
+
+_tokens = count(1)
+
+
+class Peer(asyncio.Protocol):
+    """One connection to a server; `connect` makes it.
+
+    Attributes:
+        sent: every line that `send` was given.
+        received: every byte so far.
+        gone: whether the connection has ended, on whichever side.
+    """
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.received = bytearray()
+        self.gone = False
+        self._at = 0  # where in `received` the next line begins
+        self._news = asyncio.Event()
+
+    # What the event loop tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        self._news.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature is asyncio's
+        self.gone = True
+        self._news.set()
+
+    # Sending
+
+    def send(self, *lines: str) -> None:
+        """Send lines, in one packet if they fit."""
+        self.sent += lines
+        self.write("".join(f"{line}\n" for line in lines).encode())
+
+    def write(self, data: bytes) -> None:
+        """Send bytes as they are; `sent` knows nothing of them."""
+        self.transport.write(data)
+
+    # Reading
+
+    async def line(self) -> str:
+        """Wait for the next line."""
+        return (await self._read_through(b"\n", self._at))[0]
+
+    async def lines(self, number: int) -> list[str]:
+        """Wait for some lines."""
+        return [await self.line() for _ in range(number)]
+
+    async def until(self, line: str) -> list[str]:
+        """Wait for a line, which is not the first of all, and return those before it."""
+        return (await self._read_through(f"\n{line}\n".encode(), max(self._at - 1, 0)))[:-1]
+
+    async def barrier(self) -> list[str]:
+        """Wait until the server has done everything that was sent; return the lines up to there."""
+        token = f"barrier-{next(_tokens)}"
+        self.send(f"PING {token}")
+        return await self.until(f"PONG {token}")
+
+    async def ask(self, *lines: str) -> list[str]:
+        """Send lines, and return what came until they were carried out."""
+        self.send(*lines)
+        return await self.barrier()
+
+    async def rest(self) -> list[str]:
+        """Wait for the end, and return the lines that were not read yet."""
+        async with asyncio.timeout(DEADLINE):
+            await self._end()
+        *lines, torn = self._take(len(self.received)).split("\n")
+        assert torn == "", f"the last line has no end: {torn!r}"
+        return lines
+
+    def pause(self) -> None:
+        """Read no more: what the server sends stays in the kernel, and then with the server."""
+        self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        self.transport.resume_reading()
+
+    # Ending
+
+    def half_close(self) -> None:
+        """Send nothing more, and go on reading."""
+        self.transport.write_eof()
+
+    async def close(self) -> None:
+        """Close both sides, as a program does that ends."""
+        self.transport.close()
+        await self._gone()
+
+    async def reset(self) -> None:
+        """Cut the connection: the server sees a reset."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+        await self._gone()
+
+    async def _gone(self) -> None:
+        async with asyncio.timeout(DEADLINE):
+            await self._end()
+
+    async def _end(self) -> None:
+        while not self.gone:
+            await self._more()
+
+    async def _read_through(self, mark: bytes, searched: int) -> list[str]:
+        """Wait for a mark that ends a line; return the lines not read before, through the mark's."""
+        async with asyncio.timeout(DEADLINE):
+            while (found := self.received.find(mark, searched)) < 0:
+                assert not self.gone, f"the connection ended while waiting for {mark!r}"
+                searched = max(searched, len(self.received) - len(mark))
+                await self._more()
+        return self._take(found + len(mark)).removesuffix("\n").split("\n")
+
+    async def _more(self) -> None:
+        self._news.clear()
+        await self._news.wait()
+
+    def _take(self, end: int) -> str:
+        text = self.received[self._at : end].decode(errors="surrogateescape")
+        self._at = end
+        return text
+
+
+async def connect(address: tuple[str, int] | str, *, receive_buffer: int | None = None) -> Peer:
+    """Connect to a TCP address or to the path of a Unix socket.
+
+    Args:
+        address: where.
+        receive_buffer: bytes that the kernel may take for a peer that does not read, roughly.
+    """
+    loop = asyncio.get_running_loop()
+    unix = isinstance(address, str)
+    # asyncio turns Nagle's algorithm off only where it is told that it is TCP.
+    sock = socket.socket(socket.AF_UNIX) if unix else socket.socket(proto=socket.IPPROTO_TCP)
+    try:
+        sock.settimeout(0)
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        async with asyncio.timeout(DEADLINE):
+            await loop.sock_connect(sock, address)
+            opening = loop.create_unix_connection if unix else loop.create_connection
+            _, peer = await opening(Peer, sock=sock)
+    except BaseException:
+        sock.close()
+        raise
+    return peer

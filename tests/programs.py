@@ -1,0 +1,132 @@
+"""The programs that end-to-end tests run: the server, and what people talk to it with."""
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from io import StringIO
+from itertools import count
+from subprocess import PIPE, CompletedProcess, Popen, run
+from typing import Self
+
+import pexpect
+import pytest
+from pexpect.fdpexpect import fdspawn
+
+DEADLINE = 10.0
+"""Seconds after which a test stops waiting for a program."""
+
+_SERVER = (sys.executable, "-m", "simple_chat.server")
+
+
+def program(name: str) -> str:
+    """Find a program. Without it a test is skipped, but where CI runs it has to be installed."""
+    path = shutil.which(name)
+    if path is None:
+        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        give_up(f"{name} is not installed")
+    return path
+
+
+class Terminal:
+    """Somebody at a terminal, in a program that is connected to the server."""
+
+    def __init__(self, command: str, *arguments: str) -> None:
+        self.child = pexpect.spawn(
+            command, [*arguments], echo=False, encoding="utf-8", timeout=DEADLINE, maxread=65536
+        )
+        self.child.delaybeforesend = None
+        self.child.ptyproc.delayafterclose = 0.01  # type: ignore[attr-defined] # seconds
+        self._numbers = count()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.child.close()
+
+    def type(self, *lines: str) -> None:
+        for line in lines:
+            self.child.sendline(line)
+
+    def wait_for(self, line: str) -> list[str]:
+        """Read up to a line, and return the lines before it."""
+        self.child.expect_exact(f"{line}\r\n")
+        return str(self.child.before).split("\r\n")[:-1]
+
+    def see(self) -> list[str]:
+        """All lines shown since the last look; the server has done by then what it was told before."""
+        token = f"look-{next(self._numbers)}"
+        self.type(f"PING {token}")
+        return self.wait_for(f"PONG {token}")
+
+
+class Server:
+    """A server that runs as a program of its own."""
+
+    def __init__(self, process: Popen[bytes], terminals: ExitStack) -> None:
+        assert process.stderr is not None
+        self.process = process
+        self.log = fdspawn(process.stderr, encoding="utf-8", timeout=DEADLINE)
+        self.log.logfile_read = self._logged = StringIO()
+        self.log.expect(r"listening on (\S+):(\d+)\n")
+        found = self.log.match
+        assert isinstance(found, re.Match)
+        self.host, self.port = found[1], found[2]
+        self._terminals = terminals
+
+    def nc(self, *where: str) -> Terminal:
+        """Somebody connects with nc, by TCP if not told otherwise, and is greeted."""
+        arguments = where or (self.host, self.port)
+        terminal = self._terminals.enter_context(Terminal(program("nc.openbsd"), *arguments))
+        terminal.child.expect("HELLO simple_chat/1 .*\r\n")
+        return terminal
+
+    def join(self, name: str, *where: str) -> Terminal:
+        """Somebody connects with nc and joins."""
+        terminal = self.nc(*where)
+        terminal.type(f"JOIN {name}")
+        assert terminal.see() == [f"OK JOIN {name}"]
+        return terminal
+
+    def pipe(self, data: bytes, *options: str) -> bytes:
+        """Send data by ``nc -N``, as a script does, and return what nc puts out until it ends."""
+        command = [program("nc.openbsd"), "-N", *options, self.host, self.port]
+        return run(command, input=data, stdout=PIPE, timeout=DEADLINE, check=True).stdout
+
+    def stop(self) -> str:
+        """End the server if nobody has, in order, and return all that it logged."""
+        self.process.terminate()
+        assert self.process.wait(DEADLINE) == 0
+        self.log.expect(pexpect.EOF)
+        assert "Traceback" not in self._logged.getvalue()
+        return self._logged.getvalue()
+
+
+@contextmanager
+def running_server(*options: str, **variables: str) -> Iterator[Server]:
+    """Run a server on a free port, and check that it ends in order."""
+    with Popen([*_SERVER, "--port", "0", *options], env=_environment(variables), stderr=PIPE) as process:
+        try:
+            with ExitStack() as terminals:
+                server = Server(process, terminals)
+                yield server
+            server.stop()
+        finally:
+            process.kill()
+
+
+def run_server(*options: str, **variables: str) -> CompletedProcess[str]:
+    """Run a server that is expected to end by itself."""
+    command, environment = [*_SERVER, *options], _environment(variables)
+    return run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False)
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIMPLE_CHAT_")}
+    return inherited | variables

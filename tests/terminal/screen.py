@@ -1,0 +1,132 @@
+"""The client as its user has it: keys go in, and what comes out is drawn on a screen."""
+
+import re
+import sys
+import termios
+from collections.abc import Callable
+from time import monotonic
+from typing import Self
+
+import pexpect
+import pyte
+
+DEADLINE = 20.0
+"""Seconds after which a test stops waiting. Nothing waits this long when all is well."""
+
+CLIENT = (sys.executable, "-m", "simple_chat.client")
+
+UP = "\x1b[A"
+LEFT = "\x1b[D"
+INTERRUPT = "\x03"
+END = "\x04"
+SEARCH = "\x12"
+
+_ROWS, _COLUMNS = 24, 80
+_SCROLLED = 10_000  # rows that are remembered after they left the screen
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d ")
+
+
+def wrapped(line: str, columns: int = _COLUMNS) -> list[str]:
+    """A line as a terminal shows it."""
+    return [line[at : at + columns].rstrip() for at in range(0, len(line), columns)]
+
+
+class Screen:
+    """A terminal with a program in it.
+
+    Attributes:
+        child: the program.
+        raw: every byte that the program has put out so far.
+    """
+
+    def __init__(self, command: str, *arguments: str) -> None:
+        self.child: pexpect.spawn[bytes] = pexpect.spawn(command, [*arguments], dimensions=(_ROWS, _COLUMNS))
+        self.child.delaybeforesend = None
+        self.child.ptyproc.delayafterclose = 0.01  # type: ignore[attr-defined] # seconds
+        self.raw = bytearray()
+        self._drawn = 0  # bytes of `raw`: drawing is slow, and not every test looks
+        self._screen = pyte.HistoryScreen(_COLUMNS, _ROWS, history=_SCROLLED)
+        self._stream = pyte.ByteStream(self._screen)
+        self._modes_at_start = self._modes()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.child.close()
+
+    # What the user does
+
+    def type(self, *lines: str) -> None:
+        """Type lines and press Enter after each."""
+        self.press(*(f"{line}\r" for line in lines))
+
+    def press(self, *keys: str) -> None:
+        """Press keys, or type text without Enter."""
+        self.child.send("".join(keys))
+
+    def paste(self, *lines: str) -> None:
+        """Paste lines, as a terminal does that knows bracketed paste."""
+        self.press("\x1b[200~", "\r".join(lines), "\x1b[201~")
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Make the window smaller or larger."""
+        self._draw()
+        self._screen.resize(rows, columns)
+        self.child.setwinsize(rows, columns)
+
+    # What the user sees
+
+    def rows(self) -> list[str]:
+        """All rows down to the last that is not empty, those scrolled away too, without the times."""
+        self._draw()
+        columns = range(self._screen.columns)
+        scrolled = ["".join(line[x].data for x in columns) for line in self._screen.history.top]
+        return [_TIME.sub("", row.rstrip(), count=1) for row in scrolled + self._shown()]
+
+    def _shown(self) -> list[str]:
+        return "\n".join(row.rstrip() for row in self._screen.display).rstrip("\n").split("\n")
+
+    def wait_for(self, *rows: str) -> None:
+        """Wait until these are the last rows."""
+        self.wait_until(lambda: self.rows()[-len(rows) :] == [*rows])
+
+    def wait_until(self, predicate: Callable[[], bool]) -> None:
+        """Wait until the program has put out what makes something true."""
+        deadline = monotonic() + DEADLINE
+        while not predicate():
+            assert self._read(deadline), f"not seen before the deadline or the end: {self.rows()[-_ROWS:]}"
+
+    def wait_for_anything(self) -> None:
+        """Wait until the program puts out something more."""
+        assert self._read(monotonic() + DEADLINE)
+
+    def wait_for_end(self) -> int:
+        """Wait until the program has ended, and return its exit status."""
+        deadline = monotonic() + DEADLINE
+        while self._read(deadline):
+            pass
+        assert self.child.flag_eof, f"still running: {self.rows()[-_ROWS:]}"
+        self.child.wait()  # without its terminal it is all but gone
+        assert self.child.exitstatus is not None
+        return self.child.exitstatus
+
+    def is_as_before(self) -> bool:
+        """Whether the program has left the terminal as it was."""
+        pasting = re.findall(rb"\x1b\[\?2004([hl])", self.raw)
+        return self._modes() == self._modes_at_start and pasting[-1:] != [b"h"]
+
+    def _modes(self) -> list[object]:
+        return termios.tcgetattr(self.child.child_fd)
+
+    def _read(self, deadline: float) -> bool:
+        """Take what the program puts out next; whether there was something."""
+        try:
+            self.raw += self.child.read_nonblocking(65536, timeout=max(0.0, deadline - monotonic()))
+        except (pexpect.TIMEOUT, pexpect.EOF):
+            return False
+        return True
+
+    def _draw(self) -> None:
+        self._stream.feed(bytes(self.raw[self._drawn :]))
+        self._drawn = len(self.raw)

@@ -1,0 +1,105 @@
+"""The server goes away and comes back."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from subprocess import PIPE, Popen
+
+from tests.programs import Server, running_server
+from tests.terminal.screen import Screen
+from tests.terminal.wire import FakeServer, connect
+
+Start = Callable[..., Screen]
+
+
+@contextmanager
+def mortal_server() -> Iterator[Server]:
+    """A server that may be killed."""
+    command = [sys.executable, "-m", "simple_chat.server", "--port", "0"]
+    with Popen(command, stderr=PIPE) as process, ExitStack() as terminals:
+        try:
+            yield Server(process, terminals)
+        finally:
+            process.kill()
+
+
+def test_client_keeps_the_typed_line_and_comes_back_when_the_server_was_killed(start: Start) -> None:
+    with mortal_server() as killed:
+        ann = start("--port", killed.port, "--username", "ann")
+        ann.wait_for("ann>")
+        ann.press("send still here")
+        ann.wait_for("ann> send still here")
+        killed.process.kill()
+        ann.wait_until(lambda: "* connection lost: " in ann.rows()[0])
+        ann.wait_until(lambda: ann.rows()[-1] == "ann> send still here")
+    ann.press("\r")
+    ann.wait_until(lambda: "* not sent: still here" in ann.rows())
+    with running_server("--port", killed.port), connect(killed.port) as ben:
+        ben.join("ben")
+        ann.wait_until(lambda: "* back in the room" in ann.rows())
+        ann.type("send and back")
+        assert ben.wait_for("MSG ann and back") == ["JOINED ann"]
+        ben.send("MSG welcome")
+        ann.wait_for("ben: welcome", "ann>")
+        ann.type("leave")
+        assert ann.wait_for_end() == 0
+
+
+def test_client_says_why_it_was_sent_away_and_comes_back(start: Start) -> None:
+    with running_server() as ended:
+        ann = start("--port", ended.port, "--username", "ann")
+        ann.wait_for("ann>")
+    ann.wait_until(lambda: ann.rows()[0].startswith("* the server said BYE shutdown; next try in "))
+    ann.wait_until(lambda: ann.rows()[-1] == "ann>")
+    with running_server("--port", ended.port), connect(ended.port) as ben:
+        ben.join("ben")
+        ann.wait_until(lambda: "* back in the room" in ann.rows())
+        ann.type("send and back")
+        assert ben.wait_for("MSG ann and back") == ["JOINED ann"]
+        ann.press("send b\t", "!")
+        ann.wait_until(lambda: ann.rows()[-1] == "ann> send ben !")
+
+
+def test_message_whose_fate_is_unknown_is_said_to_be(fake_server: FakeServer, start: Start) -> None:
+    ann = start("--port", fake_server.port, "--username", "ann", "--history", "0", "--no-reconnect")
+    with fake_server.let_in("ann") as connection:
+        ann.wait_for("ann>")
+        ann.type("send did it arrive?")
+        connection.wait_for("MSG did it arrive?")
+    assert ann.wait_for_end() == 1
+    assert "* perhaps not sent: did it arrive?" in ann.rows()
+
+
+def test_nobody_talks_behind_the_users_back_while_the_server_is_gone(
+    fake_server: FakeServer, start: Start
+) -> None:
+    ann = start("--port", fake_server.port, "--username", "ann", "--history", "0")
+    with fake_server.let_in("ann"):
+        ann.wait_for("ann>")
+    ann.wait_until(lambda: "* connection lost: " in ann.rows()[0])
+    ann.type("send lost", "who")
+    ann.wait_until(lambda: "* not sent: lost" in ann.rows())
+    with fake_server.let_in("ann") as connection:
+        ann.wait_until(lambda: "* back in the room" in ann.rows())
+        ann.type("send found")
+        assert connection.wait_for("MSG found") == []
+
+
+def test_without_reconnect_a_killed_server_is_the_end_with_status_1(start: Start) -> None:
+    with mortal_server() as server:
+        ann = start("--port", server.port, "--username", "ann", "--no-reconnect")
+        ann.wait_for("ann>")
+        server.process.kill()
+        assert ann.wait_for_end() == 1
+    assert len(ann.rows()) == 1
+    assert ann.rows()[0].startswith("simple_chat: connection lost: ")
+    assert ann.is_as_before()
+
+
+def test_without_reconnect_a_server_that_ends_is_the_end_with_status_1(start: Start) -> None:
+    with running_server() as server:
+        ann = start("--port", server.port, "--username", "ann", "--no-reconnect")
+        ann.wait_for("ann>")
+    assert ann.wait_for_end() == 1
+    assert ann.rows() == ["simple_chat: the server ended the connection"]
+    assert ann.is_as_before()
