@@ -1,4 +1,4 @@
-"""The grammar: what a client and the server may say, and how bytes become lines.
+"""The grammar: what a client and the server may say.
 
 Pure. A line is a verb and, after one space, its argument. `str()` of a command or an event is its line as
 it stands on the wire, without the line end; `parse_command` and `parse_event` read it back.
@@ -14,9 +14,6 @@ from simple_chat.text import harmless, is_name
 
 VERSION = "simple_chat/1"
 """What the server calls the protocol in its first line."""
-
-MAX_LINE = 4096
-"""Bytes a client's line may have before its line end."""
 
 
 class Code(StrEnum):
@@ -471,90 +468,3 @@ _EVENT_READERS: dict[str, Callable[[str], Event]] = {
     "BYE": Bye,
     "HELLO": _read_hello,
 }
-
-
-class LineBuffer:
-    """Cuts a stream of bytes into lines, however the stream was cut into packets.
-
-    Holds no more than one unfinished line and what was fed last. A line that is too long is refused once,
-    as soon as that is certain, and the rest of it is thrown away up to its LF.
-
-    Args:
-        max_line: bytes a line may have before its line end.
-
-    Attributes:
-        crlf: whether a line so far ended in CRLF.
-    """
-
-    __slots__ = ("_data", "_ended", "_max_line", "_overlong", "_start", "crlf")
-
-    def __init__(self, max_line: int = MAX_LINE) -> None:
-        self._max_line = max_line
-        self._data = b""
-        self._start = 0  # of the line that is next
-        self._overlong = False  # the line that is next was refused already
-        self._ended = False
-        self.crlf = False
-
-    def feed(self, data: bytes) -> None:
-        """Take in what the peer sent."""
-        self._data = self._data[self._start :] + data
-        self._start = 0
-
-    def feed_eof(self) -> None:
-        """Take in that the peer sends nothing more."""
-        self._ended = True
-
-    @property
-    def held(self) -> int:
-        """Bytes that wait to be taken as lines."""
-        return len(self._data) - self._start
-
-    @property
-    def at_end(self) -> bool:
-        """Whether every line was taken and none can follow."""
-        return self._ended and self._start == len(self._data)
-
-    def next_line(self) -> str | None:
-        """Take the next line that is not empty.
-
-        Returns:
-            The line without its line end, or None if it is still to come.
-
-        Raises:
-            LineRefusedError: line-too-long, not-utf8, or incomplete-line at the end of the stream.
-                The line is gone then; the next call goes on behind it.
-        """
-        while True:
-            start, lf = self._start, self._data.find(b"\n", self._start)
-            stop = lf if lf >= 0 else len(self._data)
-            if cr := self._data.endswith(b"\r", start, stop):
-                stop -= 1
-            if stop - start > self._max_line and not self._overlong:
-                self._overlong = True
-                raise LineRefusedError(Code.LINE_TOO_LONG)
-            if lf < 0:
-                self._keep_unfinished(stop)
-                return None
-            self._start = lf + 1
-            self.crlf = self.crlf or cr
-            if self._overlong:
-                self._overlong = False
-            elif stop > start:
-                return _decode(self._data[start:stop])
-
-    def _keep_unfinished(self, stop: int) -> None:
-        """Keep the beginning of a line for later; of one that was refused, only a CR that may end it."""
-        if self._overlong:
-            self._start = stop
-        if self._ended and not self.at_end:
-            self._start = len(self._data)
-            if not self._overlong:
-                raise LineRefusedError(Code.INCOMPLETE_LINE)
-
-
-def _decode(line: bytes) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        raise LineRefusedError(Code.NOT_UTF8) from None

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 from simple_chat.errors import LineRefusedError
+from simple_chat.framing import MAX_LINE, LineBuffer
 from simple_chat.protocol import (
-    MAX_LINE,
     USAGE,
     Bye,
     Code,
@@ -21,7 +21,6 @@ from simple_chat.protocol import (
     Info,
     Join,
     Leave,
-    LineBuffer,
     Msg,
     Names,
     Ok,

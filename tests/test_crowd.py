@@ -25,7 +25,7 @@ else:
 CROWD = 1000
 NAMES = [f"name{number}" for number in range(1500)]  # few enough for some to be taken when asked for
 HANDS = 200  # that make clients act at the same time: each waits until it is done before the next
-ACTS = 4000
+ACTS = 3000
 
 
 @pytest.fixture(autouse=True)

@@ -24,8 +24,8 @@ from simple_chat.errors import (
     LineRefusedError,
     UnsendableTextError,
 )
+from simple_chat.framing import MAX_LINE
 from simple_chat.protocol import (
-    MAX_LINE,
     Bye,
     Code,
     Err,
@@ -63,18 +63,13 @@ class _Question:
     answer: asyncio.Future[list[Event]]
     parts: list[Event] = field(default_factory=list)
 
-    def is_ended_by(self, event: Ok | Pong) -> bool:
-        """Whether an event is the last line of its answer."""
-        match self.command:
-            case Ping(token):
-                return event == Pong(token)
-            case Who():
-                return isinstance(event, Ok) and event.verb == "WHO"
-            case History():
-                return isinstance(event, Ok) and event.verb == "HISTORY"
+    def succeed(self) -> None:
+        """Give the answer to whoever asked, if they still wait."""
+        if not self.answer.done():
+            self.answer.set_result(self.parts)
 
     def fail(self, error: ChatError) -> None:
-        """Tell whoever asked, if they still wait, that there is no answer."""
+        """Tell whoever asked that there is no answer."""
         if not self.answer.done():
             self.answer.set_exception(error)
 
@@ -97,7 +92,6 @@ class Chat:
         self._reconnects = reconnect
         self._link: Link | None = None  # None while there is no connection
         self._questions: deque[_Question] = deque()
-        self._refusal = ""  # the code of the last ERR
         self._tokens = count(1)
         self._events: deque[ChatEvent] = deque()
         self._news = asyncio.Event()  # something for the iteration
@@ -258,20 +252,19 @@ class Chat:
                 self._tell(event)
             case Info(text):
                 self._tell(Notice(text))
-            case Err(code, text):
-                self._refusal = code
+            case Err(code) if self._is_for_question(code):
+                self._questions.popleft().fail(LineRefusedError(code))
+            case Err(_, text):
                 self._tell(Notice(text))
             case Names() | Past() if self._questions:
                 self._questions[0].parts.append(event)
-            case Ok() | Pong() if any(question.is_ended_by(event) for question in self._questions):
-                self._answer(event)
+            case Ok() | Pong() if self._questions:
+                self._questions.popleft().succeed()
 
-    def _answer(self, event: Ok | Pong) -> None:
-        """Answer the question that an event ends. Questions before it were refused."""
-        while not (question := self._questions.popleft()).is_ended_by(event):
-            question.fail(LineRefusedError(self._refusal))
-        if not question.answer.done():  # whoever asked may have gone
-            question.answer.set_result(question.parts)
+    def _is_for_question(self, code: str) -> bool:
+        """Whether an ERR answers the first question. Of those asked here only HISTORY can be refused."""
+        first = self._questions[0].command if self._questions else None
+        return isinstance(first, History) and code in {Code.BAD_SYNTAX, Code.NOT_JOINED}
 
     def _tell(self, event: ChatEvent) -> None:
         if not self._leaving:

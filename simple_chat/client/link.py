@@ -13,6 +13,7 @@ from simple_chat.errors import (
     LineRefusedError,
     reason,
 )
+from simple_chat.framing import LineBuffer
 from simple_chat.protocol import (
     Command,
     Err,
@@ -20,7 +21,6 @@ from simple_chat.protocol import (
     Hello,
     Info,
     Join,
-    LineBuffer,
     Ok,
     encode,
     parse_event,

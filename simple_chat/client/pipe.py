@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from typing import TextIO
 
 from simple_chat.client.chat import Chat
@@ -17,7 +18,8 @@ from simple_chat.client.events import ChatEvent, Message
 from simple_chat.client.typed import HELP, Hint, Typed, read_typed
 from simple_chat.client.view import JsonView, PlainView
 from simple_chat.errors import ConnectionLostError, LineRefusedError, UnsendableTextError
-from simple_chat.protocol import Help, History, Leave, LineBuffer, Msg, Who
+from simple_chat.framing import LineBuffer
+from simple_chat.protocol import Help, History, Leave, Msg, Who
 
 _READ_SIZE = 64 * 1024
 _LONGEST_LINE = 1024 * 1024  # bytes; longer than anything that can be sent, so that it is `send` that says so
@@ -38,6 +40,8 @@ async def run(chat: Chat, *, history: int, as_json: bool) -> None:
         UnsendableTextError: at the end, if there were lines that could not be sent.
         BrokenPipeError: nobody reads what is written.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # not every output knows every letter
     pipe = _Pipe(chat, as_json=as_json)
     async with chat:
         if history:

@@ -11,7 +11,7 @@ from pathlib import Path
 from simple_chat.client import pipe
 from simple_chat.client.chat import Chat, connect
 from simple_chat.client.view import TerminalView
-from simple_chat.errors import ChatError
+from simple_chat.errors import ChatError, reason
 
 _HISTORY = 10  # messages that people are shown when they join
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -39,12 +39,20 @@ def run(options: argparse.Namespace, *, on_terminal: bool) -> int:
     try:
         return asyncio.run(_until_signal(talk(chat, options)))
     except BrokenPipeError:
-        # Python would complain once more when it flushes what nobody reads.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_output()
         return 128 + signal.SIGPIPE
-    except ChatError as error:
-        print(f"simple_chat: {error}", file=sys.stderr)
+    except (ChatError, OSError) as error:
+        if isinstance(error, OSError):  # of our own files: what the network does is a ChatError
+            _let_go_of_output()
+        if sys.stderr is not None:
+            print(f"simple_chat: {reason(error)}", file=sys.stderr)
         return 1
+
+
+def _let_go_of_output() -> None:
+    """Keep Python from complaining once more when it flushes at its end what can't be written."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 async def _until_signal(talk: Coroutine[None, None, None]) -> int:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from simple_chat.backlog import BACKLOG
-from simple_chat.protocol import MAX_LINE
+from simple_chat.framing import MAX_LINE
 from simple_chat.room import HISTORY, PRESENCE_LIMIT
 
 

@@ -1,6 +1,6 @@
 """A house without a network: sessions around one room, which get their turns as a server gives them."""
 
-from simple_chat.protocol import MAX_LINE
+from simple_chat.framing import MAX_LINE
 from simple_chat.room import Room
 from simple_chat.session import Session
 

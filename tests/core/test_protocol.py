@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -7,7 +6,6 @@ from hypothesis import strategies as st
 
 from simple_chat.errors import LineRefusedError
 from simple_chat.protocol import (
-    MAX_LINE,
     Bye,
     Code,
     Command,
@@ -22,7 +20,6 @@ from simple_chat.protocol import (
     Joined,
     Leave,
     Left,
-    LineBuffer,
     Message,
     Msg,
     Names,
@@ -40,7 +37,6 @@ from simple_chat.protocol import (
     timestamp,
 )
 from simple_chat.text import harmless
-from tests.core.streams import packets
 
 # Commands
 
@@ -316,205 +312,3 @@ def test_any_line_is_an_event_or_refused(verb: str, argument: str) -> None:
     except LineRefusedError:
         return
     assert event is not None
-
-
-# Lines
-
-LIMIT = 8
-
-Outcome = tuple[str | Code, bool]
-"""A line, or why one was refused, and whether a line has ended in CRLF by then."""
-
-
-def take_all(lines: LineBuffer) -> list[Outcome]:
-    """Everything that can be taken now."""
-    taken: list[Outcome] = []
-    while True:
-        try:
-            line = lines.next_line()
-        except LineRefusedError as error:
-            taken.append((Code(error.code), lines.crlf))
-            continue
-        if line is None:
-            return taken
-        taken.append((line, lines.crlf))
-
-
-def receive(*data: bytes, end: bool = False, limit: int = LIMIT) -> list[str | Code]:
-    lines = LineBuffer(limit)
-    taken: list[Outcome] = []
-    for packet in data:
-        lines.feed(packet)
-        taken += take_all(lines)
-    if end:
-        lines.feed_eof()
-        taken += take_all(lines)
-        assert lines.at_end
-    return [outcome for outcome, _ in taken]
-
-
-@pytest.mark.parametrize(
-    ("data", "outcomes"),
-    [
-        (b"", []),
-        (b"WHO", []),
-        (b"WHO\n", ["WHO"]),
-        (b"WHO\r\n", ["WHO"]),
-        (b"WHO\r\r\n", ["WHO\r"]),
-        (b"W\rHO\n", ["W\rHO"]),
-        (b"a\nb\r\nc", ["a", "b"]),
-        (b"\n\r\n\n", []),
-        (b"\r\r\n", ["\r"]),
-        (b" \n", [" "]),
-        ("ä😀\n".encode(), ["ä😀"]),
-        (b"a\x00b\x1c\x85"[:4] + b"\n", ["a\x00b\x1c"]),
-        ("a\x85b\u2028\n".encode(), ["a\x85b\u2028"]),  # ends of lines for str.splitlines, not here
-        (b"\xff\nWHO\n", [Code.NOT_UTF8, "WHO"]),
-        (b"ok \xc3\n\xa4\n", [Code.NOT_UTF8, Code.NOT_UTF8]),
-        (b"\xc0\xaf\n\xed\xa0\x80\n\xf4\x90\x80\x80\n", [Code.NOT_UTF8] * 3),
-        (b"12345678\n", ["12345678"]),
-        (b"12345678\r\n", ["12345678"]),
-        (b"123456789\n", [Code.LINE_TOO_LONG]),
-        (b"12345678\r\r\n", [Code.LINE_TOO_LONG]),
-        (b"12345678\r", []),
-        (b"123456789", [Code.LINE_TOO_LONG]),
-        ("1234567ä\n".encode(), [Code.LINE_TOO_LONG]),  # bytes count, not characters
-        (b"\xff" * 9 + b"\n", [Code.LINE_TOO_LONG]),
-        (b"x" * 100 + b"\nQUIT\n", [Code.LINE_TOO_LONG, "QUIT"]),
-        (b"x" * 100 + b"\n" + b"y" * 100 + b"\r\nQUIT\n", [Code.LINE_TOO_LONG] * 2 + ["QUIT"]),
-    ],
-)
-def test_stream_is_cut_into_lines(data: bytes, outcomes: list[str | Code]) -> None:
-    assert receive(data) == outcomes
-    assert receive(*(data[at : at + 1] for at in range(len(data)))) == outcomes
-
-
-@pytest.mark.parametrize(
-    ("data", "outcomes"),
-    [
-        (b"", []),
-        (b"WHO\n", ["WHO"]),
-        (b"WHO\nQUIT", ["WHO", Code.INCOMPLETE_LINE]),
-        (b"WHO\nQUIT\r", ["WHO", Code.INCOMPLETE_LINE]),
-        (b"\xff", [Code.INCOMPLETE_LINE]),
-        (b"12345678\r", [Code.INCOMPLETE_LINE]),
-        (b"123456789", [Code.LINE_TOO_LONG]),
-        (b"123456789\r", [Code.LINE_TOO_LONG]),
-        (b"123456789\n", [Code.LINE_TOO_LONG]),
-    ],
-)
-def test_end_of_the_stream_is_told_from_the_end_of_a_line(data: bytes, outcomes: list[str | Code]) -> None:
-    assert receive(data, end=True) == outcomes
-    assert receive(*(data[at : at + 1] for at in range(len(data))), end=True) == outcomes
-
-
-@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_line_of_the_default_limit_is_taken_and_no_longer_one(end: bytes) -> None:
-    assert MAX_LINE == 4096
-    assert receive(b"x" * 4096 + end, limit=MAX_LINE) == ["x" * 4096]
-    assert receive(b"x" * 4097 + end + b"WHO\n", limit=MAX_LINE) == [Code.LINE_TOO_LONG, "WHO"]
-
-
-def test_tail_of_an_overlong_line_is_no_command() -> None:
-    assert receive(b"123456789", b"QUIT\r", b"QUIT", b"\r\nWHO\n") == [Code.LINE_TOO_LONG, "WHO"]
-    assert receive(b"12345678\r", b"QUIT\n", b"WHO\n") == [Code.LINE_TOO_LONG, "WHO"]
-
-
-def test_incomplete_line_is_told_once() -> None:
-    lines = LineBuffer()
-    lines.feed(b"QUIT")
-    lines.feed_eof()
-    assert take_all(lines) == [(Code.INCOMPLETE_LINE, False)]
-    assert take_all(lines) == []
-
-
-def test_lines_are_taken_before_the_end_is_reached() -> None:
-    lines = LineBuffer()
-    lines.feed(b"WHO\nQUIT\n")
-    lines.feed_eof()
-    steps = [(lines.at_end, lines.next_line()) for _ in range(3)]
-    assert steps == [(False, "WHO"), (False, "QUIT"), (True, None)]
-
-
-@pytest.mark.parametrize(
-    ("data", "crlf"),
-    [
-        (b"a\nb\n", [False, False]),
-        (b"a\nb\r\nc\n", [False, True, True]),
-        (b"a\n\r\nb\n", [False, True]),
-        (b"\xff\r\nb\n", [True, True]),
-        (b"123456789\r\nb\n", [False, True]),
-        (b"a\r", []),
-    ],
-)
-def test_first_crlf_is_remembered(data: bytes, crlf: list[bool]) -> None:
-    lines = LineBuffer(LIMIT)
-    lines.feed(data)
-    assert [seen for _, seen in take_all(lines)] == crlf
-
-
-@pytest.mark.parametrize("size", [1_000, 65_536])
-def test_endless_line_takes_no_memory(size: int, held: Callable[[], int]) -> None:
-    lines = LineBuffer()
-    refusals: list[Outcome] = []
-    for _ in range(10_000_000 // size):
-        lines.feed(b"x" * size)
-        refusals += take_all(lines)
-    assert refusals == [(Code.LINE_TOO_LONG, False)]
-    assert held() < 100_000
-
-
-def expected_outcomes(stream: bytes) -> tuple[list[Outcome], bool]:
-    """The same, said of the whole stream with its end."""
-    *complete, rest = stream.split(b"\n")
-    outcomes: list[Outcome] = []
-    crlf = False
-    for line in complete:
-        text = line.removesuffix(b"\r")
-        if len(text) > LIMIT:
-            outcomes.append((Code.LINE_TOO_LONG, crlf))  # certain before its end has come
-        crlf = crlf or line.endswith(b"\r")
-        if 0 < len(text) <= LIMIT:
-            outcomes.append((decoded(text), crlf))
-    if rest:
-        too_long = len(rest.removesuffix(b"\r")) > LIMIT
-        outcomes.append((Code.LINE_TOO_LONG if too_long else Code.INCOMPLETE_LINE, crlf))
-    return outcomes, crlf
-
-
-def decoded(line: bytes) -> str | Code:
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        return Code.NOT_UTF8
-
-
-streams = st.lists(
-    st.one_of(
-        st.sampled_from([b"\n", b"\r\n", b"\r", b"QUIT", "ä€😀".encode(), b"\xff", b"\xff\xfd\x01", b"\xc3"]),
-        st.integers(LIMIT - 2, LIMIT + 2).map(lambda size: b"x" * size),
-    ),
-    max_size=12,
-).map(b"".join)
-
-
-@given(packets(streams))
-def test_packets_make_no_difference(cut: list[bytes]) -> None:
-    lines = LineBuffer(LIMIT)
-    taken: list[Outcome] = []
-    for packet in cut:
-        lines.feed(packet)
-        taken += take_all(lines)
-    lines.feed_eof()
-    taken += take_all(lines)
-    assert (taken, lines.crlf) == expected_outcomes(b"".join(cut))
-    assert lines.at_end
-
-
-@given(packets(streams))
-def test_lines_taken_late_are_the_same(cut: list[bytes]) -> None:
-    lines = LineBuffer(LIMIT)
-    for packet in cut:
-        lines.feed(packet)
-    lines.feed_eof()
-    assert take_all(lines) == expected_outcomes(b"".join(cut))[0]

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from simple_chat import Settings
-from simple_chat.protocol import LineBuffer
+from simple_chat.framing import LineBuffer
 from simple_chat.session import Session
 from tests.loopback.house import House, house
 from tests.peer import Peer
