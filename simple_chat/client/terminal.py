@@ -13,6 +13,9 @@ from pathlib import Path
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import Application
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.enums import DEFAULT_BUFFER
+from prompt_toolkit.filters import has_focus
 from prompt_toolkit.history import FileHistory, InMemoryHistory
 from prompt_toolkit.history import History as TypedBefore
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -22,7 +25,7 @@ from simple_chat.client.chat import Chat
 from simple_chat.client.events import Joined, Left, Reconnected
 from simple_chat.client.typed import HELP, Hint, Typed, complete, read_pasted
 from simple_chat.client.view import TerminalView
-from simple_chat.errors import ConnectionLostError, UnsendableTextError
+from simple_chat.errors import ConnectionLostError, UnsendableTextError, reason
 from simple_chat.protocol import Help, History, Leave, Msg, Who
 
 _GATHER = 0.03  # seconds that lines are gathered for one redrawing
@@ -103,6 +106,7 @@ class _Terminal:
             output=output,
             erase_when_done=True,
         )
+        self._session.default_buffer.accept_handler = self._on_accept
         self._screen = _Screen(self._session.app)
 
     async def run(self, history: int) -> None:
@@ -148,23 +152,30 @@ class _Terminal:
 
     def _key_bindings(self) -> KeyBindings:
         bindings = KeyBindings()
-        bindings.add("enter")(self._on_enter)
-        bindings.add("tab")(self._on_tab)
-        bindings.add("c-c")(self._on_interrupt)
-        bindings.add("c-d")(self._on_end)
+        not_searching = has_focus(DEFAULT_BUFFER)
+        bindings.add("tab", filter=not_searching)(self._on_tab)
+        bindings.add("c-c", filter=not_searching)(self._on_interrupt)
+        bindings.add("c-d", filter=not_searching)(self._on_end)
         return bindings
 
-    def _on_enter(self, event: KeyPressEvent) -> None:
-        buffer = event.current_buffer
+    def _on_accept(self, buffer: Buffer) -> bool:
+        """Take what was typed, whatever key entered it; the prompt stays."""
         line = buffer.text
         self._screen.show(*(self._view.typed(f"> {each}") for each in line.split("\n") if each.strip()))
         if self._in_question:
             self._take_answer(line)
         else:
             self._take(line)
-            buffer.append_to_history()
+            self._remember(buffer)
         buffer.reset()
         self._screen.flush()
+        return True  # nothing is left to clear, nor to remember: answers to questions are not
+
+    def _remember(self, buffer: Buffer) -> None:
+        try:
+            buffer.append_to_history()
+        except OSError as error:
+            self._screen.show(self._view.hint(f"what you type can't be kept: {reason(error)}"))
 
     def _take(self, text: str) -> None:
         typed = read_pasted(text)
@@ -244,6 +255,7 @@ def _typed_before(path: Path | None) -> TypedBefore:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
+        path.open("r+b").close()  # now: prompt_toolkit would fail in the middle of things
     except OSError:
         return InMemoryHistory()
     return FileHistory(path)

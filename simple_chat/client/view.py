@@ -22,6 +22,7 @@ from simple_chat.client.events import (
     Reconnected,
 )
 from simple_chat.protocol import Past, timestamp
+from simple_chat.text import harmless
 
 # Six colours that are readable on dark and on light terminals alike: red to cyan without black and white.
 _NAME_COLOURS = range(31, 37)
@@ -102,11 +103,11 @@ class TerminalView:
 
     def hint(self, text: str) -> str:
         """Write what the user should know about what was typed."""
-        return self._paint("33", f"* {text}")
+        return self._paint("33", f"* {harmless(text)}")
 
     def typed(self, line: str) -> str:
         """Write what the user has typed."""
-        return self._paint("1", line)
+        return self._paint("1", harmless(line))
 
     def _said(self, time: str, name: str, text: str) -> str:
         text = self._mention.sub(lambda found: self._paint("1;7", found[0]), text)

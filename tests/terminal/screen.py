@@ -21,6 +21,12 @@ INTERRUPT = "\x03"
 END = "\x04"
 SEARCH = "\x12"
 
+HARMFUL = re.compile(
+    r"\x1b(?!\[[?0-9;]*[A-Za-z])|\x1b\[2?[HJ]\x1b\[H"
+    r"|[\x00-\x07\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
+"""What the client puts out none of: it moves the cursor by CSI sequences and by backspaces."""
+
 _ROWS, _COLUMNS = 24, 80
 _SCROLLED = 10_000  # rows that are remembered after they left the screen
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d ")

@@ -61,6 +61,7 @@ def test_help_lists_the_commands(join: Join) -> None:
 def test_mistake_is_answered_with_a_hint_and_nothing_is_sent(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
+    shown = []
     for line, hint in {
         "hello": "* there is no command 'hello'; to say something: send <MSG>, for all commands: help",
         "send": "* say what to send: send <MSG>",
@@ -69,7 +70,8 @@ def test_mistake_is_answered_with_a_hint_and_nothing_is_sent(join: Join, member:
         "leave me alone": "* leave stands alone",
     }.items():
         ann.type(line)
-        ann.wait_for(f"> {line}".rstrip(), *wrapped(hint), "ann>")
+        shown += [f"> {line}".rstrip(), *wrapped(hint)]
+        ann.wait_for(*shown, "ann>")
     ann.type("send all is well")
     assert ben.wait_for("MSG ann all is well") == ["JOINED ann"]
 

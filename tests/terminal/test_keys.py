@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.terminal.screen import INTERRUPT, SEARCH, UP, Screen
 from tests.terminal.wire import Wire
 
@@ -99,13 +101,37 @@ def test_history_that_cannot_be_kept_keeps_nobody_from_talking(
     ann.wait_for("> send hello", "ann> send hello")
 
 
-def test_search_finds_what_was_typed_and_enter_sends_it(join: Join, member: Member) -> None:
+def test_history_that_cannot_be_written_keeps_nobody_from_talking(
+    join: Join, member: Member, tmp_path: Path
+) -> None:
+    (tmp_path / "state" / "simple_chat" / "history").mkdir(parents=True)
+    ben = member("ben")
+    ann = join("ann")
+    ann.type("send one", "send two")
+    assert ben.wait_for("MSG ann two") == ["JOINED ann", "MSG ann one"]
+    ann.wait_for("> send one", "> send two", "ann>")
+
+
+@pytest.mark.parametrize("keys", ["\x1b\r", "\x0f", "\x1b#"], ids=["alt-enter", "ctrl-o", "alt-#"])
+def test_key_that_enters_a_line_elsewhere_does_not_end_the_client(
+    join: Join, member: Member, keys: str
+) -> None:
+    ben = member("ben")
+    ann = join("ann")
+    ann.press("send one", keys)
+    ann.type("", "send two")
+    ben.wait_for("MSG ann two")
+
+
+def test_search_finds_what_was_typed_before(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
     ann.type("send one", "send two")
     ann.wait_for("> send two", "ann>")
     ann.press(SEARCH, "on")
     ann.wait_for("> send two", "(reverse-i-search)`on': send one")
+    ann.press("\r")
+    ann.wait_for("> send two", "ann> send one")
     ann.press("\r")
     ann.wait_for("> send one", "ann>")
     ann.type("send three")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.terminal.screen import INTERRUPT, Screen
+from tests.terminal.screen import HARMFUL, INTERRUPT, Screen
 from tests.terminal.wire import Wire
 
 Join = Callable[..., Screen]
@@ -71,3 +71,15 @@ def test_nothing_of_a_paste_is_sent_unless_the_user_agrees(join: Join, member: M
     ann.wait_for("ann>")
     ann.type("send five")
     assert ben.wait_for("MSG ann five") == ["JOINED ann"]
+
+
+def test_pasted_control_characters_are_sent_and_shown_and_not_obeyed(join: Join, member: Member) -> None:
+    ben = member("ben")
+    ann = join("ann")
+    ann.paste("send \x1b]0;title\x07", "\x9b2J\u202edrow")
+    ann.press("\r")
+    assert ben.wait_for("MSG ann \ufffd2J\ufffddrow") == ["JOINED ann", "MSG ann ␛]0;title␇"]
+    ann.wait_for("> send ␛]0;title␇", "> \ufffd2J\ufffddrow", "ann>")
+    ann.type("leave")
+    assert ann.wait_for_end() == 0
+    assert not HARMFUL.search(ann.raw.decode())

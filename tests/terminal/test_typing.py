@@ -41,6 +41,15 @@ def test_cursor_stays_where_it_is_in_the_line(join: Join, member: Member) -> Non
     ben.wait_for("MSG ann here, there")
 
 
+def test_message_and_prompt_are_drawn_in_one_piece(join: Join, member: Member) -> None:
+    ben = member("ben")
+    ann = join("ann", "--color", "never")
+    ben.send("MSG hello")
+    ann.wait_until(lambda: b"\x1b[?2026l" in ann.raw)
+    piece = ann.raw[ann.raw.index(b"\x1b[?2026h") : ann.raw.index(b"\x1b[?2026l")]
+    assert 0 < piece.index(b"ben: hello\r") < piece.index(b"ann>")
+
+
 def test_no_line_is_spoiled_while_a_thousand_messages_a_second_arrive(join: Join, member: Member) -> None:
     ben, cleo = member("ben"), member("cleo")
     ann = join("ann", "--color", "never")
