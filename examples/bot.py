@@ -6,8 +6,8 @@ import sys
 
 import simple_chat
 
-HOST = os.environ.get("SIMPLE_CHAT_SERVER_HOST", "127.0.0.1")
-PORT = int(os.environ.get("SIMPLE_CHAT_SERVER_PORT", "8090"))
+HOST = os.environ.get("SIMPLE_CHAT_SERVER_HOST") or "127.0.0.1"
+PORT = int(os.environ.get("SIMPLE_CHAT_SERVER_PORT") or "8090")
 
 
 async def main(name: str) -> None:

@@ -319,10 +319,11 @@ class _Walk:
     def _starts(self, stay: _Stay, earliest: int) -> list[int]:
         if self._presence:
             return [at + 1 for at in self._find(f"JOINED {stay.name}", earliest)]
-        for window in stay.windows:
-            if first := (*window.said[:1], *window.heard[:1]):
-                return sorted({earliest, *(at for line in first for at in self._find(line, earliest))})
-        return [earliest]
+        first = next((window for window in stay.windows if window.said or window.heard), _Window())
+        if first.heard[:1] and first.heard[0].startswith("GAP "):
+            return list(range(earliest, len(self._sequence) + 1))
+        lines = (*first.said[:1], *first.heard[:1])
+        return sorted({earliest, *(at for line in lines for at in self._find(line, earliest))})
 
     def _find(self, line: str, earliest: int) -> list[int]:
         return [at for at in self._places.get(line, ()) if at >= earliest]

@@ -85,8 +85,7 @@ class Peer(asyncio.Protocol):
 
     async def rest(self) -> list[str]:
         """Wait for the end, and return the lines that were not read yet."""
-        async with asyncio.timeout(DEADLINE):
-            await self._end()
+        await self.ended()
         *lines, torn = self._take(len(self.received)).split("\n")
         assert torn == "", f"the last line has no end: {torn!r}"
         return lines
@@ -108,7 +107,7 @@ class Peer(asyncio.Protocol):
     async def close(self) -> None:
         """Close both sides, as a program does that ends."""
         self.transport.close()
-        await self._gone()
+        await self.ended()
 
     async def reset(self) -> None:
         """Cut the connection: the server sees a reset."""
@@ -116,15 +115,13 @@ class Peer(asyncio.Protocol):
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
-        await self._gone()
+        await self.ended()
 
-    async def _gone(self) -> None:
+    async def ended(self) -> None:
+        """Wait for the end, from whichever side it comes."""
         async with asyncio.timeout(DEADLINE):
-            await self._end()
-
-    async def _end(self) -> None:
-        while not self.gone:
-            await self._more()
+            while not self.gone:
+                await self._more()
 
     async def _read_through(self, mark: bytes, searched: int) -> list[str]:
         """Wait for a mark that ends a line; return the lines not read before, through the mark's."""

@@ -22,6 +22,7 @@ PURE = [
     "client/events",
     "client/typed",
     "client/view",
+    "framing",
     "protocol",
     "room",
     "session",
@@ -82,7 +83,7 @@ def test_public_name_is_what_its_module_has(name: str, home: str) -> None:
 
 def test_other_names_are_attribute_errors() -> None:
     with pytest.raises(AttributeError, match="'simple_chat' has no attribute 'Room'"):
-        simple_chat.Room  # noqa: B018
+        getattr(simple_chat, "Room")  # noqa: B009 - a type checker knows that there is none
 
 
 @pytest.mark.parametrize("name", sorted({*simple_chat.__all__} - {"ChatEvent"}))

@@ -50,7 +50,8 @@ from simple_chat.protocol import (
 from simple_chat.text import is_name
 
 _EVENTS_AHEAD = 1_000  # that are read before somebody takes them; then the server has to wait
-_BYE_PATIENCE = 5.0  # seconds
+_JOIN_PATIENCE = 30.0  # seconds that a server has to let us in, or not
+_BYE_PATIENCE = 5.0  # seconds that it has to say BYE
 _RETRY_AT_MOST = 60.0  # seconds between two tries
 _NAME_PATIENCE = 120.0  # seconds for a server to notice that we, who still have our name there, are gone
 
@@ -127,11 +128,12 @@ class Chat:
             raise JoinRefusedError(Code.BAD_NAME, Code.BAD_NAME.advice)
         link = await open_link(self._address)
         try:
-            await link.join(self.username)
+            async with asyncio.timeout(_JOIN_PATIENCE):
+                await link.join(self.username)
         except BaseException as error:
             link.abort()
-            if isinstance(error, ConnectionLostError):
-                raise ConnectError(f"can't join at {self._address}: {error}") from error
+            if isinstance(error, ConnectionLostError | TimeoutError):
+                raise ConnectError(f"can't join at {self._address}: {str(error) or 'no answer'}") from error
             raise
         return link
 

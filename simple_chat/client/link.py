@@ -166,7 +166,7 @@ async def open_link(address: Address) -> Link:
             return link
     except TimeoutError as error:
         raise ConnectError(f"can't connect to {address}: no answer") from error
-    except (OSError, OverflowError, UnicodeError, ConnectionLostError) as error:
+    except (OSError, OverflowError, ValueError, ConnectionLostError) as error:
         raise ConnectError(f"can't connect to {address}: {reason(error)}") from error
 
 

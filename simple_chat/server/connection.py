@@ -41,7 +41,7 @@ class Connection(asyncio.Protocol):
         keeper: whose room it is.
     """
 
-    __slots__ = ("_deadline", "_ended", "_keeper", "_peer_ended", "_reading", "session", "transport")
+    __slots__ = ("_deadline", "_keeper", "_peer_ended", "_reading", "session", "transport")
 
     session: Session
     transport: asyncio.Transport

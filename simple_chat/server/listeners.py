@@ -34,7 +34,7 @@ async def tcp(factory: Factory, host: str, port: int) -> asyncio.Server:
         raise ListenError(f"can't listen on {where}: there is no such port")
     try:
         listener = await loop.create_server(factory, host, port, backlog=_QUEUE)
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:
         raise ListenError(f"can't listen on {where}: {reason(error)}") from error
     for sock in listener.sockets:
         # Connections inherit that urgent data stays in its place: it is the last byte of telnet's Synch.
@@ -65,8 +65,8 @@ def close(listener: asyncio.Server) -> None:
 
 
 def _bind_unix(path: str) -> socket.socket:
-    if not path:
-        raise ValueError("the path is empty")
+    if not path or "\0" in path:
+        raise ValueError("that is no path")
     _remove_if_stale(path)
     sock = socket.socket(socket.AF_UNIX)
     try:

@@ -283,6 +283,14 @@ async def test_server_that_never_greets_gives_a_connect_error(
         await fake.peer.rest()
 
 
+async def test_server_that_never_answers_join_gives_a_connect_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_module, "_JOIN_PATIENCE", 0.05)
+    async with fake_server(HELLO) as fake:
+        with pytest.raises(ConnectError, match="no answer"):
+            await enter(fake.address)
+        await fake.peer.rest()
+
+
 @pytest.mark.parametrize("says", [b"", HELLO], ids=["before HELLO", "before OK JOIN"])
 async def test_entering_can_be_cancelled_and_leaves_no_connection(says: bytes) -> None:
     async with fake_server(says) as fake:
@@ -475,6 +483,16 @@ async def test_question_that_is_refused_raises_though_nobody_asks_after_it() -> 
         await asyncio.wait({refused}, timeout=5)
         assert refused.done()
         assert isinstance(refused.exception(), LineRefusedError)
+
+
+async def test_refusal_of_another_line_leaves_the_question_behind_it_alone() -> None:
+    async with fake_server() as fake, joined(fake.address) as ann:
+        await fake.asked()
+        asking = asyncio.create_task(ann.history())
+        await fake.peer.until("HISTORY")
+        fake.peer.send("ERR line-too-long shorter", "PAST 2024-05-06T07:08:09.123Z ben hi", "OK HISTORY 1")
+        assert [past.text for past in await asking] == ["hi"]
+        assert await anext(ann) == Notice("shorter")
 
 
 async def test_questions_of_many_tasks_get_their_own_answers() -> None:

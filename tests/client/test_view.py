@@ -119,3 +119,9 @@ def test_mention_is_highlighted(text: str) -> None:
 @pytest.mark.parametrize("text", ["aab", "xa.b", "a.bc", "a.b-c", "c-a.b", "c.a.b", "ab", "a.b_"])
 def test_other_word_with_the_name_in_it_is_no_mention(text: str) -> None:
     assert "\x1b[1;7m" not in TerminalView("a.b", colour=True).event(Message("ben", text), NOW)
+
+
+def test_what_the_user_typed_or_pasted_is_made_harmless() -> None:
+    view = TerminalView("ann", colour=False)
+    assert view.typed("> \x1b[2J\x9b\u202e") == "> ␛[2J\ufffd\ufffd"
+    assert view.hint("not sent: \x1b[2J") == "* not sent: ␛[2J"

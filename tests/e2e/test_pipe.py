@@ -52,7 +52,8 @@ class Outcome:
 @contextlib.asynccontextmanager
 async def running(*command: str, **variables: str) -> AsyncIterator[Process]:
     """Run a program, in a block with a deadline."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIMPLE_CHAT_")}
+    left_out = ("SIMPLE_CHAT_", "PYTHONUNBUFFERED")  # whose output is never held back
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     async with asyncio.timeout(DEADLINE):
         process = await asyncio.create_subprocess_exec(
             *command, env=inherited | variables, stdin=PIPE, stdout=PIPE, stderr=PIPE

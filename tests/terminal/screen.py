@@ -1,6 +1,7 @@
 """The client as its user has it: keys go in, and what comes out is drawn on a screen."""
 
 import re
+import signal
 import sys
 import termios
 from collections.abc import Callable
@@ -59,6 +60,9 @@ class Screen:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.child.isalive():
+            self.child.kill(signal.SIGTERM)
+            self._read_all()
         self.child.close()
 
     # What the user does
@@ -109,9 +113,7 @@ class Screen:
 
     def wait_for_end(self) -> int:
         """Wait until the program has ended, and return its exit status."""
-        deadline = monotonic() + DEADLINE
-        while self._read(deadline):
-            pass
+        self._read_all()
         assert self.child.flag_eof, f"still running: {self.rows()[-_ROWS:]}"
         self.child.wait()  # without its terminal it is all but gone
         assert self.child.exitstatus is not None
@@ -132,6 +134,12 @@ class Screen:
         except (pexpect.TIMEOUT, pexpect.EOF):
             return False
         return True
+
+    def _read_all(self) -> None:
+        """Take what the program puts out, until it ends or the time is up."""
+        deadline = monotonic() + DEADLINE
+        while self._read(deadline):
+            pass
 
     def _draw(self) -> None:
         self._stream.feed(bytes(self.raw[self._drawn :]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
@@ -110,6 +111,17 @@ def test_history_that_cannot_be_written_keeps_nobody_from_talking(
     ann.type("send one", "send two")
     assert ben.wait_for("MSG ann two") == ["JOINED ann", "MSG ann one"]
     ann.wait_for("> send one", "> send two", "ann>")
+
+
+def test_user_is_told_when_what_is_typed_can_no_longer_be_kept(
+    join: Join, member: Member, tmp_path: Path
+) -> None:
+    ben = member("ben")
+    ann = join("ann")
+    rmtree(tmp_path / "state")
+    ann.type("send one")
+    ben.wait_for("MSG ann one")
+    ann.wait_for("> send one", "* what you type can't be kept: No such file or directory", "ann>")
 
 
 @pytest.mark.parametrize("keys", ["\x1b\r", "\x0f", "\x1b#"], ids=["alt-enter", "ctrl-o", "alt-#"])
