@@ -23,6 +23,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None, *, on_terminal: bool) -> Namespace:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.username is None and on_terminal:
+        options.username = _ask_for_name()
+    if options.username is None:
+        parser.error("say who you are: --username NAME, or SIMPLE_CHAT_USERNAME")
+    if not is_name(options.username):
+        parser.error(
+            f"{options.username!r} can't be a name: 1 to 32 of A-Z a-z 0-9 . _ -, first a letter or digit"
+        )
+    return options
+
+
+def _parser() -> Parser:
     parser = Parser(
         "python -m simple_chat.client",
         "Chat at a prompt; or, where stdin or stdout is no terminal, from a pipe or a file.",
@@ -53,16 +67,7 @@ def _parse(arguments: Sequence[str] | None, *, on_terminal: bool) -> Namespace:
     how.add_argument(
         "--no-history", dest="keep_typed", action="store_false", help="keep no file of what you typed"
     )
-    options = parser.parse_args(arguments)
-    if options.username is None and on_terminal:
-        options.username = _ask_for_name()
-    if options.username is None:
-        parser.error("say who you are: --username NAME, or SIMPLE_CHAT_USERNAME")
-    if not is_name(options.username):
-        parser.error(
-            f"{options.username!r} can't be a name: 1 to 32 of A-Z a-z 0-9 . _ -, first a letter or digit"
-        )
-    return options
+    return parser
 
 
 def _ask_for_name() -> str:
