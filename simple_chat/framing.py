@@ -3,11 +3,15 @@
 Pure.
 """
 
+import re
+
 from simple_chat.errors import LineRefusedError
 from simple_chat.protocol import Code
 
 MAX_LINE = 4096
 """Bytes a client's line may have before its line end."""
+
+_EMPTY_LINES = re.compile(rb"(?:\r?\n)++")
 
 
 class LineBuffer:
@@ -79,6 +83,14 @@ class LineBuffer:
                 self._overlong = False
             elif stop > start:
                 return _decode(self._data[start:stop])
+            else:
+                self._skip_empty_lines()
+
+    def _skip_empty_lines(self) -> None:
+        """Pass over all the empty lines that come next, at the speed of C: no turn is too short for them."""
+        if run := _EMPTY_LINES.match(self._data, self._start):
+            self._start = run.end()
+            self.crlf = self.crlf or b"\r" in run[0]
 
     def _keep_unfinished(self, stop: int) -> None:
         """Keep the beginning of a line for later; of one that was refused, only a CR that may end it."""
