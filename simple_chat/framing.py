@@ -3,15 +3,11 @@
 Pure.
 """
 
-import re
-
 from simple_chat.errors import LineRefusedError
 from simple_chat.protocol import Code
 
 MAX_LINE = 4096
 """Bytes a client's line may have before its line end."""
-
-_EMPTY_LINES = re.compile(rb"(?:\r?\n)++")
 
 
 class LineBuffer:
@@ -57,10 +53,10 @@ class LineBuffer:
         return self._ended and self._start == len(self._data)
 
     def next_line(self) -> str | None:
-        """Take the next line that is not empty.
+        """Take the next line.
 
         Returns:
-            The line without its line end, or None if it is still to come.
+            The line without its line end, perhaps empty, or None if it is still to come.
 
         Raises:
             LineRefusedError: line-too-long, not-utf8, or incomplete-line at the end of the stream.
@@ -81,16 +77,8 @@ class LineBuffer:
             self.crlf = self.crlf or cr
             if self._overlong:
                 self._overlong = False
-            elif stop > start:
-                return _decode(self._data[start:stop])
             else:
-                self._skip_empty_lines()
-
-    def _skip_empty_lines(self) -> None:
-        """Pass over all the empty lines that come next, at the speed of C: no turn is too short for them."""
-        if run := _EMPTY_LINES.match(self._data, self._start):
-            self._start = run.end()
-            self.crlf = self.crlf or b"\r" in run[0]
+                return _decode(self._data[start:stop])
 
     def _keep_unfinished(self, stop: int) -> None:
         """Keep the beginning of a line for later; of one that was refused, only a CR that may end it."""

@@ -144,9 +144,9 @@ class Session:
     def _take_line(self) -> bool:
         try:
             line = self._lines.next_line()
-            if line is not None:
+            if line:
                 self._carry_out(parse_command(line))
-            elif self._lines.at_end:
+            elif line is None and self._lines.at_end:
                 self.end("quit")
         except LineRefusedError as error:
             self._answer(Err(error.code, Code(error.code).advice))

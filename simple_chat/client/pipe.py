@@ -87,11 +87,10 @@ class _Pipe:
         async for line in _stdin_lines():
             if isinstance(line, LineRefusedError):
                 self._complain(f"a line of the input could not be read: {line.code}")
-                continue
-            typed = read_typed(line)
-            if isinstance(typed, Leave):
+            elif isinstance(typed := read_typed(line), Leave):
                 break
-            await self.carry_out(typed)
+            elif line.strip():
+                await self.carry_out(typed)
         await self._chat.ping()
         self._done = True
 

@@ -19,6 +19,7 @@ from prompt_toolkit.filters import has_focus
 from prompt_toolkit.history import FileHistory, InMemoryHistory
 from prompt_toolkit.history import History as TypedBefore
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.output.vt100 import Vt100_Output
 
 from simple_chat.client.chat import Chat
@@ -27,6 +28,7 @@ from simple_chat.client.typed import HELP, Hint, Typed, complete, read_pasted
 from simple_chat.client.view import TerminalView
 from simple_chat.errors import ConnectionLostError, UnsendableTextError, reason
 from simple_chat.protocol import Help, History, Leave, Msg, Who
+from simple_chat.text import harmless
 
 _GATHER = 0.03  # seconds that lines are gathered for one redrawing
 _PASTE_MAX = 3  # lines that are sent without asking
@@ -153,6 +155,7 @@ class _Terminal:
     def _key_bindings(self) -> KeyBindings:
         bindings = KeyBindings()
         not_searching = has_focus(DEFAULT_BUFFER)
+        bindings.add(Keys.BracketedPaste)(_paste)
         bindings.add("tab", filter=not_searching)(self._on_tab)
         bindings.add("c-c", filter=not_searching)(self._on_interrupt)
         bindings.add("c-d", filter=not_searching)(self._on_end)
@@ -246,6 +249,12 @@ class _Terminal:
                 self._screen.show(*HELP)
             case Hint(text):
                 self._screen.show(self._view.hint(text))
+
+
+def _paste(event: KeyPressEvent) -> None:
+    """Insert what is pasted, made harmless: the prompt shows it before anything is sent."""
+    lines = event.data.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    event.current_buffer.insert_text("\n".join(map(harmless, lines)))
 
 
 def _typed_before(path: Path | None) -> TypedBefore:

@@ -564,3 +564,12 @@ def test_packets_make_no_difference(cut: list[bytes], close: bool) -> None:  # n
 @given(conversation)
 def test_single_bytes_make_no_difference(stream: bytes) -> None:
     assert talk(*(stream[at : at + 1] for at in range(len(stream))), close=True) == talk(stream, close=True)
+
+
+def test_empty_lines_are_ignored_and_count_for_the_turn(house: House) -> None:
+    guest = house.connect()
+    guest.feed(b"\n\r\n" * LINES_A_TURN + b"PING\n")
+    house.turn()
+    assert guest.read() == []
+    house.rest()
+    assert guest.read() == ["PONG"]
