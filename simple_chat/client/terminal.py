@@ -98,7 +98,7 @@ class _Terminal:
         self._view = view
         self._names: set[str] = set()
         self._typed: asyncio.Queue[list[Typed]] = asyncio.Queue()
-        self._in_question: list[Typed] = []  # a paste that may not have been meant
+        self._in_question = ""  # a paste that may not have been meant
         output = Vt100_Output.from_pty(sys.stdout, term=os.environ.get("TERM"))
         output.enable_cpr = False  # nothing here needs to know where the cursor is
         self._session: PromptSession[str] = PromptSession(
@@ -107,6 +107,7 @@ class _Terminal:
             key_bindings=self._key_bindings(),
             output=output,
             erase_when_done=True,
+            enable_suspend=True,
         )
         self._session.default_buffer.accept_handler = self._on_accept
         self._screen = _Screen(self._session.app)
@@ -149,7 +150,7 @@ class _Terminal:
 
     def _prompt(self) -> str:
         if self._in_question:
-            return f"send these {len(self._in_question)} lines? [y/N] "
+            return f"send these {len(read_pasted(self._in_question))} lines? [y/N] "
         return f"{self._chat.username}> "
 
     def _key_bindings(self) -> KeyBindings:
@@ -163,12 +164,10 @@ class _Terminal:
 
     def _on_accept(self, buffer: Buffer) -> bool:
         """Take what was typed, whatever key entered it; the prompt stays."""
-        line = buffer.text
-        self._screen.show(*(self._view.typed(f"> {each}") for each in line.split("\n") if each.strip()))
         if self._in_question:
-            self._take_answer(line)
+            self._take_answer(buffer.text)
         else:
-            self._take(line)
+            self._take(buffer.text)
             self._remember(buffer)
         buffer.reset()
         self._screen.flush()
@@ -181,16 +180,22 @@ class _Terminal:
             self._screen.show(self._view.hint(f"what you type can't be kept: {reason(error)}"))
 
     def _take(self, text: str) -> None:
-        typed = read_pasted(text)
-        if len(typed) > _PASTE_MAX:
-            self._in_question = typed
-        elif typed:
-            self._typed.put_nowait(typed)
+        if len(read_pasted(text)) > _PASTE_MAX:
+            self._in_question = text
+        else:
+            self._put_in_line(text)
 
-    def _take_answer(self, text: str) -> None:
-        typed, self._in_question = self._in_question, []
-        agreed = text.strip().lower() in {"y", "yes"}
-        self._typed.put_nowait(typed if agreed else [Hint("nothing was sent")])
+    def _take_answer(self, answer: str) -> None:
+        text, self._in_question = self._in_question, ""
+        if answer.strip().lower() in {"y", "yes"}:
+            self._put_in_line(text)
+        else:
+            self._screen.show(self._view.hint("nothing was sent"))
+
+    def _put_in_line(self, text: str) -> None:
+        self._screen.show(*(self._view.typed(f"> {each}") for each in text.split("\n") if each.strip()))
+        if typed := read_pasted(text):
+            self._typed.put_nowait(typed)
 
     def _on_tab(self, event: KeyPressEvent) -> None:
         others = self._names - {self._chat.username}
@@ -201,7 +206,7 @@ class _Terminal:
 
     def _on_interrupt(self, event: KeyPressEvent) -> None:
         if self._in_question or event.current_buffer.text:
-            self._in_question = []
+            self._in_question = ""
             event.current_buffer.reset()
         else:
             event.app.exit(result="")
@@ -264,6 +269,7 @@ def _typed_before(path: Path | None) -> TypedBefore:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
+        path.chmod(0o600)  # it may have been there
         path.open("r+b").close()  # now: prompt_toolkit would fail in the middle of things
     except OSError:
         return InMemoryHistory()

@@ -48,11 +48,11 @@ def test_paste_of_more_than_three_lines_is_sent_when_the_user_agrees(join: Join,
     ann = join("ann")
     ann.paste(*FOUR)
     ann.press("\r")
-    ann.wait_for(*(f"> {line}" for line in FOUR), "send these 4 lines? [y/N]")
+    ann.wait_for("send these 4 lines? [y/N]")
     ann.type("y")
     sent = ["JOINED ann", "MSG ann one", "MSG ann two", "MSG ann three"]
     assert ben.wait_for("MSG ann four") == sent
-    ann.wait_for("ann>")
+    ann.wait_for(*(f"> {line}" for line in FOUR), "ann>")
 
 
 def test_nothing_of_a_paste_is_sent_unless_the_user_agrees(join: Join, member: Member) -> None:
