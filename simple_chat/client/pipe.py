@@ -16,7 +16,7 @@ from typing import TextIO
 from simple_chat.client.chat import Chat
 from simple_chat.client.events import ChatEvent, Message
 from simple_chat.client.typed import HELP, Hint, Typed, read_typed
-from simple_chat.client.view import JsonView, PlainView
+from simple_chat.client.view import JsonView, PlainView, View
 from simple_chat.errors import ConnectionLostError, LineRefusedError, UnsendableTextError
 from simple_chat.framing import LineBuffer
 from simple_chat.protocol import Help, History, Leave, Msg, Who
@@ -73,7 +73,7 @@ class _Pipe:
         self._as_json = as_json
         self.unsendable = 0
         self._done = False  # whether the server has taken all there was
-        self._view = JsonView() if as_json else PlainView()
+        self._view: View = JsonView() if as_json else PlainView()
 
     async def show_events(self) -> None:
         """Write events as they come, until there are no more."""

@@ -6,6 +6,7 @@ gathered for a moment and written above the prompt in one piece, between erasing
 """
 
 import asyncio
+import contextlib
 import os
 import sys
 from datetime import datetime
@@ -143,7 +144,8 @@ class _Terminal:
                 case Left(name):
                     self._names.discard(name)
                 case Reconnected():
-                    self._names = set(await self._chat.who())
+                    with contextlib.suppress(ConnectionLostError):  # lost again: the next event says so
+                        self._names = set(await self._chat.who())
         raise ConnectionLostError("the server ended the connection")
 
     # What is typed

@@ -103,3 +103,16 @@ def test_without_reconnect_a_server_that_ends_is_the_end_with_status_1(start: St
     assert ann.wait_for_end() == 1
     assert ann.rows() == ["simple_chat: the server ended the connection"]
     assert ann.is_as_before()
+
+
+def test_client_that_loses_the_server_as_it_comes_back_comes_back_again(start: Start) -> None:
+    with FakeServer() as fake:
+        ann = start("--port", fake.port, "--username", "ann", "--history", "0")
+        with fake.let_in("ann"):
+            ann.wait_for("ann>")
+        with fake.accept() as wire:
+            wire.send("HELLO simple_chat/1 welcome", "OK JOIN ann")
+            wire.wait_for("WHO")
+        with fake.let_in("ann") as wire:
+            ann.type("send hello")
+            wire.wait_for("MSG hello")
