@@ -40,7 +40,7 @@ async def start(name: str, *arguments: str, port: str = "") -> asyncio.subproces
 
 
 def test_every_example_is_run_here() -> None:
-    assert {path.name for path in EXAMPLES.iterdir()} == {"bot.py", "room_in_one_file.py", "say.sh"}
+    assert {path.name for path in EXAMPLES.iterdir()} == {"bot.py", "demo", "room_in_one_file.py", "say.sh"}
 
 
 async def test_bot_welcomes_newcomers_and_answers_who_mentions_it(server: Server) -> None:
