@@ -22,10 +22,11 @@ _SERVER = (sys.executable, "-m", "simple_chat.server")
 
 
 def program(name: str) -> str:
-    """Find a program. Without it a test is skipped, but where CI runs it has to be installed."""
+    """Find a program. Without it a test is skipped, but where CI runs on Linux it has to be installed."""
     path = shutil.which(name)
     if path is None:
-        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        required = os.environ.get("CI") == "true" and sys.platform == "linux"
+        give_up = pytest.fail if required else pytest.skip
         give_up(f"{name} is not installed")
     return path
 
