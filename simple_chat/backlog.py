@@ -9,7 +9,7 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 
 BACKLOG = 8 * 1024 * 1024
 """Bytes that the backlog may take, by default."""
@@ -33,7 +33,7 @@ class Batch:
         size: bytes of memory it takes, roughly.
     """
 
-    __slots__ = ("_authors", "_ends", "data", "end", "first", "size", "time")
+    __slots__ = ("_authors", "_edges", "data", "end", "first", "size", "time")
 
     def __init__(self, first: int, lines: Sequence[bytes], authors: "array[int]", time: float) -> None:
         self.first = first
@@ -41,13 +41,13 @@ class Batch:
         self.time = time
         self.data = b"".join(lines)
         self._authors = authors
-        self._ends = array("Q", accumulate(map(len, lines)))
+        self._edges = array("Q", accumulate(map(len, lines), initial=0))  # of the lines within data
         self.size = len(self.data) + len(lines) * _LINE_OVERHEAD + _BATCH_OVERHEAD
 
     def lines(self, start: int, stop: int) -> Iterator[bytes]:
         """The lines with the numbers from `start` on, before `stop`."""
         for index in range(max(start - self.first, 0), min(stop, self.end) - self.first):
-            yield self._slice(index, index + 1)
+            yield self.data[self._edges[index] : self._edges[index + 1]]
 
     def without(self, author: int, start: int, stop: int) -> tuple[bytes, int]:
         """The lines from `start` on, before `stop`, in one piece and without one author's own.
@@ -57,15 +57,27 @@ class Batch:
         """
         index, last = max(start - self.first, 0), min(stop, self.end) - self.first
         own = self._own(author, index, last)
-        if not own and last - index == len(self._ends):
-            return self.data, 0
-        edges = [index - 1, *own, last]
-        kept = [self._slice(left + 1, right) for left, right in pairwise(edges)]
-        return b"".join(kept), len(own)
+        return self.cut(own, index, last), len(own)
+
+    def cut(self, own: list[int], index: int, last: int) -> bytes:
+        """The lines from the one at `index` on, before the one at `last`, in one piece and without `own`.
+
+        Args:
+            own: indices of the lines to leave out, in order.
+            index: of the first line; the batch's first has 0.
+            last: the index to stop before.
+        """
+        pieces: list[bytes] = []
+        start = self._edges[index]
+        for each in own:
+            pieces.append(self.data[start : self._edges[each]])
+            start = self._edges[each + 1]
+        pieces.append(self.data[start : self._edges[last]])
+        return b"".join(pieces)
 
     def count_own(self, author: int, start: int) -> int:
         """How many lines from `start` on are one author's own."""
-        return len(self._own(author, max(start - self.first, 0), len(self._ends)))
+        return len(self._own(author, max(start - self.first, 0), self.end - self.first))
 
     def _own(self, author: int, index: int, last: int) -> list[int]:
         own: list[int] = []
@@ -75,9 +87,6 @@ class Batch:
                 index = own[-1] + 1
         except ValueError:
             return own
-
-    def _slice(self, index: int, last: int) -> bytes:
-        return self.data[self._ends[index - 1] if index else 0 : self._ends[last - 1] if last else 0]
 
 
 class Backlog:

@@ -48,6 +48,11 @@ class LineBuffer:
         return len(self._data) - self._start
 
     @property
+    def empty(self) -> bool:
+        """Whether `next_line` has nothing to tell until more is fed, not even the end."""
+        return self._start == len(self._data) and not self._ended
+
+    @property
     def at_end(self) -> bool:
         """Whether every line was taken and none can follow."""
         return self._ended and self._start == len(self._data)

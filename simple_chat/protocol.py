@@ -285,6 +285,11 @@ def encode(*lines: Command | Event) -> bytes:
     return "".join([f"{line}\n" for line in lines]).encode()
 
 
+def encode_message(name: str, text: str) -> bytes:
+    """Put a `Message` on the wire, the one line of which there are so many that its time counts."""
+    return f"MSG {name} {text}\n".encode()
+
+
 def encode_past(time: float, message: bytes) -> bytes:
     """Turn an encoded `Message` into the `Past` that tells of it.
 

@@ -3,9 +3,10 @@
 Pure: it is handed a way to write to each member and the time, and knows no socket, file or clock.
 
 The room is one sequence of lines. Those it takes within one turn are its open batch; the turn closes it and
-hands it out. To a member who has everything so far that is one write, of bytes that all members share.
-Everything else (own lines to leave out, an answer that waits for its place, a slow reader who catches up)
-goes through `Room.settle`, piece by piece, from the backlog.
+hands it out. To a member who has everything so far that is one write: of bytes that all members share, or
+for those who said some of it, of the rest. Everything else (an answer that waits for its place, a member who
+joined in the middle of a batch, a slow reader who catches up) goes through `Room.settle`, piece by piece,
+from the backlog.
 """
 
 from array import array
@@ -15,7 +16,7 @@ from itertools import count
 
 from simple_chat.backlog import BACKLOG, Backlog, Batch
 from simple_chat.errors import LineRefusedError
-from simple_chat.protocol import Code, Gap, Joined, Left, Message, encode
+from simple_chat.protocol import Code, Gap, Joined, Left, encode, encode_message
 from simple_chat.text import name_key
 
 HISTORY = 1_000
@@ -96,6 +97,8 @@ class Room:
         self._open: list[bytes] = []
         self._authors = array("Q")
         self._open_size = 0
+        # Who were steady until they said something of the open batch, and which lines of it.
+        self._speakers: dict[Member, list[int]] = {}
         self._names: tuple[str, ...] | None = ()  # as WHO tells them, None when out of date
         self.closed = False
 
@@ -128,9 +131,9 @@ class Room:
             LineRefusedError: not-joined.
         """
         name = self.name_of(member)
-        if self._messages.maxlen and not self.closed:
-            self._messages.append(self.end)
-        self._take(member, encode(Message(name, text)))
+        if not self.closed:
+            self._messages.append(self._backlog.end + len(self._open))
+            self._take(member, encode_message(name, text))
 
     def leave(self, member: Member) -> None:
         """Let a member go. Its name is free at once; it is still owed what was said before.
@@ -213,15 +216,25 @@ class Room:
                     member.write(crlf if member.crlf else lf)
                 except RuntimeError:  # it is going down, and will be let go of in a moment
                     self.block(member)
+        speakers, self._speakers = self._speakers, {}
+        for member, own in speakers.items():
+            if member.answer is None and member.name is not None and not member.blocked:
+                member.cursor, member.own_ahead, member.steady = end, 0, True
+                if rest := batch.cut(own, 0, end - batch.first):
+                    self.write(member, rest.replace(b"\n", b"\r\n") if member.crlf else rest)
 
     def _take(self, author: Member, line: bytes) -> None:
         if self.closed:
             return
+        if author.steady:
+            author.steady = False
+            self._speakers[author] = [len(self._open)]
+        elif author in self._speakers:
+            self._speakers[author].append(len(self._open))
         self._open.append(line)
         self._authors.append(author.ident)
         self._open_size += len(line)
         author.own_ahead += 1
-        author.steady = False
 
     # What one member is owed
 
@@ -251,7 +264,7 @@ class Room:
         Returns:
             Whether there is more that could be written at once.
         """
-        if member.blocked:
+        if member.blocked or member.steady:
             return False
         parts: list[bytes] = []
         size = 0

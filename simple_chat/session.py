@@ -96,20 +96,21 @@ class Session:
 
     def take(self) -> None:
         """Carry out what came in, until the turn is over or an answer has to wait for its place."""
+        member = self.member
         answers = bytearray()  # gathered, so that they are written at once
-        if not self.member.blocked:
+        if self._telnet.refusals and not member.blocked:
             answers += self._telnet.take_refusals()
-        write, self.member.write = self.member.write, answers.extend
+        write, member.write = member.write, answers.extend
         for _ in range(LINES_A_TURN):
-            if self._farewell or self.member.answer or self._room.full or len(answers) >= PIECE:
+            if self._farewell or member.answer or self._room.full or len(answers) >= PIECE:
                 break
-            if not self._take_line():
+            if not self._take_line() or (self._lines.empty and not member.answer):
                 self.dry = True
                 break
-        self.member.write = write
-        self.member.crlf = self._lines.crlf
+        member.write = write
+        member.crlf = self._lines.crlf
         if answers:
-            self._room.write(self.member, bytes(answers))
+            self._room.write(member, bytes(answers))
 
     def settle(self) -> bool:
         """Write the next piece of what the client is owed.

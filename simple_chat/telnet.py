@@ -24,13 +24,17 @@ _NEGOTIATION = re.compile(
 
 
 class Telnet:
-    """What one connection's telnet side has said so far."""
+    """What one connection's telnet side has said so far.
 
-    __slots__ = ("_refusals", "_unfinished")
+    Attributes:
+        refusals: what is to be sent back: each refusal once, so that no peer can make them pile up.
+    """
+
+    __slots__ = ("_unfinished", "refusals")
 
     def __init__(self) -> None:
         self._unfinished = b""
-        self._refusals: dict[bytes, None] = {}
+        self.refusals: dict[bytes, None] = {}
 
     def feed(self, data: bytes) -> bytes:
         """Find the text in what came in.
@@ -44,16 +48,16 @@ class Telnet:
         return _NEGOTIATION.sub(self._take, data)
 
     def take_refusals(self) -> bytes:
-        """Take what is to be sent back: each refusal once, so that no peer can make them pile up."""
-        refusals = b"".join(self._refusals)
-        self._refusals.clear()
+        """Take what is to be sent back."""
+        refusals = b"".join(self.refusals)
+        self.refusals.clear()
         return refusals
 
     def _take(self, found: re.Match[bytes]) -> bytes:
         if found["literal"]:
             return b"\xff"
         if found["request"]:
-            self._refusals[b"\xff" + _REFUSALS[found["request"]] + found["option"]] = None
+            self.refusals[b"\xff" + _REFUSALS[found["request"]] + found["option"]] = None
         if found["unfinished"] is not None:
             self._unfinished = self._keep(found)
         return b""
