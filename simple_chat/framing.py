@@ -50,12 +50,12 @@ class LineBuffer:
     @property
     def empty(self) -> bool:
         """Whether `next_line` has nothing to tell until more is fed, not even the end."""
-        return self._start == len(self._data) and not self._ended
+        return not (self._data or self._ended)
 
     @property
     def at_end(self) -> bool:
         """Whether every line was taken and none can follow."""
-        return self._ended and self._start == len(self._data)
+        return self._ended and not self._data
 
     def next_line(self) -> str | None:
         """Take the next line.
@@ -78,19 +78,29 @@ class LineBuffer:
             if lf < 0:
                 self._keep_unfinished(stop)
                 return None
-            self._start = lf + 1
             self.crlf = self.crlf or cr
+            line = self._data[start:stop]
+            self._drop(lf + 1)
             if self._overlong:
                 self._overlong = False
             else:
-                return _decode(self._data[start:stop])
+                return _decode(line)
+
+    def _drop(self, taken: int) -> None:
+        """Go on behind the bytes that were taken, and let go of them once they are all there is.
+
+        What was received may be a few bytes in a large piece of memory, which an idle user would hold.
+        """
+        if taken == len(self._data):
+            self._data, taken = b"", 0
+        self._start = taken
 
     def _keep_unfinished(self, stop: int) -> None:
         """Keep the beginning of a line for later; of one that was refused, only a CR that may end it."""
         if self._overlong:
-            self._start = stop
+            self._drop(stop)
         if self._ended and not self.at_end:
-            self._start = len(self._data)
+            self._drop(len(self._data))
             if not self._overlong:
                 raise LineRefusedError(Code.INCOMPLETE_LINE)
 

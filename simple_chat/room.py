@@ -25,8 +25,12 @@ HISTORY = 1_000
 PRESENCE_LIMIT = 1_000
 """Members up to which comings and goings are told, by default."""
 
-PIECE = 32 * 1024
-"""Bytes that fill a batch, and that make a piece for somebody who catches up."""
+BATCH = 32 * 1024
+"""Bytes that fill a batch."""
+
+PIECE = 8 * 1024
+"""Bytes that make a piece for somebody who catches up. One that is put together from smaller batches is a copy
+of that member's own, and a thousand slow readers hold a thousand; a larger batch is written as it is."""
 
 Write = Callable[[bytes], None]
 
@@ -189,7 +193,7 @@ class Room:
     @property
     def full(self) -> bool:
         """Whether the open batch has all that one turn should take."""
-        return self._open_size >= PIECE
+        return self._open_size >= BATCH
 
     def close_batch(self, time: float) -> Batch | None:
         """Close the open batch, if anything is in it.

@@ -34,14 +34,14 @@ from simple_chat.protocol import (
     parse_command,
 )
 from simple_chat.room import PIECE, Room, Write
-from simple_chat.telnet import Telnet
+from simple_chat.telnet import IAC, Telnet
 
 LINES_A_TURN = 128
 """Lines that one connection may have carried out before the others have their turn."""
 
 _HELD_MAX = 64 * 1024  # bytes that may wait for their turn; more are left to the kernel
 _NAMES_A_LINE = 16
-_LINES_A_PIECE = 64
+_LINES_A_PIECE = 16
 
 _WELCOME = Hello("Welcome. JOIN <name> to enter, HELP to see what else there is.")
 
@@ -64,7 +64,7 @@ class Session:
     def __init__(self, room: Room, write: Write, *, max_line: int = MAX_LINE) -> None:
         self._room = room
         self._lines = LineBuffer(max_line)
-        self._telnet = Telnet()
+        self._telnet: Telnet | None = None  # until the client negotiates, which few do
         self._farewell: Bye | None = None
         self._farewell_said = False
         self.member = room.connect(write)
@@ -83,9 +83,14 @@ class Session:
 
     def receive(self, data: bytes) -> None:
         """Take in what came from the client; `take` carries it out."""
-        if self._farewell is None:
-            self._lines.feed(self._telnet.feed(data))
-            self.dry = False
+        if self._farewell is not None:
+            return
+        if self._telnet is None and IAC in data:
+            self._telnet = Telnet()
+        if self._telnet is not None:
+            data = self._telnet.feed(data)
+        self._lines.feed(data)
+        self.dry = False
 
     def receive_eof(self) -> None:
         """Take in that nothing more will come: a QUIT, once everything before it is carried out."""
@@ -98,7 +103,7 @@ class Session:
         """Carry out what came in, until the turn is over or an answer has to wait for its place."""
         member = self.member
         answers = bytearray()  # gathered, so that they are written at once
-        if self._telnet.refusals and not member.blocked:
+        if self._telnet is not None and not member.blocked:
             answers += self._telnet.take_refusals()
         write, member.write = member.write, answers.extend
         for _ in range(LINES_A_TURN):

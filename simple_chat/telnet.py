@@ -7,6 +7,9 @@ begin with.
 
 import re
 
+IAC = b"\xff"
+"""What every negotiation begins with."""
+
 _REFUSALS = {b"\xfd": b"\xfc", b"\xfb": b"\xfe"}  # DO -> WONT, WILL -> DONT
 
 # An IAC before a byte below 0xEC begins nothing that telnet knows: it stays in the stream, where the
@@ -24,17 +27,13 @@ _NEGOTIATION = re.compile(
 
 
 class Telnet:
-    """What one connection's telnet side has said so far.
+    """What one connection's telnet side has said so far."""
 
-    Attributes:
-        refusals: what is to be sent back: each refusal once, so that no peer can make them pile up.
-    """
-
-    __slots__ = ("_unfinished", "refusals")
+    __slots__ = ("_refusals", "_unfinished")
 
     def __init__(self) -> None:
         self._unfinished = b""
-        self.refusals: dict[bytes, None] = {}
+        self._refusals: dict[bytes, None] = {}
 
     def feed(self, data: bytes) -> bytes:
         """Find the text in what came in.
@@ -42,22 +41,22 @@ class Telnet:
         Args:
             data: bytes as they came from the peer, cut anywhere.
         """
-        if not self._unfinished and b"\xff" not in data:
+        if not self._unfinished and IAC not in data:
             return data
         data, self._unfinished = self._unfinished + data, b""
         return _NEGOTIATION.sub(self._take, data)
 
     def take_refusals(self) -> bytes:
-        """Take what is to be sent back."""
-        refusals = b"".join(self.refusals)
-        self.refusals.clear()
+        """Take what is to be sent back: each refusal once, so that no peer can make them pile up."""
+        refusals = b"".join(self._refusals)
+        self._refusals.clear()
         return refusals
 
     def _take(self, found: re.Match[bytes]) -> bytes:
         if found["literal"]:
             return b"\xff"
         if found["request"]:
-            self.refusals[b"\xff" + _REFUSALS[found["request"]] + found["option"]] = None
+            self._refusals[IAC + _REFUSALS[found["request"]] + found["option"]] = None
         if found["unfinished"] is not None:
             self._unfinished = self._keep(found)
         return b""

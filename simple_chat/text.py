@@ -33,7 +33,8 @@ def is_name(text: str) -> bool:
 
 def name_key(name: str) -> str:
     """What two names must not share: names are unique whatever their case."""
-    return name.lower()
+    key = name.lower()
+    return name if key == name else key  # which is kept as long as the name: one object is less
 
 
 def harmless(text: str) -> str:

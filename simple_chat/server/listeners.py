@@ -13,6 +13,10 @@ Factory = Callable[[], asyncio.Protocol]
 _QUEUE = 4096
 """Connections that may wait to be accepted, as far as the kernel goes along (net.core.somaxconn)."""
 
+_UNSENT = 16 * 1024
+"""Bytes from which on the kernel takes no more for a client that doesn't read: by itself it would take
+megabytes for each. What the client's kernel has room for is on its way and does not count."""
+
 _UNIX_MODE = 0o660
 _PORT_MAX = 65_535
 
@@ -37,9 +41,16 @@ async def tcp(factory: Factory, host: str, port: int) -> asyncio.Server:
     except (OSError, ValueError) as error:
         raise ListenError(f"can't listen on {where}: {reason(error)}") from error
     for sock in listener.sockets:
-        # Connections inherit that urgent data stays in its place: it is the last byte of telnet's Synch.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        _set_options(sock)
     return listener
+
+
+def _set_options(sock: socket.socket) -> None:
+    """Set what a listener's connections inherit."""
+    # Urgent data stays in its place: it is the last byte of telnet's Synch.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
 
 
 async def unix(factory: Factory, path: str) -> asyncio.Server:

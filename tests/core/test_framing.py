@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -207,3 +208,12 @@ def test_lines_taken_late_are_the_same(cut: list[bytes]) -> None:
         lines.feed(packet)
     lines.feed_eof()
     assert take_all(lines) == expected_outcomes(b"".join(cut))[0]
+
+
+def test_nothing_is_held_of_lines_that_were_taken() -> None:
+    packet = b"PING 1\n" * 3
+    references = sys.getrefcount(packet)
+    lines = LineBuffer(LIMIT)
+    lines.feed(packet)
+    assert len(take_all(lines)) == 3
+    assert sys.getrefcount(packet) == references

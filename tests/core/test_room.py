@@ -4,7 +4,7 @@ import pytest
 
 from simple_chat.errors import LineRefusedError
 from simple_chat.protocol import Code
-from simple_chat.room import PIECE, Room
+from simple_chat.room import BATCH, PIECE, Room
 
 
 class Reader:
@@ -172,7 +172,7 @@ def test_room_is_full_when_its_open_batch_is() -> None:
         assert room.end < 100
         room.say(ann.member, "x" * 1_000)
     turn(room, ann)
-    assert room.end > PIECE // 1_100
+    assert room.end > BATCH // 1_100
     assert not room.full
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simple_chat.protocol import Code, Err
-from simple_chat.room import PIECE
+from simple_chat.room import BATCH, PIECE
 from simple_chat.session import LINES_A_TURN
 from tests.core.house import Guest, House
 from tests.core.streams import packets
@@ -194,7 +194,7 @@ def test_history_tells_what_was_said_and_when(house: House) -> None:
 
 
 def test_history_counts_what_was_sent_not_what_the_backlog_let_go() -> None:
-    house = House(backlog=3 * PIECE)
+    house = House(backlog=12 * PIECE)
     ann, bob = house.enter("ann", "bob")
     for _ in range(30):
         ann.send("MSG " + "x" * 4_000)
@@ -329,7 +329,7 @@ def test_full_room_leaves_lines_for_the_next_turn(house: House) -> None:
     ann.send(*["MSG " + "x" * 4_000] * 20)
     house.turn()
     first = len(bob.read())
-    assert PIECE // 4_100 < first < 20
+    assert BATCH // 4_100 < first < 20
     house.rest()
     assert first + len(bob.read()) == 20
 

@@ -1,6 +1,9 @@
 """Whoever does not read, or floods, delays nobody else, and is told exactly what it missed."""
 
+import fcntl
 import re
+import struct
+import sys
 
 import pytest
 
@@ -12,6 +15,7 @@ from tests.peer import Peer
 
 FILLER = "x" * 4000
 SMALL = 64 * 1024
+SIOCOUTQNSD = 0x894B  # of linux/sockios.h: bytes that were not sent yet
 
 
 def numbered(name: str, start: int, stop: int) -> list[str]:
@@ -252,3 +256,15 @@ async def test_waiting_for_a_slow_reader_costs_no_turns(monkeypatch: pytest.Monk
         *lines, bye = await slow.rest()
         assert bye == "BYE quit"
         follow(lines, said=talk.said)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels tell it in other ways")
+async def test_kernel_keeps_little_for_who_does_not_read() -> None:
+    async with house() as home:
+        talker = await home.join("talker")
+        slow = await home.join("slow")
+        slow.pause()
+        await Talk(home, talker).say_until_behind("slow")
+        sock = home.connection(home.member("slow")).transport.get_extra_info("socket")
+        unsent = struct.unpack("I", fcntl.ioctl(sock.fileno(), SIOCOUTQNSD, b"\0" * 4))[0]
+        assert 0 < unsent < 64 * 1024
