@@ -29,8 +29,8 @@ BATCH = 32 * 1024
 """Bytes that fill a batch."""
 
 PIECE = 8 * 1024
-"""Bytes that make a piece for somebody who catches up. One that is put together from smaller batches is a copy
-of that member's own, and a thousand slow readers hold a thousand; a larger batch is written as it is."""
+"""Bytes that make a piece for somebody who catches up. A piece that is put together from smaller batches is
+that member's own copy, and a thousand slow readers hold a thousand; a larger batch is written as it is."""
 
 Write = Callable[[bytes], None]
 
