@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -31,12 +32,23 @@ def program(name: str) -> str:
     return path
 
 
+def _obey_interrupts() -> None:
+    """Let Ctrl-C end a program, even where the tests run in the background and inherit that it does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """Somebody at a terminal, in a program that is connected to the server."""
 
     def __init__(self, command: str, *arguments: str) -> None:
         self.child = pexpect.spawn(
-            command, [*arguments], echo=False, encoding="utf-8", timeout=DEADLINE, maxread=65536
+            command,
+            [*arguments],
+            echo=False,
+            encoding="utf-8",
+            timeout=DEADLINE,
+            maxread=65536,
+            preexec_fn=_obey_interrupts,
         )
         self.child.delaybeforesend = None
         self.child.ptyproc.delayafterclose = 0.01  # type: ignore[attr-defined] # seconds

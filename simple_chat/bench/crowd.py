@@ -18,10 +18,10 @@ from simple_chat.bench.errors import LoadError
 from simple_chat.bench.start import Arrival, Mark
 from simple_chat.errors import reason
 
-PATIENCE = 10.0
+PATIENCE = 20.0
 """Seconds without anybody connecting, or coming in, after which there is no use in waiting."""
 
-_BREATH = 200  # connections that are being opened at a time: fewer than a server lets wait
+_BREATH = 20  # connections that are being opened at a time: fewer than a server lets wait
 _MARK_EVERY = 0.2  # seconds
 _LOOK_EVERY = 0.02  # seconds
 _SPARE_FILES = 64  # for all that is no client
@@ -155,13 +155,21 @@ class Crowd:
         next_mark = 0.0
         for left in _waiting(listeners, lambda each: each.arrival.marked):
             if time.monotonic() >= next_mark:
-                self.starter.transport.write(self._dialect.line(self._mark.next()))
+                self._knock()
                 next_mark = time.monotonic() + _MARK_EVERY
             report(1 - left / len(listeners))
             await asyncio.sleep(_LOOK_EVERY)
         for _ in _waiting(listeners, lambda each: each.arrival.after(self._mark.last) is not None):
             await asyncio.sleep(_LOOK_EVERY)
         return [each.arrival.after(self._mark.last) or b"" for each in listeners]
+
+    def _knock(self) -> None:
+        """Let everybody who is not known to be in the room enter, and say the next mark."""
+        if self._dialect.enter:
+            for each in self.all:
+                if not each.arrival.marked:
+                    each.transport.write(self._dialect.enter.encode())
+        self.starter.transport.write(self._dialect.line(self._mark.next()))
 
     @contextmanager
     def closing(self) -> Iterator[None]:
