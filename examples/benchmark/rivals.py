@@ -39,7 +39,8 @@ _INSPIRCD = """
 <admin name="nobody" email="nobody@example.net" nick="nobody">
 <bind address="127.0.0.1" port="{port}" type="clients">
 <connect allow="*" resolvehostnames="no" useident="no" timeout="60" pingfreq="600" fakelag="no"
- localmax="100000" globalmax="100000" threshold="1000000" commandrate="1000000000" recvq="1M" softsendq="64M" hardsendq="256M">
+ localmax="100000" globalmax="100000" threshold="1000000" commandrate="1000000000"
+ recvq="1M" softsendq="64M" hardsendq="256M">
 <performance somaxconn="4096" softlimit="100000" netbuffersize="65535">
 <log method="file" type="* -USERINPUT -USEROUTPUT" level="default" target="{folder}/log">
 <pid file="{folder}/pid">
