@@ -1,13 +1,13 @@
 """What a message and a delivery cost, counted in bytecodes of the core: a machine's noise can't touch that.
 
-Timings are the business of benchmarks. These bounds are a tenth above what it took when they were set; whoever
-makes the hot path costlier has to raise them, and to say why.
+Timings are the business of benchmarks. These bounds are a tenth above what it took when they were set.
+Whoever makes the hot path costlier has to raise them, and to say why.
 """
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -15,8 +15,8 @@ import simple_chat
 from tests.core.house import House
 
 MESSAGE = 600
-"""Bytecodes for a line in a packet of its own, from the bytes received to its place in the batch, and for what
-its author gets of that batch."""
+"""Bytecodes for a line in a packet of its own, from the bytes received to its place in the batch, and for
+what its author gets of that batch."""
 
 DELIVERY = 26
 """Bytecodes for a batch to a member who has everything so far, however many lines it has."""
@@ -43,7 +43,7 @@ class Meter:
     def __exit__(self, *_: object) -> None:
         sys.settrace(self._outer)
 
-    def _trace(self, frame: FrameType, event: str, _: object) -> "Callable[..., object] | None":
+    def _trace(self, frame: FrameType, event: str, _: object) -> Any:  # noqa: ANN401 - as sys has it
         if not frame.f_code.co_filename.startswith(_CORE):
             return None
         frame.f_trace_opcodes = True
