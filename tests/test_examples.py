@@ -40,7 +40,8 @@ async def start(name: str, *arguments: str, port: str = "") -> asyncio.subproces
 
 
 def test_every_example_is_run_here() -> None:
-    assert {path.name for path in EXAMPLES.iterdir()} == {"bot.py", "demo", "room_in_one_file.py", "say.sh"}
+    examples = {"benchmark", "bot.py", "demo", "room_in_one_file.py", "say.sh"}
+    assert {path.name for path in EXAMPLES.iterdir()} == examples
 
 
 async def test_bot_welcomes_newcomers_and_answers_who_mentions_it(server: Server) -> None:
@@ -86,3 +87,22 @@ async def test_room_in_one_file_hears_itself() -> None:
         room = await start("room_in_one_file.py")
         assert await room.communicate() == (b"ann said: hello, whoever is here\n", b"")
         assert room.returncode == 0
+
+
+async def test_usual_room_that_servers_are_compared_with_is_a_right_one(server: Server) -> None:
+    port = server.port
+    server.stop()
+    room = await start("benchmark/usual_room.py", port)
+    load = ("-m", "simple_chat.bench", "--port", port, "--clients", "5", "--senders", "5", "--seconds", "0.2")
+    async with asyncio.timeout(DEADLINE):
+        while (bench := await _ended(*load)).startswith("simple_chat.bench: can't connect"):
+            pass
+    room.terminate()
+    await room.communicate()
+    assert bench == ""
+
+
+async def _ended(*arguments: str) -> str:
+    """Run Python to its end, and return what it complains of."""
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE, stderr=PIPE)
+    return (await process.communicate())[1].decode()

@@ -18,6 +18,7 @@ import uvloop
 from rivals import Rival, rivals, running
 
 from simple_chat.bench.crowd import allow_files
+from simple_chat.bench.errors import LoadError
 from simple_chat.bench.load import Plan, run
 from simple_chat.bench.processors import apart
 
@@ -77,30 +78,30 @@ def _medians(servers: Iterable[Rival], plans: dict[int, Plan], rounds: int) -> C
         for key, plan in plans.items():
             for server in servers:
                 if plan.clients <= server.crowd:
-                    print(
-                        f"round {number + 1}, {plan.clients} members, window {plan.window}: {server.name}",
-                        file=sys.stderr,
-                    )
-                    costs[server.name][key].append(_cost(server, plan))
+                    what = f"{plan.clients} members, window {plan.window}: {server.name}"
+                    print(f"round {number + 1}, {what}", file=sys.stderr)
+                    costs[server.name][key] += _costs(server, plan)
     return {
-        name: {key: statistics.median(values) for key, values in by_key.items()}
+        name: {key: statistics.median(values) for key, values in by_key.items() if values}
         for name, by_key in costs.items()
     }
 
 
-def _cost(server: Rival, plan: Plan) -> float:
-    """Microseconds of processor time that a delivery took in one run."""
-    with TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # a server that gives up being root still reads its settings
-        with running(server, Path(folder)) as target, apart(target.pid or 0):
-            result = uvloop.run(
-                run(replace(plan, dialect=server.dialect), target, lambda _what, _share: None)
-            )
-    if not result.right:
+def _costs(server: Rival, plan: Plan) -> list[float]:
+    """Microseconds of processor time that a delivery took in one run; nothing if that went wrong."""
+    try:
+        with TemporaryDirectory() as folder:
+            Path(folder).chmod(0o755)  # a server that gives up being root still reads its settings
+            with running(server, Path(folder)) as target, apart(target.pid or 0):
+                load = run(replace(plan, dialect=server.dialect), target, lambda _what, _share: None)
+                result = uvloop.run(load)
+    except LoadError as error:
+        print(f"{server.name}: {error}", file=sys.stderr)
+        return []
+    if not result.right or result.cpu_us_per_delivery is None:
         print(f"{server.name}: lost {result.lost}, {result.first_faults[:1]}", file=sys.stderr)
-    if result.cpu_us_per_delivery is None:
-        raise SystemExit(f"{server.name} delivered nothing")
-    return result.cpu_us_per_delivery
+        return []
+    return [result.cpu_us_per_delivery]
 
 
 def _print_table(title: str, costs: Costs, columns: Sequence[int]) -> None:
