@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parse(arguments)
     if missing := _missing(options):
-        _complain(f"{missing} is not installed: pip install 'simple_chat[bench]'")
+        _complain(f"{missing} is not installed: it comes with simple_chat's extra 'bench'")
         return 2
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
