@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
+from typing import TextIO
 
 from simple_chat.client import pipe
 from simple_chat.client.chat import Chat, connect
@@ -39,20 +40,30 @@ def run(options: argparse.Namespace, *, on_terminal: bool) -> int:
     try:
         return asyncio.run(_until_signal(talk(chat, options)))
     except BrokenPipeError:
-        _let_go_of_output()
+        _let_go_of(sys.stdout)
         return 128 + signal.SIGPIPE
     except (ChatError, OSError) as error:
         if isinstance(error, OSError):  # of our own files: what the network does is a ChatError
-            _let_go_of_output()
+            _let_go_of(sys.stdout)
         if sys.stderr is not None:
             print(f"simple_chat: {reason(error)}", file=sys.stderr)
         return 1
 
 
-def _let_go_of_output() -> None:
+def _flush_what_can_be() -> None:
+    """Write what waits in stdout and stderr, unless they lead nowhere any more."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            _let_go_of(stream)
+
+
+def _let_go_of(stream: TextIO | None) -> None:
     """Keep Python from complaining once more when it flushes at its end what can't be written."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if stream is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 async def _until_signal(talk: Coroutine[None, None, None]) -> int:
@@ -71,6 +82,7 @@ async def _until_signal(talk: Coroutine[None, None, None]) -> int:
     except (asyncio.CancelledError, OSError):  # after SIGHUP the terminal is gone and can't be written to
         if not received:
             raise
+        _flush_what_can_be()
         return 128 + received[0]
     return 0
 

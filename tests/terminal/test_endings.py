@@ -3,6 +3,8 @@
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from subprocess import run
 
 import pytest
 
@@ -92,3 +94,20 @@ def test_crash_leaves_the_terminal_as_it_was_and_its_traceback(server: Server, m
         assert ann.is_as_before()
         assert "Traceback (most recent call last):" in ann.rows()
         assert "TypeError" in ann.rows()[-1]
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_can_not_be_written_does_not_change_the_status_of_a_signal(
+    stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    code = (
+        "import sys\n"
+        "from simple_chat.client import program\n"
+        f"sys.{stream}.write('for nobody')\n"
+        "program._flush_what_can_be()\n"
+        "sys.exit(129)"
+    )
+    with Path("/dev/full").open("w") as nowhere:
+        gone = {stream: nowhere.fileno()}
+        assert run([sys.executable, "-c", code], **gone, check=False).returncode == 129  # type: ignore[call-overload]
