@@ -95,14 +95,16 @@ async def test_usual_room_that_servers_are_compared_with_is_a_right_one(server: 
     room = await start("benchmark/usual_room.py", port)
     load = ("-m", "simple_chat.bench", "--port", port, "--clients", "5", "--senders", "5", "--seconds", "0.2")
     async with asyncio.timeout(DEADLINE):
-        while (bench := await _ended(*load)).startswith("simple_chat.bench: can't connect"):
-            pass
-    room.terminate()
-    await room.communicate()
-    assert bench == ""
+        status, complaint = await _ended(*load)
+        while complaint.startswith("simple_chat.bench: can't connect"):
+            status, complaint = await _ended(*load)
+        room.terminate()
+        await room.communicate()
+    assert status == 0, complaint
 
 
-async def _ended(*arguments: str) -> str:
-    """Run Python to its end, and return what it complains of."""
+async def _ended(*arguments: str) -> tuple[int | None, str]:
+    """Run Python to its end, and return its status and what it complains of."""
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE, stderr=PIPE)
-    return (await process.communicate())[1].decode()
+    _, stderr = await process.communicate()
+    return process.returncode, stderr.decode()
