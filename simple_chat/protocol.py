@@ -29,6 +29,12 @@ class Code(StrEnum):
     LINE_TOO_LONG = "line-too-long"
     NOT_UTF8 = "not-utf8"
     INCOMPLETE_LINE = "incomplete-line"
+    AUTH_REQUIRED = "auth-required"
+    AUTH_FAILED = "auth-failed"
+    TOO_MANY_CONNECTIONS = "too-many-connections"
+    TOO_MANY_ERRORS = "too-many-errors"
+    JOIN_TIMEOUT = "join-timeout"
+    NOT_CHAT = "not-chat"
 
     @property
     def advice(self) -> str:
@@ -47,6 +53,12 @@ _ADVICE = {
     Code.LINE_TOO_LONG: "the line was dropped, send shorter ones",
     Code.NOT_UTF8: "the line was dropped, send UTF-8",
     Code.INCOMPLETE_LINE: "the last line had no line end and was not carried out",
+    Code.AUTH_REQUIRED: "there is a password here, PASS <secret> first",
+    Code.AUTH_FAILED: "that is not the password",
+    Code.TOO_MANY_CONNECTIONS: "there is no room for another connection, try again later",
+    Code.TOO_MANY_ERRORS: "none of that was a command, HELP lists all there is",
+    Code.JOIN_TIMEOUT: "nobody joined, come back and JOIN sooner",
+    Code.NOT_CHAT: "this is a chat server, its clients are nc, telnet and simple_chat.client",
 }
 
 
