@@ -1,20 +1,23 @@
 """One conversation: what a connection's bytes do to the room, and what it is answered.
 
-Pure: bytes come in by `Session.receive`, and go out by the write that it was given.
+Pure: bytes come in by `Session.receive`, and go out by the write that it was given. It is told the time, and
+whether a password is right.
 """
 
+import math
 from collections.abc import Iterator
 from itertools import islice
 
 from simple_chat.errors import LineRefusedError
-from simple_chat.framing import MAX_LINE, LineBuffer
+from simple_chat.framing import LineBuffer
+from simple_chat.limits import Limits
+from simple_chat.opening import BYTE_ORDER_MARK, HTTP_ANSWER, Visitor, recognize
 from simple_chat.protocol import (
     USAGE,
     Bye,
     Code,
     Command,
     Err,
-    Event,
     Hello,
     Help,
     History,
@@ -39,11 +42,17 @@ from simple_chat.telnet import IAC, Telnet
 LINES_A_TURN = 128
 """Lines that one connection may have carried out before the others have their turn."""
 
+ERRORS_MAX = 10
+"""Lines of one connection that may be refused before it joins: more than a person needs to find out how."""
+
+TRIES_MAX = 3
+"""Passwords that one connection may try."""
+
 _HELD_MAX = 64 * 1024  # bytes that may wait for their turn; more are left to the kernel
 _NAMES_A_LINE = 16
 _LINES_A_PIECE = 16
 
-_WELCOME = Hello("Welcome. JOIN <name> to enter, HELP to see what else there is.")
+_WELCOME = encode(Hello("Welcome. JOIN <name> to enter, HELP to see what else there is."))
 
 
 class Session:
@@ -52,24 +61,58 @@ class Session:
     Args:
         room: the room it is about.
         write: takes the bytes that go out.
-        max_line: bytes that a line may have before its line end.
+        limits: what the connection may do.
+        locked: whether a password is needed first.
 
     Attributes:
         member: the connection as the room sees it.
         dry: whether everything that came in was carried out.
+        slowed: whether more lines than are allowed came in, so that the next ones have to wait a while.
+        newcomer: whether it has never joined yet.
+        secret: what is to be checked; nothing is taken before `judge`.
+        refused: why the server ends the conversation, if it is the client's fault.
     """
 
-    __slots__ = ("_farewell", "_farewell_said", "_lines", "_room", "_telnet", "dry", "member")
+    __slots__ = (
+        "_empty_at",
+        "_errors",
+        "_farewell",
+        "_farewell_said",
+        "_limits",
+        "_lines",
+        "_opening",
+        "_room",
+        "_telnet",
+        "_tries_left",
+        "dry",
+        "member",
+        "newcomer",
+        "refused",
+        "secret",
+        "slowed",
+    )
 
-    def __init__(self, room: Room, write: Write, *, max_line: int = MAX_LINE) -> None:
+    def __init__(self, room: Room, write: Write, limits: Limits, *, locked: bool = False) -> None:
         self._room = room
-        self._lines = LineBuffer(max_line)
+        self._limits = limits
+        self._empty_at = -math.inf  # when it is allowed no more lines; see Limits
+        self._lines = LineBuffer(limits.max_line)
+        self._opening: bytes | None = b""  # the first bytes, until it is known whose they are
         self._telnet: Telnet | None = None  # until the client negotiates, which few do
-        self._farewell: Bye | None = None
+        self._errors = 0  # before the first JOIN
+        self._tries_left = TRIES_MAX if locked else 0  # 0: no password is needed any more
+        self._farewell: bytes | None = None
         self._farewell_said = False
         self.member = room.connect(write)
         self.dry = True
-        write(encode(_WELCOME))
+        self.slowed = False
+        self.newcomer = True
+        self.secret: str | None = None
+        self.refused: Code | None = None
+
+    def greet(self) -> None:
+        """Say HELLO."""
+        self.member.write(_WELCOME)
 
     @property
     def over(self) -> bool:
@@ -78,13 +121,23 @@ class Session:
 
     @property
     def wants_input(self) -> bool:
-        """Whether more may be read: not while it has plenty, or an answer that it can't get rid of."""
-        return self.dry or (self.member.answer is None and self._lines.held < _HELD_MAX)
+        """Whether more may be read: not while it has plenty, or has to wait for anything."""
+        return self.dry or (not self._waits and self._lines.held < _HELD_MAX)
+
+    @property
+    def _waits(self) -> bool:
+        """Whether what came in waits for the client, the clock or the password's check."""
+        return self.slowed or self.member.answer is not None or self.secret is not None
 
     def receive(self, data: bytes) -> None:
         """Take in what came from the client; `take` carries it out."""
         if self._farewell is not None:
             return
+        if self._opening is not None:
+            start = self._open(self._opening + data)
+            if start is None:
+                return
+            data = start
         if self._telnet is None and IAC in data:
             self._telnet = Telnet()
         if self._telnet is not None:
@@ -96,47 +149,104 @@ class Session:
         """Take in that nothing more will come: a QUIT, once everything before it is carried out."""
         if self._farewell is not None:
             return
+        if self._opening:
+            self._lines.feed(self._opening)
         self._lines.feed_eof()
         self.dry = False
 
-    def take(self) -> None:
-        """Carry out what came in, until the turn is over or an answer has to wait for its place."""
+    def _open(self, start: bytes) -> bytes | None:
+        """Look who is there, and return what is to be read of the first bytes, if anything is."""
+        visitor = recognize(start)
+        self._opening = start if visitor is None else None
+        if visitor is Visitor.CHAT:
+            return start.removeprefix(BYTE_ORDER_MARK)
+        if visitor is Visitor.HTTP:
+            self._answer(HTTP_ANSWER)
+        if visitor is not None:
+            self.refuse(Code.NOT_CHAT)
+        return None
+
+    def take(self, now: float) -> None:
+        """Carry out what came in, until the turn is over or something has to be waited for.
+
+        Args:
+            now: seconds, of a clock that never goes back.
+        """
         member = self.member
         answers = bytearray()  # gathered, so that they are written at once
         if self._telnet is not None and not member.blocked:
             answers += self._telnet.take_refusals()
         write, member.write = member.write, answers.extend
-        for _ in range(LINES_A_TURN):
-            if self._farewell or member.answer or self._room.full or len(answers) >= PIECE:
-                break
-            if not self._take_line() or (self._lines.empty and not member.answer):
-                self.dry = True
-                break
+        if self._limits.rate:
+            allowed = min(LINES_A_TURN, self._limits.allowed(self._empty_at, now))
+            if taken := self._take_lines(allowed, answers):
+                self._empty_at = self._limits.after(taken, self._empty_at, now)
+            self.slowed = taken == allowed < LINES_A_TURN and not self.dry
+        else:
+            self._take_lines(LINES_A_TURN, answers)
         member.write = write
         member.crlf = self._lines.crlf
         if answers:
             self._room.write(member, bytes(answers))
 
+    def _take_lines(self, allowed: int, answers: bytearray) -> int:
+        """Carry out as many lines as are allowed, and return how many there were."""
+        member = self.member
+        for taken in range(allowed):
+            if self._farewell or member.answer or self.secret or self._room.full or len(answers) >= PIECE:
+                return taken
+            if not self._take_line():
+                self.dry = True
+                return taken
+            if self._lines.empty and not member.answer:
+                self.dry = True
+                return taken + 1
+        return allowed
+
     def settle(self) -> bool:
         """Write the next piece of what the client is owed.
 
         Returns:
-            Whether it wants another turn, without waiting for the client.
+            Whether it wants another turn, without waiting for anything.
         """
         more = self._room.settle(self.member)
         if self._farewell is not None and not self._farewell_said and self.member.answer is None:
             self._say_farewell(self._farewell)
-        return more or not (self.dry or self.member.answer is not None)
+        return more or not (self.dry or self._waits)
 
     def end(self, reason: str) -> None:
         """Leave the room and say BYE, behind everything that is owed; take nothing more."""
+        self._end(encode(Bye(reason)))
+
+    def refuse(self, code: Code) -> None:
+        """End the conversation because of what the client does: say why, and BYE."""
         if self._farewell is None:
-            self._farewell = Bye(reason)
+            self.refused = code
+        self._end(encode(Err(code, code.advice), Bye(code)))
+
+    def judge(self, *, right: bool) -> None:
+        """Go on after `secret` was checked."""
+        self.secret = None
+        if self._farewell is not None:
+            return
+        if right:
+            self._tries_left = 0
+            self._answer(encode(Ok("PASS")))
+            return
+        self._tries_left -= 1
+        if self._tries_left:
+            self._complain(Code.AUTH_FAILED)
+        else:
+            self.refuse(Code.AUTH_FAILED)
+
+    def _end(self, farewell: bytes) -> None:
+        if self._farewell is None:
+            self._farewell = farewell
             self.dry = True
             if self.member.answer is None:
-                self._say_farewell(self._farewell)
+                self._say_farewell(farewell)
 
-    def _say_farewell(self, farewell: Bye) -> None:
+    def _say_farewell(self, farewell: bytes) -> None:
         self._farewell_said = True
         if self.member.name is not None:
             self._room.leave(self.member)
@@ -148,6 +258,7 @@ class Session:
             self._room.leave(self.member)
 
     def _take_line(self) -> bool:
+        """Carry out the next line; return whether there was one."""
         try:
             line = self._lines.next_line()
             if line:
@@ -155,41 +266,55 @@ class Session:
             elif line is None and self._lines.at_end:
                 self.end("quit")
         except LineRefusedError as error:
-            self._answer(Err(error.code, Code(error.code).advice))
+            self._complain(Code(error.code))
             return True
         return line is not None
 
+    def _complain(self, code: Code) -> None:
+        """Say why a line is refused, unless there were too many already."""
+        if self.newcomer:
+            self._errors += 1
+            if self._errors > ERRORS_MAX:
+                self.refuse(Code.TOO_MANY_ERRORS)
+                return
+        self._answer(encode(Err(code, code.advice)))
+
     def _carry_out(self, command: Command) -> None:
+        if self._tries_left and not isinstance(command, Pass | Ping | Help | Quit):
+            raise LineRefusedError(Code.AUTH_REQUIRED)
         match command:
             case Msg(text):
                 self._room.say(self.member, text)
             case Join(name):
                 self._room.join(self.member, name)
-                self._answer(Ok("JOIN", name))
+                self.newcomer = False
+                self._answer(encode(Ok("JOIN", name)))
             case Leave():
                 self._room.leave(self.member)
-                self._answer(Ok("LEAVE"))
+                self._answer(encode(Ok("LEAVE")))
             case Quit():
                 self.end("quit")
+            case Pass(secret) if self._tries_left:
+                self.secret = secret
             case _:
                 self._reply(command)
 
     def _reply(self, question: Ping | Who | History | Help | Pass) -> None:
         match question:
             case Ping(token):
-                self._answer(Pong(token))
+                self._answer(encode(Pong(token)))
             case Who():
                 self._answer_long(_who(self._room.names()))
             case History(count):
                 self._room.name_of(self.member)
                 self._answer_long(_history(self._room.history(count)))
             case Help():
-                self._answer(*map(Info, USAGE), Ok("HELP"))
-            case _:  # PASS, where there is no password
-                self._answer(Ok("PASS"))
+                self._answer(encode(*map(Info, USAGE), Ok("HELP")))
+            case _:  # PASS, where no password is needed any more
+                self._answer(encode(Ok("PASS")))
 
-    def _answer(self, *events: Event) -> None:
-        self._answer_long(iter((encode(*events),)))
+    def _answer(self, lines: bytes) -> None:
+        self._answer_long(iter((lines,)))
 
     def _answer_long(self, pieces: Iterator[bytes]) -> None:
         self.member.crlf = self._lines.crlf

@@ -1,8 +1,10 @@
 """A house without a network: sessions around one room, which get their turns as a server gives them."""
 
-from simple_chat.framing import MAX_LINE
+from simple_chat.limits import Limits
 from simple_chat.room import Room
 from simple_chat.session import Session
+
+UNLIMITED = Limits(rate=0)
 
 _PATIENCE = 1_000  # turns until everything must be done
 
@@ -10,11 +12,12 @@ _PATIENCE = 1_000  # turns until everything must be done
 class Guest:
     """A session, and all that was written to it."""
 
-    def __init__(self, house: "House", max_line: int) -> None:
+    def __init__(self, house: "House", limits: Limits, *, locked: bool = False) -> None:
         self._house = house
         self._read = 0
         self.written = bytearray()
-        self.session = Session(house.room, self.written.extend, max_line=max_line)
+        self.session = Session(house.room, self.written.extend, limits, locked=locked)
+        self.session.greet()
 
     def feed(self, data: bytes) -> None:
         """Send a packet."""
@@ -58,9 +61,9 @@ class House:
         self.time = 0.0
         self._waiting: dict[Guest, None] = {}
 
-    def connect(self, *, max_line: int = MAX_LINE) -> Guest:
+    def connect(self, limits: Limits = UNLIMITED, *, locked: bool = False) -> Guest:
         """Let somebody connect, who has read the greeting."""
-        guest = Guest(self, max_line)
+        guest = Guest(self, limits, locked=locked)
         guest.read()
         return guest
 
@@ -82,7 +85,7 @@ class House:
         """Take the lines of all who wait, hand them out as one batch, then write what else is due."""
         waiting, self._waiting = self._waiting, {}
         for guest in waiting:
-            guest.session.take()
+            guest.session.take(self.time)
         if batch := self.room.close_batch(self.time):
             self.room.hand_out(batch)
         for guest in waiting:

@@ -209,6 +209,7 @@ class RoomMachine(RuleBasedStateMachine):
 
     def let_in(self, *, crlf: bool) -> Guest:
         guest = self.house.connect()
+        guest.session.newcomer = False  # whose errors are counted, which is no business of the room
         if crlf:
             guest.feed(b"\r\n")
             self.house.turn()
@@ -223,7 +224,7 @@ class RoomMachine(RuleBasedStateMachine):
         if not guest.session.wants_input:
             return False
         guest.send(line)
-        guest.session.take()
+        guest.session.take(self.house.time)
         return True
 
     def tell(self, author: Guest, line: str) -> None:

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simple_chat.limits import Limits
 from simple_chat.protocol import Code, Err
 from simple_chat.room import BATCH, PIECE
 from simple_chat.session import LINES_A_TURN
-from tests.core.house import Guest, House
+from tests.core.house import UNLIMITED, Guest, House
 from tests.core.streams import packets
 
 
@@ -28,7 +29,7 @@ def crowd(house: House, size: int) -> list[str]:
 
 
 def test_greeting_is_the_first_line() -> None:
-    guest = Guest(House(), max_line=4096)
+    guest = Guest(House(), UNLIMITED)
     assert guest.written.startswith(b"HELLO simple_chat/1 ")
     assert guest.written.count(b"\n") == 1
     assert guest.session.wants_input
@@ -37,7 +38,7 @@ def test_greeting_is_the_first_line() -> None:
 def test_newcomer_is_greeted_while_a_line_waits_to_be_handed_out(house: House) -> None:
     ann, _ = house.enter("ann", "bob")
     ann.session.lost()
-    guest = Guest(house, max_line=4096)
+    guest = Guest(house, UNLIMITED)
     house.rest()
     assert codes(guest.read()) == ["HELLO simple_chat/1"]
 
@@ -286,7 +287,7 @@ def test_listener_who_speaks_crlf_is_written_crlf(house: House) -> None:
 
 
 def test_longest_line_is_taken_and_a_longer_one_is_refused_once(house: House) -> None:
-    guest = house.connect(max_line=10)
+    guest = house.connect(Limits(max_line=10, rate=0))
     guest.feed(b"PING 12345\r\n" + b"PING 123456\n" + b"x" * 100)
     house.rest()
     guest.feed(b"PING 1")
@@ -546,7 +547,7 @@ conversation = st.lists(
 def talk(*cut: bytes, close: bool) -> bytes:
     """What a lone session writes, but for telnet refusals, which may overtake answers."""
     house = House()
-    guest = house.connect(max_line=16)
+    guest = house.connect(Limits(max_line=16, rate=0))
     for packet in cut:
         guest.feed(packet)
         house.rest()
