@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         JoinRefusedError,
         LineRefusedError,
         ListenError,
+        SetupError,
         UnsendableTextError,
     )
     from simple_chat.protocol import Past
@@ -53,6 +54,7 @@ _HOMES = {
     "Reconnected": "client.events",
     "Server": "server.service",
     "Settings": "server.settings",
+    "SetupError": "errors",
     "UnsendableTextError": "errors",
     "connect": "client.chat",
     "serve": "server.service",
@@ -77,6 +79,7 @@ __all__ = [
     "Reconnected",
     "Server",
     "Settings",
+    "SetupError",
     "UnsendableTextError",
     "connect",
     "serve",

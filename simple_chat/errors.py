@@ -23,6 +23,10 @@ class ListenError(ChatError):
     """The server can't listen at an address it was given; the message says where and why."""
 
 
+class SetupError(ChatError):
+    """The server can't be what it was told to be; the message says what is wrong, and with which file."""
+
+
 class ConnectError(ChatError):
     """No chat server answers where the client looked for one; the message says where and why."""
 

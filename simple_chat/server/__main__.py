@@ -1,21 +1,25 @@
-"""The server's command line: ``python -m simple_chat.server``."""
+"""The server as a program: ``python -m simple_chat.server``."""
 
 import argparse
 import asyncio
+import contextlib
+import getpass
 import logging
-import math
+import resource
 import signal
+import ssl
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 
-from simple_chat.command_line import Parser, add_address, number
-from simple_chat.errors import ListenError
-from simple_chat.server.service import serve
-from simple_chat.server.settings import Settings
+from simple_chat.errors import ChatError, SetupError
+from simple_chat.server import options as command_line
+from simple_chat.server.log import MINUTE, HarmlessFormatter, Moderation
+from simple_chat.server.service import Server, serve
+from simple_chat.server.tls import server_context
 
 logger = logging.getLogger("simple_chat.server")  # __name__ is __main__ here
 
-_DEFAULTS = Settings()
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -25,75 +29,108 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 after an end in order, 1 if it could not start.
     """
-    options = _parse(arguments)
-    _log_to_stderr(verbose=options.verbose)
+    options = command_line.parse(arguments)
     try:
+        if options.command == "hash-password":
+            return _hash_password()
+        moderation = _log_to_stderr(verbose=options.verbose)
+        _raise_descriptor_limit()
         with asyncio.Runner(loop_factory=_loop_factory(options.loop)) as runner:
-            runner.run(_run(options))
-    except (ListenError, ImportError) as error:
+            runner.run(_run(options, moderation))
+    except (ChatError, ImportError) as error:
         print(f"simple_chat: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _run(options: argparse.Namespace) -> None:
+async def _run(options: argparse.Namespace, moderation: Moderation) -> None:
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
     for each in _ENDING_SIGNALS:
         loop.add_signal_handler(each, told.set)
-    settings = Settings(
-        max_line=options.max_line,
-        backlog=options.backlog,
-        history=options.history,
-        presence_limit=options.presence_limit,
-        drain=options.drain,
+    serving = serve(
+        options.host,
+        options.port,
+        unix=options.unix,
+        tls=_tls(options),
+        password=_password_hash(options),
+        settings=command_line.settings(options),
     )
-    async with serve(options.host, options.port, unix=options.unix, settings=settings) as server:
+    async with _counting(moderation), serving as server:
+        if server.tls is not None:
+            loop.add_signal_handler(signal.SIGHUP, _reload, server, options)
         await told.wait()
         logger.info("shutting down")
         for each in _ENDING_SIGNALS:
             loop.add_signal_handler(each, server.cut)  # told twice, it waits for nobody
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(
-        "python -m simple_chat.server", "A chat server for one room that nc and telnet can talk to."
-    )
-    where = parser.add_argument_group("where it listens")
-    add_address(where, "to listen on", "--ip")
-    where.add_argument("--unix", metavar="PATH", help="listen on this Unix socket as well")
-    _add_limits(parser.add_argument_group("limits"))
-    parser.add_argument(
-        "--loop",
-        choices=("auto", "uvloop", "asyncio"),
-        default="auto",
-        help="event loop; auto takes uvloop where it is installed (default: auto)",
-    )
-    parser.add_argument("-v", "--verbose", action="store_true", help="log connections too")
-    return parser.parse_args(arguments)
+@contextlib.asynccontextmanager
+async def _counting(moderation: Moderation) -> AsyncIterator[None]:
+    """Log each minute what the log left out, and at the end."""
 
+    async def count() -> None:
+        while True:
+            await asyncio.sleep(MINUTE)
+            moderation.tell()
 
-def _add_limits(group: argparse._ArgumentGroup) -> None:
-    def add(name: str, kind: Callable[[str], float], metavar: str, text: str) -> None:
-        default = getattr(_DEFAULTS, name.replace("-", "_"))
-        text = f"{text} (default: {default})"
-        group.add_argument(f"--{name}", type=kind, metavar=metavar, default=default, help=text)
-
-    add("max-line", number(64, 2**20), "BYTES", "longest line that a client may send")
-    add("backlog", number(0), "BYTES", "memory for what slow readers have yet to get, and for HISTORY")
-    add("history", number(0), "COUNT", "messages that HISTORY reaches back, 0 for none")
-    add("presence-limit", number(0), "COUNT", "with more members, JOINED and LEFT are not sent")
-    add("drain", _seconds, "SECONDS", "time that clients have to take the rest when the server ends")
-
-
-def _seconds(text: str) -> float:
+    counting = asyncio.create_task(count())
     try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if 0 <= seconds < math.inf:
-        return seconds
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+        yield
+    finally:
+        counting.cancel()
+        moderation.tell()
+
+
+def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
+    if options.tls_cert is None:
+        return None
+    return server_context(options.tls_cert, options.tls_key, options.tls_client_ca)
+
+
+def _reload(server: Server, options: argparse.Namespace) -> None:
+    """Read the certificate again, for those who connect from now on."""
+    try:
+        server.tls = _tls(options)
+    except SetupError as error:
+        logger.error("the certificate stays as it is: %s", error)  # noqa: TRY400 - no traceback says more
+    else:
+        logger.info("read the certificate again")
+
+
+def _password_hash(options: argparse.Namespace) -> str | None:
+    if options.password_file is None:
+        return None
+    from simple_chat.server.password import read_hash  # noqa: PLC0415 - it needs what is not always there
+
+    return read_hash(options.password_file)
+
+
+def _hash_password() -> int:
+    """Ask for a password, and print its hash."""
+    from simple_chat.server.password import hash_password  # noqa: PLC0415 - not installed everywhere
+
+    try:
+        secret = _ask_twice() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    except (KeyboardInterrupt, EOFError):
+        print(file=sys.stderr)
+        return 128 + signal.SIGINT
+    print(hash_password(secret))
+    return 0
+
+
+def _ask_twice() -> str:
+    secret = getpass.getpass("Password: ")
+    if getpass.getpass("Once more: ") != secret:
+        raise SetupError("that was not the same password")
+    return secret
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow as many files, which is connections, as the system lets us."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some systems say infinity and don't mean it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
@@ -113,11 +150,13 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def _log_to_stderr(*, verbose: bool) -> None:
+def _log_to_stderr(*, verbose: bool) -> Moderation:
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(HarmlessFormatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.addFilter(moderation := Moderation(time.monotonic))
     logging.getLogger().addHandler(handler)
     logging.getLogger("simple_chat").setLevel(logging.DEBUG if verbose else logging.INFO)
+    return moderation
 
 
 if __name__ == "__main__":

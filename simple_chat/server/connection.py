@@ -3,9 +3,14 @@
 import asyncio
 import contextlib
 import logging
+import socket
+import struct
 from typing import Protocol, cast
 
+from simple_chat.address import show_address
+from simple_chat.limits import Limits
 from simple_chat.room import Room
+from simple_chat.server.admission import Place
 from simple_chat.server.settings import Settings
 from simple_chat.session import Session
 
@@ -15,12 +20,19 @@ LINGER = 2.0
 """Seconds that a client has to read its BYE and close. Closing at once while bytes of the client are
 unread would send a reset, which may erase the BYE on its way."""
 
+_SLOWED = 0.5
+"""Seconds until more lines are taken of a client that sends too many."""
+
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER for no seconds
+
 
 class Keeper(Protocol):
     """Who keeps the connections: the server, as a connection sees it."""
 
     room: Room
     settings: Settings
+    limits: Limits
+    locked: bool
 
     def add(self, connection: "Connection") -> None:
         """Take note of a connection."""
@@ -31,6 +43,12 @@ class Keeper(Protocol):
     def schedule(self, connection: "Connection") -> None:
         """Give a connection its turn soon."""
 
+    def watch(self, connection: "Connection") -> None:
+        """Look after a connection that is held up."""
+
+    def check(self, connection: "Connection") -> None:
+        """Have a connection's password checked, if that is not under way."""
+
 
 class Connection(asyncio.Protocol):
     """What the event loop tells of one connection.
@@ -39,29 +57,44 @@ class Connection(asyncio.Protocol):
 
     Args:
         keeper: whose room it is.
+        place: where the connection is counted; None once that is taken back.
     """
 
-    __slots__ = ("_deadline", "_keeper", "_peer_ended", "_reading", "session", "transport")
+    __slots__ = (
+        "_deadline",
+        "_keeper",
+        "_lost",
+        "_peer_ended",
+        "_reading",
+        "_rest",
+        "place",
+        "session",
+        "transport",
+    )
 
     session: Session
     transport: asyncio.Transport
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: Keeper, place: Place) -> None:
+        self.place: Place | None = place
         self._keeper = keeper
         self._reading = True
         self._peer_ended = False
-        self._deadline: asyncio.TimerHandle | None = None
+        self._lost = False
+        self._rest: asyncio.TimerHandle | None = None  # while it is slowed
+        self._deadline: asyncio.TimerHandle | None = None  # once it is to end
 
     # What the event loop tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the client."""
         self.transport = cast("asyncio.Transport", transport)
-        # Without a buffer of its own a transport says at once that a client reads too slowly.
-        self.transport.set_write_buffer_limits(high=0)
-        self.session = Session(
-            self._keeper.room, self.transport.write, max_line=self._keeper.settings.max_line
-        )
+        keeper = self._keeper
+        self.session = Session(keeper.room, self.transport.write, keeper.limits, locked=keeper.locked)
+        # Almost without a buffer of its own a transport says at once that a client reads too slowly.
+        # With none at all it would say so over TLS even when nothing waits.
+        self.transport.set_write_buffer_limits(high=1, low=0)
+        self.session.greet()
         self._keeper.add(self)
         logger.debug("%s connected", self)
 
@@ -72,15 +105,16 @@ class Connection(asyncio.Protocol):
         self._keeper.schedule(self)
 
     def eof_received(self) -> bool:
-        """The client sends nothing more, but may still want to read."""
+        """The client sends nothing more, but may still want to read (not over TLS, which ends as a whole)."""
         self._peer_ended = True
         self.session.receive_eof()
         self._keeper.schedule(self)
-        return True
+        return self.transport.can_write_eof()
 
     def pause_writing(self) -> None:
         """The client doesn't take what was written."""
         self._keeper.room.block(self.session.member)
+        self._keeper.watch(self)
 
     def resume_writing(self) -> None:
         """The client took everything that was written."""
@@ -89,9 +123,23 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
+        if self._lost:
+            return
+        self._lost = True
         logger.debug("%s gone: %s", self, exc or "closed")
         if self._deadline is not None:
             self._deadline.cancel()
+        if exc is None and self._peer_ended and not self.session.dry:
+            # What it said before it ended in order is carried out, over TLS too.
+            self.session.member.write = _to_nobody
+            self.resume_writing()
+        else:
+            self.bury()
+
+    def bury(self) -> None:
+        """Take the member of a connection that is gone out of the room."""
+        if self._rest is not None:
+            self._rest.cancel()
         self.session.lost()
         self._keeper.remove(self)
 
@@ -103,13 +151,25 @@ class Connection(asyncio.Protocol):
         Returns:
             Whether it wants another turn.
         """
-        if self.transport.is_closing():
+        if self.transport.is_closing() and not self._lost:
             return False
         again = self.session.settle()
+        if self.session.secret is not None:
+            self._keeper.check(self)
+        if self.session.slowed and self._rest is None:
+            self._rest = asyncio.get_running_loop().call_later(_SLOWED, self._go_on)
+        if self._lost:
+            if self.session.dry:
+                self.bury()
+            return again
         self._regulate()
         if self.session.over:
             self._finish()
         return again
+
+    def _go_on(self) -> None:
+        self._rest = None
+        self._keeper.schedule(self)
 
     def _regulate(self) -> None:
         """Go on reading or stop, as the session wants."""
@@ -119,21 +179,52 @@ class Connection(asyncio.Protocol):
                 self.transport.resume_reading()
             else:
                 self.transport.pause_reading()
-
-    def abort(self) -> None:
-        """Cut the connection, whatever is still to be written."""
-        self.transport.abort()
+                self._keeper.watch(self)
 
     def _finish(self) -> None:
         """End the connection in order: our side first, then the client's, or else the deadline."""
+        half_closes = self.transport.can_write_eof()  # TLS can't
+        blocked = self.session.member.blocked
         if self._deadline is None:
-            patience = self._keeper.settings.drain if self.session.member.blocked else LINGER
+            patience = LINGER if half_closes and not blocked else self._keeper.settings.drain
             self._deadline = asyncio.get_running_loop().call_later(patience, self.abort)
-            if self.transport.can_write_eof() and not self._peer_ended:
+            if code := self.session.refused:
+                logger.info("%s is sent away: %s", self, code, extra={"kind": f"sent away: {code}"})
+            if half_closes and not self._peer_ended:
                 with contextlib.suppress(OSError):  # a reset that we are yet to be told of
                     self.transport.write_eof()
-        if self._peer_ended or not self.transport.can_write_eof():
+        if (self._peer_ended or not half_closes) and not blocked:
             self.transport.close()
 
+    def abort(self) -> None:
+        """Cut the connection, whatever is still to be written; the kernel forgets it too."""
+        if self.session.member.blocked:
+            with contextlib.suppress(OSError):
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
+
+    # What a watch looks at
+
+    @property
+    def sock(self) -> socket.socket:
+        """Its socket."""
+        return cast("socket.socket", self.transport.get_extra_info("socket"))
+
+    @property
+    def held_up(self) -> bool:
+        """Whether it is not read from, or takes nothing."""
+        return not self._lost and (not self._reading or self.session.member.blocked)
+
+    @property
+    def unsent(self) -> int | None:
+        """Bytes that wait to be written to it, or None if it takes all there are."""
+        return self.transport.get_write_buffer_size() if self.session.member.blocked else None
+
     def __str__(self) -> str:
-        return f"connection {self.session.member.ident}"
+        peer = self.transport.get_extra_info("peername")
+        where = show_address(*peer[:2]) if isinstance(peer, tuple) else "a Unix socket"
+        return f"connection {self.session.member.ident} from {where}"
+
+
+def _to_nobody(data: bytes) -> None:
+    """Write to a connection that is gone."""

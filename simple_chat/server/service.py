@@ -3,52 +3,129 @@
 import asyncio
 import contextlib
 import logging
+import resource
 import socket
+import ssl
+import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from itertools import chain
+from functools import partial
+from itertools import chain, islice, takewhile
+from typing import TYPE_CHECKING
 
 from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, show_address
+from simple_chat.errors import SetupError, reason
+from simple_chat.limits import Limits
+from simple_chat.protocol import Code
 from simple_chat.room import Room
 from simple_chat.server import listeners
-from simple_chat.server.connection import Connection
+from simple_chat.server.admission import Admission, network_of
+from simple_chat.server.connection import LINGER, Connection
 from simple_chat.server.settings import Settings
+from simple_chat.server.tls import HANDSHAKE
+from simple_chat.server.watch import Watch
+
+if TYPE_CHECKING:
+    from simple_chat.server.password import Password
 
 logger = logging.getLogger(__name__)
 
 _CUT_TAKES = 1.0  # seconds, at most, until the event loop has told of connections that were cut
+_TICK = 1.0  # seconds from one look around to the next
+_SENT_AWAY_AT_ONCE = 32  # newcomers, before everybody else has their turn again
+_DESCRIPTORS_KEPT_BACK = 64
 
 
 class Server:
     """A room and those connected to it. `serve` makes one that listens.
 
+    Args:
+        settings: how it is set up.
+        tls: how to talk TLS; None for plain text.
+        password: what clients have to know, if anything.
+
     Attributes:
         room: the room.
         settings: how it was set up.
+        limits: what each connection may do.
+        locked: whether there is a password.
+        tls: how to talk TLS to those who connect from now on, but for Unix sockets; None for plain text.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, *, tls: ssl.SSLContext | None = None, password: "Password | None" = None
+    ) -> None:
         self.settings = settings
+        self.limits = Limits(settings.max_line, settings.rate, settings.burst)
+        self.tls = tls
+        self.locked = password is not None
         self.room = Room(
             backlog=settings.backlog, history=settings.history, presence_limit=settings.presence_limit
         )
-        self._listeners: list[asyncio.Server] = []
+        self._password = password
+        self._admission = Admission(_max_clients(settings.max_clients), settings.max_per_ip)
+        self._listeners: list[listeners.Listener] = []
+        self._arriving: set[asyncio.Task[None]] = set()  # until the TLS handshake is done
         self._connections: set[Connection] = set()
+        self._newcomers: dict[Connection, float] = {}  # when each has to have joined, the first one first
+        self._checks: dict[Connection, asyncio.Task[None]] = {}  # of passwords
         self._waiting: dict[Connection, None] = {}  # for their turn, first come first
         self._turn_is_due = False
+        self._watch = Watch(settings.stall_timeout)
+        self._closing: dict[Connection, float] = {}  # since when they should be gone
+        self._tick: asyncio.TimerHandle | None = None
         self._change = asyncio.Event()  # a connection is gone
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Every TCP host and port that it listens on."""
-        sockets = chain.from_iterable(listener.sockets for listener in self._listeners)
+        sockets = (listener.sock for listener in self._listeners)
         return [sock.getsockname()[:2] for sock in sockets if sock.family != socket.AF_UNIX]
 
     @property
     def address(self) -> tuple[str, int]:
         """The host and port that it listens on; the first if there are more."""
         return self.addresses[0]
+
+    # Who comes
+
+    def _take_in(self, sock: socket.socket, host: str) -> None:
+        """Let in a connection that was accepted, refuse it, or close it if even that is too much."""
+        tls = None if sock.family == socket.AF_UNIX else self.tls
+        place = self._admission.enter(network_of(host))
+        if place is not None:
+            arriving = asyncio.create_task(self._open(Connection(self, place), sock, tls))
+            self._arriving.add(arriving)
+            arriving.add_done_callback(self._arriving.discard)
+            return
+        logger.info("a connection from %s is closed: there are too many", host)
+        sock.close()
+
+    async def _open(self, connection: Connection, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Begin a connection, which over TLS takes as long as the client's handshake."""
+        patience: dict[str, float] = {}
+        if tls is not None:
+            # What is still to be written is flushed before it is closed; see Connection.
+            patience = {
+                "ssl_handshake_timeout": HANDSHAKE,
+                "ssl_shutdown_timeout": max(self.settings.drain, 1),
+            }
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(lambda: connection, sock, ssl=tls, **patience)
+        except OSError as error:
+            logger.info("a connection failed before it began: %s", reason(error))
+            self._free_place(connection)
+            sock.close()
+        except BaseException:
+            self._free_place(connection)
+            raise
+
+    def _free_place(self, connection: Connection) -> None:
+        if connection.place is not None:
+            self._admission.leave(connection.place)
+            connection.place = None
 
     # What connections ask for
 
@@ -57,13 +134,44 @@ class Server:
         self._connections.add(connection)
         if self.room.closed:
             self._dismiss(connection)
+        elif connection.place is None or not connection.place.admitted:
+            self._refuse(connection, Code.TOO_MANY_CONNECTIONS)
+        elif self.settings.join_timeout:
+            now = asyncio.get_running_loop().time()
+            self._newcomers[connection] = now + self.settings.join_timeout
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection."""
         self._connections.discard(connection)
+        self._newcomers.pop(connection, None)
         self._waiting.pop(connection, None)
+        self._closing.pop(connection, None)
+        self._watch.discard(connection)
+        if check := self._checks.pop(connection, None):
+            check.cancel()
+        self._free_place(connection)
         self._call_for_turn()  # to tell the others
         self._change.set()
+
+    def watch(self, connection: Connection) -> None:
+        """Look after a connection that is held up."""
+        self._watch.add(connection)
+
+    def check(self, connection: Connection) -> None:
+        """Have a connection's password checked, if that is not under way."""
+        if self._password is not None and connection not in self._checks:
+            checking = self._check(connection, self._password)
+            self._checks[connection] = asyncio.create_task(checking)
+
+    async def _check(self, connection: Connection, password: "Password") -> None:
+        right = await password.check(connection.session.secret or "")
+        del self._checks[connection]
+        connection.session.judge(right=right)
+        self.schedule(connection)
+
+    def _refuse(self, connection: Connection, code: Code) -> None:
+        connection.session.refuse(code)
+        self.schedule(connection)
 
     def schedule(self, connection: Connection) -> None:
         """Give a connection its turn soon."""
@@ -78,12 +186,13 @@ class Server:
     def _turn(self) -> None:
         """Take the lines of all who wait, hand them out as one batch, then write what else is due."""
         self._turn_is_due = False
+        now = asyncio.get_running_loop().time()
         waiting, self._waiting = deque(self._waiting), {}
         served: list[Connection] = []
         while waiting and not self.room.full:
             connection = waiting.popleft()
             served.append(connection)
-            self._guard(connection, connection.session.take)
+            self._guard(connection, partial(connection.session.take, now))
         if batch := self.room.close_batch(time.time()):
             self.room.hand_out(batch)
         for connection in chain(waiting, served):  # whoever found the batch full comes first next time
@@ -99,6 +208,46 @@ class Server:
             connection.abort()
             return False
 
+    # Who overstays
+
+    def _look_around(self) -> None:
+        """Find those of whom no event tells, once a second."""
+        now = asyncio.get_running_loop().time()
+        self._tick = asyncio.get_running_loop().call_later(_TICK, self._look_around)
+        self._send_away_newcomers(now)
+        gone, stalled = self._watch.look(now)
+        for connection in stalled:
+            logger.info("%s takes nothing and is cut", connection)
+        for connection in (*gone, *stalled):
+            connection.abort()
+        self._bury_the_forgotten(now)
+
+    def _send_away_newcomers(self, now: float) -> None:
+        """Refuse those who should have joined by now: some at a time, for there may be thousands."""
+        due = list(
+            islice(takewhile(lambda each: each[1] <= now, self._newcomers.items()), _SENT_AWAY_AT_ONCE)
+        )
+        for connection, _ in due:
+            del self._newcomers[connection]
+            if connection.session.newcomer:
+                self._refuse(connection, Code.JOIN_TIMEOUT)
+        if len(due) == _SENT_AWAY_AT_ONCE:
+            asyncio.get_running_loop().call_soon(self._send_away_newcomers, now)
+
+    def _bury_the_forgotten(self, now: float) -> None:
+        """Let go of connections that closed, but of whose end the event loop never told.
+
+        That can happen over TLS: https://github.com/python/cpython/issues/118950.
+        """
+        if self.tls is None:
+            return
+        for connection in self._connections:
+            if connection.transport.is_closing():
+                self._closing.setdefault(connection, now)
+        patience = max(self.settings.drain, LINGER) + _TICK
+        for connection in [each for each, since in self._closing.items() if now - since > patience]:
+            connection.bury()
+
     # Its life
 
     async def listen(self, host: str, port: int) -> None:
@@ -107,20 +256,36 @@ class Server:
         Raises:
             ListenError: it is taken, or no address of this machine.
         """
-        self._listeners.append(await listeners.tcp(lambda: Connection(self), host, port))
+        timeout = self.settings.stall_timeout
+        self._listeners += await listeners.tcp(self._take_in, host, port, stall_timeout=timeout)
 
-    async def listen_unix(self, path: str) -> None:
+    def listen_unix(self, path: str) -> None:
         """Listen on a Unix socket as well.
 
         Raises:
             ListenError: another server listens there, or the path can't be used.
         """
-        self._listeners.append(await listeners.unix(lambda: Connection(self), path))
+        self._listeners.append(listeners.unix(self._take_in, path))
+
+    def start(self) -> None:
+        """Begin to look after those who are connected.
+
+        Raises:
+            SetupError: a password would cross a network in clear text.
+        """
+        far = [show_address(*each) for each in self.addresses if network_of(each[0]) is not None]
+        if far and self.locked and self.tls is None and not self.settings.insecure:
+            raise SetupError(f"on {far[0]} a password needs TLS (or --insecure)")
+        if far and not self.locked and (self.tls is None or self.tls.verify_mode != ssl.CERT_REQUIRED):
+            logger.warning("whoever reaches %s can join: there is no password", " or ".join(far))
+        self._look_around()
 
     async def close(self) -> None:
         """Take no more lines, let everybody have what was said and a BYE, and cut who takes too long."""
-        for listener in self._listeners:
-            listeners.close(listener)
+        while self._listeners:
+            self._listeners.pop().close()
+        for arriving in self._arriving:
+            arriving.cancel()
         self.room.closed = True
         for connection in self._connections:
             self._dismiss(connection)
@@ -129,6 +294,10 @@ class Server:
         self.cut()
         with contextlib.suppress(TimeoutError):
             await self._wait_until_empty(_CUT_TAKES)
+        if self._tick is not None:
+            self._tick.cancel()
+        if self._password is not None:
+            self._password.close()
 
     def cut(self) -> None:
         """End every connection at once."""
@@ -141,9 +310,20 @@ class Server:
 
     async def _wait_until_empty(self, seconds: float) -> None:
         async with asyncio.timeout(seconds):
-            while self._connections:
+            while self._connections or self._arriving:
                 self._change.clear()
                 await self._change.wait()
+
+
+def _max_clients(wanted: int | None) -> int:
+    """How many connections there may be: descriptors are kept back for listeners, files and refusals."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        soft = sys.maxsize
+    possible = max(soft - _DESCRIPTORS_KEPT_BACK, 1)
+    if wanted is not None and wanted > possible:
+        logger.warning("%d file descriptors are enough for %d clients, not for %d", soft, possible, wanted)
+    return possible if wanted is None else min(wanted, possible)
 
 
 @contextlib.asynccontextmanager
@@ -152,6 +332,8 @@ async def serve(
     port: int = DEFAULT_PORT,
     *,
     unix: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    password: str | None = None,
     settings: Settings | None = None,
 ) -> AsyncIterator[Server]:
     """Run a server for the length of an ``async with`` block; leaving it ends the server in order.
@@ -160,16 +342,22 @@ async def serve(
         host: name or address to listen on.
         port: TCP port to listen on; 0 for a free one, which `Server.address` tells.
         unix: path of a Unix socket to listen on as well.
+        tls: how to talk TLS on the TCP port, as `simple_chat.server.tls.server_context` makes it; None for
+            plain text.
+        password: argon2 hash of the password that clients need, as ``hash-password`` makes it; None to let
+            in everybody.
         settings: what else can be set.
 
     Raises:
         ListenError: it can't listen where it should.
+        SetupError: the password can't be used, or would cross a network in clear text.
     """
-    server = Server(settings or Settings())
+    server = Server(settings or Settings(), tls=tls, password=_password(password))
     try:
         await server.listen(host, port)
         if unix is not None:
-            await server.listen_unix(unix)
+            server.listen_unix(unix)
+        server.start()
         for address in server.addresses:
             logger.info("listening on %s", show_address(*address))
         if unix is not None:
@@ -177,3 +365,11 @@ async def serve(
         yield server
     finally:
         await server.close()
+
+
+def _password(encoded: str | None) -> "Password | None":
+    if encoded is None:
+        return None
+    from simple_chat.server.password import Password  # noqa: PLC0415 - argon2 is not installed everywhere
+
+    return Password(encoded)

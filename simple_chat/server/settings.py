@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from simple_chat.backlog import BACKLOG
 from simple_chat.framing import MAX_LINE
+from simple_chat.limits import BURST, RATE
 from simple_chat.room import HISTORY, PRESENCE_LIMIT
+from simple_chat.server.admission import MAX_PER_IP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +19,13 @@ class Settings:
         history: messages that HISTORY reaches back; 0 for none.
         presence_limit: members above which JOINED and LEFT are not told.
         drain: seconds that clients have to take what is theirs when the server ends.
+        max_clients: connections at a time; None for as many as there are file descriptors, less 64.
+        max_per_ip: connections at a time from one IPv4 address or IPv6 /64. This machine's own are exempt.
+        join_timeout: seconds from connecting to the first JOIN; 0 for any time.
+        rate: lines a second that are taken from one client in the long run; 0 for any number.
+        burst: lines that are taken at once after a rest.
+        stall_timeout: seconds that a client may take nothing of what it is sent; 0 for any time.
+        insecure: whether a password may come over a network without TLS.
     """
 
     max_line: int = MAX_LINE
@@ -24,3 +33,10 @@ class Settings:
     history: int = HISTORY
     presence_limit: int = PRESENCE_LIMIT
     drain: float = 10.0
+    max_clients: int | None = None
+    max_per_ip: int = MAX_PER_IP
+    join_timeout: float = 30.0
+    rate: int = RATE
+    burst: int = BURST
+    stall_timeout: float = 60.0
+    insecure: bool = False

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from simple_chat import Server, Settings, serve
 from simple_chat.room import Member
@@ -62,8 +63,19 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(settings: Settings | None = None, *, unix: str | None = None) -> AsyncIterator[House]:
-    """Run a server; at the end of the block all peers close, then the server does, and nothing is left."""
+async def house(
+    settings: Settings | None = None, *, unix: str | None = None, limited: bool = False
+) -> AsyncIterator[House]:
+    """Run a server; at the end of the block all peers close, then the server does, and nothing is left.
+
+    Args:
+        settings: of the server.
+        unix: path of a Unix socket to listen on as well.
+        limited: whether peers may say only as many lines a second as the settings allow.
+    """
+    settings = settings or Settings()
+    if not limited:
+        settings = replace(settings, rate=0)
     tasks = asyncio.all_tasks()
     async with serve("127.0.0.1", 0, unix=unix, settings=settings) as server:
         inside = House(server)

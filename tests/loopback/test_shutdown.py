@@ -8,6 +8,8 @@ from simple_chat import Settings, serve
 from simple_chat.server.service import Server
 from tests.peer import Peer, connect
 
+UNLIMITED = Settings(rate=0)
+
 FILLER = "x" * 4000
 
 
@@ -23,7 +25,7 @@ async def enter(server: Server, *names: str, receive_buffer: int | None = None) 
 
 
 async def test_everybody_gets_bye_shutdown() -> None:
-    async with serve("127.0.0.1", 0) as server:
+    async with serve("127.0.0.1", 0, settings=UNLIMITED) as server:
         (ann,) = await enter(server, "ann")
         outside = await connect(server.address)
         await outside.barrier()
@@ -32,7 +34,7 @@ async def test_everybody_gets_bye_shutdown() -> None:
 
 
 async def test_every_line_that_was_taken_reaches_all_who_keep_up() -> None:
-    async with serve("127.0.0.1", 0) as server:
+    async with serve("127.0.0.1", 0, settings=UNLIMITED) as server:
         ann, bob, eve = await enter(server, "ann", "bob", "eve")
         assert await ann.ask(*(f"MSG {number} {FILLER}" for number in range(1000))) == []
     assert await ann.rest() == ["BYE shutdown"]
@@ -41,7 +43,7 @@ async def test_every_line_that_was_taken_reaches_all_who_keep_up() -> None:
 
 
 async def test_all_get_the_same_of_lines_that_are_in_flight_at_the_end() -> None:
-    async with serve("127.0.0.1", 0) as server:
+    async with serve("127.0.0.1", 0, settings=UNLIMITED) as server:
         ann, bob, eve = await enter(server, "ann", "bob", "eve")
         ann.send(*(f"MSG {number} {FILLER}" for number in range(3000)))
         first = await bob.line()
@@ -52,7 +54,7 @@ async def test_all_get_the_same_of_lines_that_are_in_flight_at_the_end() -> None
 
 
 async def test_a_slow_reader_who_reads_within_the_drain_gets_all() -> None:
-    async with serve("127.0.0.1", 0) as server:
+    async with serve("127.0.0.1", 0, settings=UNLIMITED) as server:
         (ann,) = await enter(server, "ann")
         (slow,) = await enter(server, "slow", receive_buffer=4096)
         slow.pause()
@@ -70,7 +72,7 @@ async def test_a_slow_reader_who_reads_within_the_drain_gets_all() -> None:
 
 async def test_whoever_does_not_read_is_cut_without_bye_after_the_drain() -> None:
     async with asyncio.timeout(10):
-        async with serve("127.0.0.1", 0, settings=Settings(drain=0.1)) as server:
+        async with serve("127.0.0.1", 0, settings=Settings(drain=0.1, rate=0)) as server:
             (ann,) = await enter(server, "ann")
             (slow,) = await enter(server, "slow", receive_buffer=4096)
             await ann.barrier()
@@ -84,7 +86,7 @@ async def test_whoever_does_not_read_is_cut_without_bye_after_the_drain() -> Non
 
 
 async def test_cut_ends_all_at_once() -> None:
-    async with serve("127.0.0.1", 0) as server:
+    async with serve("127.0.0.1", 0, settings=UNLIMITED) as server:
         ann, bob = await enter(server, "ann", "bob")
         server.cut()
         for peer in (ann, bob):
@@ -92,21 +94,21 @@ async def test_cut_ends_all_at_once() -> None:
 
 
 async def test_nobody_can_connect_any_more() -> None:
-    async with serve("127.0.0.1", 0) as server:
+    async with serve("127.0.0.1", 0, settings=UNLIMITED) as server:
         address = server.address
     with pytest.raises(ConnectionRefusedError):
         await connect(address)
 
 
 async def test_a_server_may_be_closed_twice() -> None:
-    async with serve("127.0.0.1", 0) as server:
+    async with serve("127.0.0.1", 0, settings=UNLIMITED) as server:
         (ann,) = await enter(server, "ann")
         await server.close()
     assert await ann.rest() == ["BYE shutdown"]
 
 
 async def test_an_exception_in_the_block_ends_the_server_in_order() -> None:
-    serving = serve("127.0.0.1", 0)
+    serving = serve("127.0.0.1", 0, settings=UNLIMITED)
     (ann,) = await enter(await serving.__aenter__(), "ann")
     error = ZeroDivisionError()
     assert not await serving.__aexit__(ZeroDivisionError, error, None)
@@ -115,7 +117,7 @@ async def test_an_exception_in_the_block_ends_the_server_in_order() -> None:
 
 async def test_no_task_is_left() -> None:
     tasks = asyncio.all_tasks()
-    async with serve("127.0.0.1", 0) as server:
+    async with serve("127.0.0.1", 0, settings=UNLIMITED) as server:
         peers = await enter(server, *(f"user{number}" for number in range(20)))
         await peers[0].ask("MSG hi")
         await peers[1].reset()

@@ -1,0 +1,100 @@
+"""What the server's command line may say."""
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+
+from simple_chat.command_line import Parser, add_address, number
+from simple_chat.server.settings import Settings
+
+_DEFAULTS = Settings()
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line.
+
+    Args:
+        arguments: what was typed; None for the program's own.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.tls_cert is None and (options.tls_key or options.tls_client_ca):
+        parser.error("--tls-key and --tls-client-ca go with --tls-cert")
+    return options
+
+
+def settings(options: argparse.Namespace) -> Settings:
+    """What of the options is a setting: all that is named as one."""
+    return Settings(**{name: getattr(options, name) for name in Settings.__slots__})
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "python -m simple_chat.server", "A chat server for one room that nc and telnet can talk to."
+    )
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=("hash-password",),
+        help="hash-password asks for a password and prints the hash of it, for --password-file",
+    )
+    where = parser.add_argument_group("where it listens")
+    add_address(where, "to listen on", "--ip")
+    where.add_argument("--unix", metavar="PATH", help="listen on this Unix socket as well")
+    _add_trust(parser.add_argument_group("who may come in"))
+    _add_limits(parser.add_argument_group("limits"))
+    parser.add_argument(
+        "--loop",
+        choices=("auto", "uvloop", "asyncio"),
+        default="auto",
+        help="event loop; auto takes uvloop where it is installed (default: auto)",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="log connections too")
+    return parser
+
+
+def _add_trust(group: argparse._ArgumentGroup) -> None:
+    def add_file(name: str, text: str) -> None:
+        group.add_argument(f"--{name}", metavar="FILE", help=text)
+
+    add_file("tls-cert", "talk TLS, with the certificate in this PEM file; SIGHUP reads it again")
+    add_file("tls-key", "its private key, if that is another file")
+    add_file("tls-client-ca", "let in only clients with a certificate of the authorities in this PEM file")
+    add_file("password-file", "let in only who knows the password whose hash is in this file")
+    group.add_argument(
+        "--insecure", action="store_true", help="let a password come over the network without TLS"
+    )
+
+
+def _add_limits(group: argparse._ArgumentGroup) -> None:
+    def add(name: str, kind: Callable[[str], float], metavar: str, text: str) -> None:
+        default = getattr(_DEFAULTS, name.replace("-", "_"))
+        shown = "file descriptors less 64" if default is None else f"{default:.10g}"
+        text = f"{text} (default: {shown})"
+        group.add_argument(f"--{name}", type=kind, metavar=metavar, default=default, help=text)
+
+    add("max-clients", number(1), "COUNT", "connections at a time")
+    add("max-per-ip", number(1), "COUNT", "connections from one IPv4 address or IPv6 /64, but this machine's")
+    add("join-timeout", _seconds, "SECONDS", "time from connecting to JOIN, 0 for any")
+    add("rate", number(0), "LINES", "lines a second of one client; more are read more slowly; 0 for any")
+    add("burst", number(1), "LINES", "lines that are taken at once before that")
+    add("stall-timeout", _seconds, "SECONDS", "time that a client may take nothing it is sent, 0 for any")
+    add("max-line", number(64, 2**20), "BYTES", "longest line that a client may send")
+    add("backlog", number(0), "BYTES", "memory for what slow readers have yet to get, and for HISTORY")
+    add("history", number(0), "COUNT", "messages that HISTORY reaches back, 0 for none")
+    add("presence-limit", number(0), "COUNT", "with more members, JOINED and LEFT are not sent")
+    add("drain", _seconds, "SECONDS", "time that clients have to take the rest when the server ends")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if 0 <= seconds <= _SECONDS_MAX:
+        return seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to {_SECONDS_MAX}")
+
+
+_SECONDS_MAX = 1_000_000
+"""What the kernel's timeouts can be set to, and nobody wants more than eleven days."""
