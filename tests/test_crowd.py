@@ -159,7 +159,7 @@ class Crowd:
 @contextlib.asynccontextmanager
 async def server(*options: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, tuple[str, int]]]:
     """Start a server in a process of its own."""
-    arguments = [sys.executable, "-m", "simple_chat.server", "--port", "0", *options]
+    arguments = [sys.executable, "-m", "simple_chat.server", "--port", "0", "--rate", "0", *options]
     process = await asyncio.create_subprocess_exec(*arguments, stderr=asyncio.subprocess.PIPE)
     try:
         assert process.stderr is not None

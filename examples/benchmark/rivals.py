@@ -86,7 +86,7 @@ def rivals(reference: str | None) -> list[Rival]:
 
 
 def _simple_chat(port: int, loop: str) -> list[str]:
-    return [sys.executable, "-m", "simple_chat.server", "--port", str(port), "--loop", loop]
+    return [sys.executable, "-m", "simple_chat.server", "--port", str(port), "--loop", loop, "--rate", "0"]
 
 
 def _ngircd(folder: Path, port: int) -> list[str]:

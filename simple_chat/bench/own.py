@@ -41,7 +41,17 @@ async def own_server(clients: int) -> AsyncIterator[Target]:
         LoadError: it does not start.
     """
     allow_files(clients)
-    command = [sys.executable, "-m", "simple_chat.server", "--host", "127.0.0.1", "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "simple_chat.server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--rate",
+        "0",
+    ]
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     log = cast("asyncio.StreamReader", process.stderr)  # it is a pipe
     try:

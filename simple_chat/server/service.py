@@ -3,27 +3,23 @@
 import asyncio
 import contextlib
 import logging
-import resource
-import socket
 import ssl
-import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from itertools import chain, islice, takewhile
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, show_address
-from simple_chat.errors import SetupError, reason
+from simple_chat.errors import SetupError
 from simple_chat.limits import Limits
 from simple_chat.protocol import Code
 from simple_chat.room import Room
-from simple_chat.server import listeners
-from simple_chat.server.admission import Admission, network_of
+from simple_chat.server.admission import network_of
 from simple_chat.server.connection import LINGER, Connection
+from simple_chat.server.door import Door
 from simple_chat.server.settings import Settings
-from simple_chat.server.tls import HANDSHAKE
 from simple_chat.server.watch import Watch
 
 if TYPE_CHECKING:
@@ -34,7 +30,6 @@ logger = logging.getLogger(__name__)
 _CUT_TAKES = 1.0  # seconds, at most, until the event loop has told of connections that were cut
 _TICK = 1.0  # seconds from one look around to the next
 _SENT_AWAY_AT_ONCE = 32  # newcomers, before everybody else has their turn again
-_DESCRIPTORS_KEPT_BACK = 64
 
 
 class Server:
@@ -50,7 +45,6 @@ class Server:
         settings: how it was set up.
         limits: what each connection may do.
         locked: whether there is a password.
-        tls: how to talk TLS to those who connect from now on, but for Unix sockets; None for plain text.
     """
 
     def __init__(
@@ -58,74 +52,38 @@ class Server:
     ) -> None:
         self.settings = settings
         self.limits = Limits(settings.max_line, settings.rate, settings.burst)
-        self.tls = tls
         self.locked = password is not None
         self.room = Room(
             backlog=settings.backlog, history=settings.history, presence_limit=settings.presence_limit
         )
         self._password = password
-        self._admission = Admission(_max_clients(settings.max_clients), settings.max_per_ip)
-        self._listeners: list[listeners.Listener] = []
-        self._arriving: set[asyncio.Task[None]] = set()  # until the TLS handshake is done
+        self._door = Door(partial(Connection, self), settings, tls)
         self._connections: set[Connection] = set()
-        self._newcomers: dict[Connection, float] = {}  # when each has to have joined, the first one first
         self._checks: dict[Connection, asyncio.Task[None]] = {}  # of passwords
         self._waiting: dict[Connection, None] = {}  # for their turn, first come first
         self._turn_is_due = False
-        self._watch = Watch(settings.stall_timeout)
-        self._closing: dict[Connection, float] = {}  # since when they should be gone
+        self._watch = Watch(settings.join_timeout, settings.stall_timeout)
         self._tick: asyncio.TimerHandle | None = None
         self._change = asyncio.Event()  # a connection is gone
 
     @property
+    def tls(self) -> ssl.SSLContext | None:
+        """How to talk TLS to those who connect by TCP from now on; None for plain text."""
+        return self._door.tls
+
+    @tls.setter
+    def tls(self, tls: ssl.SSLContext | None) -> None:
+        self._door.tls = tls
+
+    @property
     def addresses(self) -> list[tuple[str, int]]:
         """Every TCP host and port that it listens on."""
-        sockets = (listener.sock for listener in self._listeners)
-        return [sock.getsockname()[:2] for sock in sockets if sock.family != socket.AF_UNIX]
+        return self._door.addresses
 
     @property
     def address(self) -> tuple[str, int]:
         """The host and port that it listens on; the first if there are more."""
         return self.addresses[0]
-
-    # Who comes
-
-    def _take_in(self, sock: socket.socket, host: str) -> None:
-        """Let in a connection that was accepted, refuse it, or close it if even that is too much."""
-        tls = None if sock.family == socket.AF_UNIX else self.tls
-        place = self._admission.enter(network_of(host))
-        if place is not None:
-            arriving = asyncio.create_task(self._open(Connection(self, place), sock, tls))
-            self._arriving.add(arriving)
-            arriving.add_done_callback(self._arriving.discard)
-            return
-        logger.info("a connection from %s is closed: there are too many", host)
-        sock.close()
-
-    async def _open(self, connection: Connection, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
-        """Begin a connection, which over TLS takes as long as the client's handshake."""
-        patience: dict[str, float] = {}
-        if tls is not None:
-            # What is still to be written is flushed before it is closed; see Connection.
-            patience = {
-                "ssl_handshake_timeout": HANDSHAKE,
-                "ssl_shutdown_timeout": max(self.settings.drain, 1),
-            }
-        loop = asyncio.get_running_loop()
-        try:
-            await loop.connect_accepted_socket(lambda: connection, sock, ssl=tls, **patience)
-        except OSError as error:
-            logger.info("a connection failed before it began: %s", reason(error))
-            self._free_place(connection)
-            sock.close()
-        except BaseException:
-            self._free_place(connection)
-            raise
-
-    def _free_place(self, connection: Connection) -> None:
-        if connection.place is not None:
-            self._admission.leave(connection.place)
-            connection.place = None
 
     # What connections ask for
 
@@ -136,26 +94,23 @@ class Server:
             self._dismiss(connection)
         elif connection.place is None or not connection.place.admitted:
             self._refuse(connection, Code.TOO_MANY_CONNECTIONS)
-        elif self.settings.join_timeout:
-            now = asyncio.get_running_loop().time()
-            self._newcomers[connection] = now + self.settings.join_timeout
+        else:
+            self._watch.arrive(connection, asyncio.get_running_loop().time())
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection."""
         self._connections.discard(connection)
-        self._newcomers.pop(connection, None)
         self._waiting.pop(connection, None)
-        self._closing.pop(connection, None)
-        self._watch.discard(connection)
+        self._watch.forget(connection)
         if check := self._checks.pop(connection, None):
             check.cancel()
-        self._free_place(connection)
+        self._door.leave(connection)
         self._call_for_turn()  # to tell the others
         self._change.set()
 
     def watch(self, connection: Connection) -> None:
         """Look after a connection that is held up."""
-        self._watch.add(connection)
+        self._watch.hold_up(connection)
 
     def check(self, connection: Connection) -> None:
         """Have a connection's password checked, if that is not under way."""
@@ -212,40 +167,34 @@ class Server:
 
     def _look_around(self) -> None:
         """Find those of whom no event tells, once a second."""
-        now = asyncio.get_running_loop().time()
-        self._tick = asyncio.get_running_loop().call_later(_TICK, self._look_around)
-        self._send_away_newcomers(now)
-        gone, stalled = self._watch.look(now)
-        for connection in stalled:
-            logger.info("%s takes nothing and is cut", connection)
-        for connection in (*gone, *stalled):
+        loop = asyncio.get_running_loop()
+        self._tick = loop.call_later(_TICK, self._look_around)
+        self._send_away_newcomers()
+        for connection in self._watch.gone():
             connection.abort()
-        self._bury_the_forgotten(now)
+        for connection in self._watch.stalled(loop.time()):
+            logger.info("%s takes nothing and is cut", connection)
+            connection.abort()
+        if self.tls is not None:
+            self._bury_the_forgotten(loop.time())
 
-    def _send_away_newcomers(self, now: float) -> None:
+    def _send_away_newcomers(self) -> None:
         """Refuse those who should have joined by now: some at a time, for there may be thousands."""
-        due = list(
-            islice(takewhile(lambda each: each[1] <= now, self._newcomers.items()), _SENT_AWAY_AT_ONCE)
-        )
-        for connection, _ in due:
-            del self._newcomers[connection]
-            if connection.session.newcomer:
+        loop = asyncio.get_running_loop()
+        if overdue := self._watch.overdue(loop.time(), _SENT_AWAY_AT_ONCE):
+            for connection in overdue:
                 self._refuse(connection, Code.JOIN_TIMEOUT)
-        if len(due) == _SENT_AWAY_AT_ONCE:
-            asyncio.get_running_loop().call_soon(self._send_away_newcomers, now)
+            loop.call_soon(self._send_away_newcomers)
 
     def _bury_the_forgotten(self, now: float) -> None:
         """Let go of connections that closed, but of whose end the event loop never told.
 
         That can happen over TLS: https://github.com/python/cpython/issues/118950.
         """
-        if self.tls is None:
-            return
         for connection in self._connections:
             if connection.transport.is_closing():
-                self._closing.setdefault(connection, now)
-        patience = max(self.settings.drain, LINGER) + _TICK
-        for connection in [each for each, since in self._closing.items() if now - since > patience]:
+                self._watch.close(connection, now)
+        for connection in self._watch.forgotten(now - max(self.settings.drain, LINGER) - _TICK):
             connection.bury()
 
     # Its life
@@ -256,8 +205,7 @@ class Server:
         Raises:
             ListenError: it is taken, or no address of this machine.
         """
-        timeout = self.settings.stall_timeout
-        self._listeners += await listeners.tcp(self._take_in, host, port, stall_timeout=timeout)
+        await self._door.listen(host, port)
 
     def listen_unix(self, path: str) -> None:
         """Listen on a Unix socket as well.
@@ -265,7 +213,7 @@ class Server:
         Raises:
             ListenError: another server listens there, or the path can't be used.
         """
-        self._listeners.append(listeners.unix(self._take_in, path))
+        self._door.listen_unix(path)
 
     def start(self) -> None:
         """Begin to look after those who are connected.
@@ -282,11 +230,8 @@ class Server:
 
     async def close(self) -> None:
         """Take no more lines, let everybody have what was said and a BYE, and cut who takes too long."""
-        while self._listeners:
-            self._listeners.pop().close()
-        for arriving in self._arriving:
-            arriving.cancel()
         self.room.closed = True
+        await self._door.close()
         for connection in self._connections:
             self._dismiss(connection)
         with contextlib.suppress(TimeoutError):
@@ -310,20 +255,9 @@ class Server:
 
     async def _wait_until_empty(self, seconds: float) -> None:
         async with asyncio.timeout(seconds):
-            while self._connections or self._arriving:
+            while self._connections:
                 self._change.clear()
                 await self._change.wait()
-
-
-def _max_clients(wanted: int | None) -> int:
-    """How many connections there may be: descriptors are kept back for listeners, files and refusals."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        soft = sys.maxsize
-    possible = max(soft - _DESCRIPTORS_KEPT_BACK, 1)
-    if wanted is not None and wanted > possible:
-        logger.warning("%d file descriptors are enough for %d clients, not for %d", soft, possible, wanted)
-    return possible if wanted is None else min(wanted, possible)
 
 
 @contextlib.asynccontextmanager

@@ -1,90 +1,106 @@
-"""Looks after connections that no event tells about.
+"""Looks after connections of which no event tells.
 
-One that is not read from, because it said too much or does not take its answers, could be gone without our
-knowing: its end is behind what was not read. And one that takes nothing at all would stay forever.
+One that never joins stays until it is sent away. One that is not read from, because it said too much or does
+not take its answers, may be gone without our knowing: its end is behind what was not read. And one that takes
+nothing at all would stay forever.
 """
 
 import fcntl
 import select
-import socket
 import struct
 import termios
 from collections.abc import Iterator
-from typing import Protocol
+from itertools import chain
 
-
-class Watched(Protocol):
-    """A connection, as it is watched."""
-
-    @property
-    def sock(self) -> socket.socket:
-        """Its socket."""
-
-    @property
-    def held_up(self) -> bool:
-        """Whether it is not read from, or takes nothing."""
-
-    @property
-    def unsent(self) -> int | None:
-        """Bytes that wait to be written to it, or None if it takes all there are."""
-
-    def abort(self) -> None:
-        """Cut it."""
+from simple_chat.server.connection import Connection
 
 
 class Watch:
-    """Those who are held up.
+    """Those who are looked after.
 
     Args:
+        join_timeout: seconds that one may stay without joining; 0 for any time.
         stall_timeout: seconds that one may take nothing at all; 0 for any time.
     """
 
-    def __init__(self, stall_timeout: float) -> None:
+    def __init__(self, join_timeout: float, stall_timeout: float) -> None:
+        self._join_timeout = join_timeout
         self._stall_timeout = stall_timeout
-        # What is on its way to each, and since when it has been as much.
-        self._held_up: dict[Watched, tuple[int | None, float]] = {}
+        self._newcomers: dict[Connection, float] = {}  # until when each has to join, in this order
+        # What is on its way to each that is held up, and since when it has been as much.
+        self._held_up: dict[Connection, tuple[int | None, float]] = {}
+        self._closing: dict[Connection, float] = {}  # since when
 
-    def add(self, connection: Watched) -> None:
-        """Watch a connection as long as it is held up."""
+    # All take the time in seconds, of a clock that never goes back.
+
+    def arrive(self, connection: Connection, now: float) -> None:
+        """Begin the time that a connection has to join."""
+        if self._join_timeout:
+            self._newcomers[connection] = now + self._join_timeout
+
+    def hold_up(self, connection: Connection) -> None:
+        """Look after a connection as long as it is held up."""
         self._held_up.setdefault(connection, (None, 0.0))
 
-    def discard(self, connection: Watched) -> None:
-        """Watch a connection no more."""
-        self._held_up.pop(connection, None)
+    def close(self, connection: Connection, now: float) -> None:
+        """Wait for the end of a connection that closes."""
+        self._closing.setdefault(connection, now)
 
-    def look(self, now: float) -> tuple[list[Watched], list[Watched]]:
-        """Look at all of them.
+    def forget(self, connection: Connection) -> None:
+        """Look after a connection no more."""
+        for each in (self._newcomers, self._held_up, self._closing):
+            each.pop(connection, None)
+
+    def overdue(self, now: float, most: int) -> list[Connection]:
+        """Take those who should have joined by now, and have not.
 
         Args:
-            now: seconds, of a clock that never goes back.
-
-        Returns:
-            Those who are gone, and those who have taken nothing for too long.
+            now: the time.
+            most: how many are taken.
         """
+        overdue: list[Connection] = []
+        joined: list[Connection] = []
+        for connection, until in self._newcomers.items():
+            if until > now or len(overdue) == most:
+                break
+            (overdue if connection.session.newcomer else joined).append(connection)
+        for connection in chain(overdue, joined):
+            del self._newcomers[connection]
+        return overdue
+
+    def gone(self) -> list[Connection]:
+        """Find those who were reset, or closed on both sides, while they were not read from."""
         for connection in [each for each in self._held_up if not each.held_up]:
             del self._held_up[connection]
-        return list(self._gone()), list(self._stalled(now))
-
-    def _gone(self) -> Iterator[Watched]:
-        """Those whose connection was reset, or closed on both sides."""
         poll = select.poll()
         by_number = {connection.sock.fileno(): connection for connection in self._held_up}
         for number in by_number:
             poll.register(number, 0)  # errors and ends are told without being asked for
-        for number, _ in poll.poll(0):
-            yield by_number[number]
+        return [by_number[number] for number, _ in poll.poll(0)]
 
-    def _stalled(self, now: float) -> Iterator[Watched]:
+    def stalled(self, now: float) -> list[Connection]:
+        """Find those who have taken nothing for too long."""
+        return list(self._stalled(now)) if self._stall_timeout else []
+
+    def _stalled(self, now: float) -> Iterator[Connection]:
         for connection, (before, since) in self._held_up.items():
             on_its_way = connection.unsent
             if on_its_way is not None:
-                on_its_way += _unacknowledged(connection.sock)
+                on_its_way += _unacknowledged(connection.sock.fileno())
             if on_its_way is None or on_its_way != before:
                 self._held_up[connection] = (on_its_way, now)
-            elif self._stall_timeout and now - since >= self._stall_timeout:
+            elif now - since >= self._stall_timeout:
                 yield connection
 
+    def forgotten(self, since: float) -> list[Connection]:
+        """Find those who have been closing since then or longer, and of whose end nobody has told."""
+        return [connection for connection, at in self._closing.items() if at <= since]
 
-def _unacknowledged(sock: socket.socket) -> int:
-    """Bytes that the kernel has for the peer, and that the peer's kernel has not taken."""
-    return int(struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0])
+
+def _unacknowledged(number: int) -> int:
+    """Bytes that the kernel has for a peer, and that the peer's kernel has not taken.
+
+    Args:
+        number: of the connection's descriptor.
+    """
+    return int(struct.unpack("i", fcntl.ioctl(number, termios.TIOCOUTQ, bytes(4)))[0])

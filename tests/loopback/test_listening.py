@@ -94,11 +94,12 @@ async def test_a_file_in_the_way_is_refused_and_stays(path: Path) -> None:
 
 @pytest.mark.parametrize("bad", ["/no/such/directory/socket", "/tmp/" + "x" * 200, "nul\0byte"])
 async def test_an_impossible_path_is_refused_and_the_port_free_again(bad: str) -> None:
+    here = "127.0.0.66"  # an address of its own, where nobody else takes the port meanwhile
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((here, 0))
         port = probe.getsockname()[1]
     with pytest.raises(ListenError, match="can't listen on unix:"):
-        async with serve("127.0.0.1", port, unix=bad):
+        async with serve(here, port, unix=bad):
             pytest.fail("nobody can listen there")
-    async with serve("127.0.0.1", port) as server:
-        assert server.address == ("127.0.0.1", port)
+    async with serve(here, port) as server:
+        assert server.address == (here, port)
