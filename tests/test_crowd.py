@@ -24,7 +24,7 @@ else:
     new_event_loop = uvloop.new_event_loop
 
 CROWD = 1000
-NAMES = [f"name{number}" for number in range(1500)]  # few enough for some to be taken when asked for
+NAMES = [f"name{number}" for number in range(4000)]  # few enough for some to be taken, and not ten in a row
 HANDS = 200  # that make clients act at the same time: each waits until it is done before the next
 SECONDS = 20.0  # that the crowd acts, once it is in
 ACTS = 1000  # that it must have done by then, on the slowest machine
