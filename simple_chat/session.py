@@ -6,6 +6,7 @@ whether a password is right.
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 
 from simple_chat.errors import LineRefusedError
@@ -55,6 +56,38 @@ _LINES_A_PIECE = 16
 _WELCOME = encode(Hello("Welcome. JOIN <name> to enter, HELP to see what else there is."))
 
 
+@dataclass(slots=True)
+class _Entrance:
+    """What is kept of a client until it has joined.
+
+    Attributes:
+        tries_left: passwords that it may try; 0 if it needs none any more.
+        opening: the first bytes, until they tell who is there.
+        errors: lines that were refused.
+        secret: a password that is being checked.
+    """
+
+    tries_left: int
+    opening: bytes | None = b""
+    errors: int = 0
+    secret: str | None = None
+
+
+@dataclass(slots=True)
+class _Farewell:
+    """What is said last.
+
+    Attributes:
+        lines: with the BYE.
+        code: why, if it is the client's fault.
+        said: whether it was put behind everything else that is owed.
+    """
+
+    lines: bytes
+    code: Code | None = None
+    said: bool = False
+
+
 class Session:
     """One conversation.
 
@@ -68,27 +101,18 @@ class Session:
         member: the connection as the room sees it.
         dry: whether everything that came in was carried out.
         slowed: whether more lines than are allowed came in, so that the next ones have to wait a while.
-        newcomer: whether it has never joined yet.
-        secret: what is to be checked; nothing is taken before `judge`.
-        refused: why the server ends the conversation, if it is the client's fault.
     """
 
     __slots__ = (
         "_empty_at",
-        "_errors",
+        "_entrance",
         "_farewell",
-        "_farewell_said",
         "_limits",
         "_lines",
-        "_opening",
         "_room",
         "_telnet",
-        "_tries_left",
         "dry",
         "member",
-        "newcomer",
-        "refused",
-        "secret",
         "slowed",
     )
 
@@ -97,18 +121,12 @@ class Session:
         self._limits = limits
         self._empty_at = -math.inf  # when it is allowed no more lines; see Limits
         self._lines = LineBuffer(limits.max_line)
-        self._opening: bytes | None = b""  # the first bytes, until it is known whose they are
         self._telnet: Telnet | None = None  # until the client negotiates, which few do
-        self._errors = 0  # before the first JOIN
-        self._tries_left = TRIES_MAX if locked else 0  # 0: no password is needed any more
-        self._farewell: bytes | None = None
-        self._farewell_said = False
+        self._entrance: _Entrance | None = _Entrance(TRIES_MAX if locked else 0)  # until it has joined
+        self._farewell: _Farewell | None = None  # once nothing more is taken
         self.member = room.connect(write)
         self.dry = True
         self.slowed = False
-        self.newcomer = True
-        self.secret: str | None = None
-        self.refused: Code | None = None
 
     def greet(self) -> None:
         """Say HELLO."""
@@ -117,7 +135,22 @@ class Session:
     @property
     def over(self) -> bool:
         """Whether the last line was written, so that the connection should end."""
-        return self._farewell_said and self.member.answer is None
+        return self._farewell is not None and self._farewell.said and self.member.answer is None
+
+    @property
+    def refused(self) -> Code | None:
+        """Why the server ends the conversation, if it is the client's fault."""
+        return None if self._farewell is None else self._farewell.code
+
+    @property
+    def newcomer(self) -> bool:
+        """Whether it has never joined yet."""
+        return self._entrance is not None
+
+    @property
+    def secret(self) -> str | None:
+        """A password that is to be checked; nothing more is taken until `judge` tells whether it is right."""
+        return None if self._entrance is None else self._entrance.secret
 
     @property
     def wants_input(self) -> bool:
@@ -133,8 +166,8 @@ class Session:
         """Take in what came from the client; `take` carries it out."""
         if self._farewell is not None:
             return
-        if self._opening is not None:
-            start = self._open(self._opening + data)
+        if self._entrance is not None and self._entrance.opening is not None:
+            start = self._open(self._entrance, self._entrance.opening + data)
             if start is None:
                 return
             data = start
@@ -149,15 +182,15 @@ class Session:
         """Take in that nothing more will come: a QUIT, once everything before it is carried out."""
         if self._farewell is not None:
             return
-        if self._opening:
-            self._lines.feed(self._opening)
+        if self._entrance is not None and self._entrance.opening:
+            self._lines.feed(self._entrance.opening)
         self._lines.feed_eof()
         self.dry = False
 
-    def _open(self, start: bytes) -> bytes | None:
+    def _open(self, entrance: _Entrance, start: bytes) -> bytes | None:
         """Look who is there, and return what is to be read of the first bytes, if anything is."""
         visitor = recognize(start)
-        self._opening = start if visitor is None else None
+        entrance.opening = start if visitor is None else None
         if visitor is Visitor.CHAT:
             return start.removeprefix(BYTE_ORDER_MARK)
         if visitor is Visitor.HTTP:
@@ -191,9 +224,11 @@ class Session:
 
     def _take_lines(self, allowed: int, answers: bytearray) -> int:
         """Carry out as many lines as are allowed, and return how many there were."""
-        member = self.member
+        member, room = self.member, self._room
         for taken in range(allowed):
-            if self._farewell or member.answer or self.secret or self._room.full or len(answers) >= PIECE:
+            if self._farewell or member.answer or room.full or len(answers) >= PIECE:
+                return taken
+            if self._entrance and self._entrance.secret:
                 return taken
             if not self._take_line():
                 self.dry = True
@@ -210,47 +245,45 @@ class Session:
             Whether it wants another turn, without waiting for anything.
         """
         more = self._room.settle(self.member)
-        if self._farewell is not None and not self._farewell_said and self.member.answer is None:
-            self._say_farewell(self._farewell)
+        if self._farewell is not None and self.member.answer is None:
+            self._say(self._farewell)
         return more or not (self.dry or self._waits)
 
     def end(self, reason: str) -> None:
         """Leave the room and say BYE, behind everything that is owed; take nothing more."""
-        self._end(encode(Bye(reason)))
+        self._end(_Farewell(encode(Bye(reason))))
 
     def refuse(self, code: Code) -> None:
         """End the conversation because of what the client does: say why, and BYE."""
-        if self._farewell is None:
-            self.refused = code
-        self._end(encode(Err(code, code.advice), Bye(code)))
+        self._end(_Farewell(encode(Err(code, code.advice), Bye(code)), code))
 
     def judge(self, *, right: bool) -> None:
         """Go on after `secret` was checked."""
-        self.secret = None
-        if self._farewell is not None:
+        entrance = self._entrance
+        if entrance is None or self._farewell is not None:
             return
+        entrance.secret = None
+        entrance.tries_left = 0 if right else entrance.tries_left - 1
         if right:
-            self._tries_left = 0
             self._answer(encode(Ok("PASS")))
-            return
-        self._tries_left -= 1
-        if self._tries_left:
+        elif entrance.tries_left:
             self._complain(Code.AUTH_FAILED)
         else:
             self.refuse(Code.AUTH_FAILED)
 
-    def _end(self, farewell: bytes) -> None:
+    def _end(self, farewell: _Farewell) -> None:
         if self._farewell is None:
             self._farewell = farewell
             self.dry = True
             if self.member.answer is None:
-                self._say_farewell(farewell)
+                self._say(farewell)
 
-    def _say_farewell(self, farewell: bytes) -> None:
-        self._farewell_said = True
-        if self.member.name is not None:
-            self._room.leave(self.member)
-        self._answer(farewell)
+    def _say(self, farewell: _Farewell) -> None:
+        if not farewell.said:
+            farewell.said = True
+            if self.member.name is not None:
+                self._room.leave(self.member)
+            self._answer(farewell.lines)
 
     def lost(self) -> None:
         """The connection is gone: so is its member."""
@@ -272,32 +305,43 @@ class Session:
 
     def _complain(self, code: Code) -> None:
         """Say why a line is refused, unless there were too many already."""
-        if self.newcomer:
-            self._errors += 1
-            if self._errors > ERRORS_MAX:
+        if self._entrance is not None:
+            self._entrance.errors += 1
+            if self._entrance.errors > ERRORS_MAX:
                 self.refuse(Code.TOO_MANY_ERRORS)
                 return
         self._answer(encode(Err(code, code.advice)))
 
     def _carry_out(self, command: Command) -> None:
-        if self._tries_left and not isinstance(command, Pass | Ping | Help | Quit):
-            raise LineRefusedError(Code.AUTH_REQUIRED)
+        if self._entrance is not None and self._entrance.tries_left:
+            self._carry_out_locked(command, self._entrance)
+            return
         match command:
             case Msg(text):
                 self._room.say(self.member, text)
             case Join(name):
                 self._room.join(self.member, name)
-                self.newcomer = False
+                self._entrance = None
                 self._answer(encode(Ok("JOIN", name)))
             case Leave():
                 self._room.leave(self.member)
                 self._answer(encode(Ok("LEAVE")))
             case Quit():
                 self.end("quit")
-            case Pass(secret) if self._tries_left:
-                self.secret = secret
             case _:
                 self._reply(command)
+
+    def _carry_out_locked(self, command: Command, entrance: _Entrance) -> None:
+        """Carry out a command of a client that has yet to show the password."""
+        match command:
+            case Pass(secret):
+                entrance.secret = secret
+            case Ping() | Help():
+                self._reply(command)
+            case Quit():
+                self.end("quit")
+            case _:
+                raise LineRefusedError(Code.AUTH_REQUIRED)
 
     def _reply(self, question: Ping | Who | History | Help | Pass) -> None:
         match question:

@@ -169,7 +169,7 @@ class Server:
         """Find those of whom no event tells, once a second."""
         loop = asyncio.get_running_loop()
         self._tick = loop.call_later(_TICK, self._look_around)
-        self._send_away_newcomers()
+        self._send_away(self._watch.overdue(loop.time()))
         for connection in self._watch.gone():
             connection.abort()
         for connection in self._watch.stalled(loop.time()):
@@ -178,13 +178,13 @@ class Server:
         if self.tls is not None:
             self._bury_the_forgotten(loop.time())
 
-    def _send_away_newcomers(self) -> None:
+    def _send_away(self, overdue: list[Connection]) -> None:
         """Refuse those who should have joined by now: some at a time, for there may be thousands."""
-        loop = asyncio.get_running_loop()
-        if overdue := self._watch.overdue(loop.time(), _SENT_AWAY_AT_ONCE):
-            for connection in overdue:
+        for connection in overdue[:_SENT_AWAY_AT_ONCE]:
+            if connection.session.newcomer:
                 self._refuse(connection, Code.JOIN_TIMEOUT)
-            loop.call_soon(self._send_away_newcomers)
+        if rest := overdue[_SENT_AWAY_AT_ONCE:]:
+            asyncio.get_running_loop().call_soon(self._send_away, rest)
 
     def _bury_the_forgotten(self, now: float) -> None:
         """Let go of connections that closed, but of whose end the event loop never told.

@@ -10,7 +10,6 @@ import select
 import struct
 import termios
 from collections.abc import Iterator
-from itertools import chain
 
 from simple_chat.server.connection import Connection
 
@@ -26,7 +25,7 @@ class Watch:
     def __init__(self, join_timeout: float, stall_timeout: float) -> None:
         self._join_timeout = join_timeout
         self._stall_timeout = stall_timeout
-        self._newcomers: dict[Connection, float] = {}  # until when each has to join, in this order
+        self._newcomers: dict[Connection, float] = {}  # until when each has to join
         # What is on its way to each that is held up, and since when it has been as much.
         self._held_up: dict[Connection, tuple[int | None, float]] = {}
         self._closing: dict[Connection, float] = {}  # since when
@@ -51,21 +50,13 @@ class Watch:
         for each in (self._newcomers, self._held_up, self._closing):
             each.pop(connection, None)
 
-    def overdue(self, now: float, most: int) -> list[Connection]:
-        """Take those who should have joined by now, and have not.
-
-        Args:
-            now: the time.
-            most: how many are taken.
-        """
-        overdue: list[Connection] = []
-        joined: list[Connection] = []
-        for connection, until in self._newcomers.items():
-            if until > now or len(overdue) == most:
-                break
-            (overdue if connection.session.newcomer else joined).append(connection)
-        for connection in chain(overdue, joined):
-            del self._newcomers[connection]
+    def overdue(self, now: float) -> list[Connection]:
+        """Take those who should have joined by now, and have not."""
+        newcomers = {each: until for each, until in self._newcomers.items() if each.session.newcomer}
+        overdue = [each for each, until in newcomers.items() if until <= now]
+        for each in overdue:
+            del newcomers[each]
+        self._newcomers = newcomers
         return overdue
 
     def gone(self) -> list[Connection]:

@@ -209,7 +209,7 @@ class RoomMachine(RuleBasedStateMachine):
 
     def let_in(self, *, crlf: bool) -> Guest:
         guest = self.house.connect()
-        guest.session.newcomer = False  # whose errors are counted, which is no business of the room
+        guest.session._entrance = None  # whose errors are counted, which is no business of the room
         if crlf:
             guest.feed(b"\r\n")
             self.house.turn()
