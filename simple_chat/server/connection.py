@@ -213,7 +213,7 @@ class Connection(asyncio.Protocol):
     @property
     def held_up(self) -> bool:
         """Whether it is not read from, or takes nothing."""
-        return not self._lost and (not self._reading or self.session.member.blocked)
+        return not self.transport.is_closing() and (not self._reading or self.session.member.blocked)
 
     @property
     def unsent(self) -> int | None:

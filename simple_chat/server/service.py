@@ -231,9 +231,9 @@ class Server:
     async def close(self) -> None:
         """Take no more lines, let everybody have what was said and a BYE, and cut who takes too long."""
         self.room.closed = True
-        await self._door.close()
         for connection in self._connections:
             self._dismiss(connection)
+        await self._door.close()
         with contextlib.suppress(TimeoutError):
             await self._wait_until_empty(self.settings.drain)
         self.cut()

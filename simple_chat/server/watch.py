@@ -94,4 +94,8 @@ def _unacknowledged(number: int) -> int:
     Args:
         number: of the connection's descriptor.
     """
-    return int(struct.unpack("i", fcntl.ioctl(number, termios.TIOCOUTQ, bytes(4)))[0])
+    try:
+        (size,) = struct.unpack("i", fcntl.ioctl(number, termios.TIOCOUTQ, bytes(4)))
+    except OSError:  # not every system tells
+        return 0
+    return int(size)
