@@ -3,7 +3,7 @@
 Pure: it is handed the time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from simple_chat.framing import MAX_LINE
 
@@ -14,7 +14,7 @@ BURST = 200
 """Lines that a client may send at once, by default: a pasted page."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Limits:
     """What one connection may do.
 
@@ -22,11 +22,17 @@ class Limits:
         max_line: bytes that a line may have before its line end.
         rate: lines a second that are taken in the long run; 0 for any number.
         burst: lines that are taken at once after a rest.
+        rest: seconds after which a client has all of its burst again.
     """
 
     max_line: int = MAX_LINE
     rate: int = RATE
     burst: int = BURST
+    rest: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        if self.rate:  # who comes once a second must not be allowed less than the rate
+            self.rest = max(self.burst, self.rate) / self.rate
 
     def allowed(self, empty_at: float, now: float) -> int:
         """How many lines may be taken.
@@ -35,7 +41,9 @@ class Limits:
             empty_at: when there was nothing left to take, in seconds; may lie in the future.
             now: seconds on the same clock.
         """
-        return int((now - self._since(empty_at, now)) * self.rate + 1e-6)  # floats: 0.05 * 20 is below 1
+        return int(
+            min(now - empty_at, self.rest) * self.rate + 1e-6
+        )  # floats: 20 times a twentieth may be less than 1
 
     def after(self, taken: int, empty_at: float, now: float) -> float:
         """When there is nothing left to take, once some lines were taken.
@@ -45,8 +53,4 @@ class Limits:
             empty_at: as it was before.
             now: seconds on the same clock.
         """
-        return self._since(empty_at, now) + taken / self.rate
-
-    def _since(self, empty_at: float, now: float) -> float:
-        # Rests are worth a burst at most. Who comes once a second must not be allowed less than the rate.
-        return max(empty_at, now - max(self.burst, self.rate) / self.rate)
+        return max(empty_at, now - self.rest) + taken / self.rate

@@ -67,9 +67,9 @@ class House:
         guest.read()
         return guest
 
-    def enter(self, *names: str) -> list[Guest]:
+    def enter(self, *names: str, limits: Limits = UNLIMITED) -> list[Guest]:
         """Let some connect and join, who have read all up to here."""
-        guests = [self.connect() for _ in names]
+        guests = [self.connect(limits) for _ in names]
         for guest, name in zip(guests, names, strict=True):
             guest.send(f"JOIN {name}")
         self.rest()

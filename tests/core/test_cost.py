@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 import simple_chat
+from simple_chat.limits import Limits
 from tests.core.house import House
 
-MESSAGE = 600
+MESSAGE = 730
 """Bytecodes for a line in a packet of its own, from the bytes received to its place in the batch, and for
-what its author gets of that batch."""
+what its author gets of that batch. A tenth of it is counting the lines that a client may send."""
 
 DELIVERY = 26
 """Bytecodes for a batch to a member who has everything so far, however many lines it has."""
@@ -54,7 +55,7 @@ class Meter:
 def cost(members: int, speakers: int) -> int:
     """Bytecodes of a turn in which some members say a line each."""
     house = House(presence_limit=0)
-    guests = house.enter(*(f"user{number}" for number in range(members)))
+    guests = house.enter(*(f"user{number}" for number in range(members)), limits=Limits())
     with Meter() as meter:
         for guest in guests[:speakers]:
             guest.send(_LINE)
