@@ -37,7 +37,7 @@ def add_address(group: argparse._ArgumentGroup, purpose: str, *more_names: str) 
     group.add_argument(
         "--host",
         *more_names,
-        type=_filled,
+        type=filled,
         metavar="HOST",
         default=os.environ.get("SIMPLE_CHAT_SERVER_HOST") or DEFAULT_HOST,
         help=f"name or address {purpose} (default: SIMPLE_CHAT_SERVER_HOST, else {DEFAULT_HOST})",
@@ -51,8 +51,9 @@ def add_address(group: argparse._ArgumentGroup, purpose: str, *more_names: str) 
     )
 
 
-def _filled(text: str) -> str:
-    if not text:  # asyncio would take it for all addresses of the machine
+def filled(text: str) -> str:
+    """Be an option's type: a text that is not empty."""
+    if not text:  # which would be taken for no option at all, or for all addresses of the machine
         raise argparse.ArgumentTypeError("it is empty")
     return text
 

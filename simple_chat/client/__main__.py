@@ -3,13 +3,14 @@
 It imports little: what the program needs is loaded once it is known that it will run.
 """
 
+import argparse
 import os
 import signal
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from simple_chat.command_line import Parser, add_address, number
+from simple_chat.command_line import Parser, add_address, filled, number
 from simple_chat.text import is_name
 
 
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None, *, on_terminal: bool) -> Namespace:
     parser = _parser()
     options = parser.parse_args(arguments)
+    if complaint := _complain_about_tls(options):
+        parser.error(complaint)
     if options.username is None and on_terminal:
         options.username = _ask_for_name()
     if options.username is None:
@@ -52,6 +55,14 @@ def _parser() -> Parser:
         default=os.environ.get("SIMPLE_CHAT_USERNAME") or None,
         help="your name in the room (default: SIMPLE_CHAT_USERNAME, else you are asked)",
     )
+    where.add_argument(
+        "--password-file",
+        type=filled,
+        metavar="PATH",
+        help="file whose first line is the server's password (default: SIMPLE_CHAT_PASSWORD, else you are "
+        "asked if there is one)",
+    )
+    _add_tls(parser.add_argument_group("TLS, which always verifies the server's certificate"))
     how = parser.add_argument_group("how")
     how.add_argument(
         "--history",
@@ -68,6 +79,28 @@ def _parser() -> Parser:
         "--no-history", dest="keep_typed", action="store_false", help="keep no file of what you typed"
     )
     return parser
+
+
+def _add_tls(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--tls", action="store_true", help="talk TLS")
+    for option, purpose in {
+        "--tls-ca": "certificates of authorities to trust (default: those that the system trusts)",
+        "--tls-cert": "your certificate, if the server demands one",
+        "--tls-key": "its private key (default: in the same file)",
+    }.items():
+        group.add_argument(option, type=filled, metavar="FILE", help=purpose)
+
+
+def _complain_about_tls(options: Namespace) -> str | None:
+    """Say which options of TLS don't go together."""
+    for option in ("tls_ca", "tls_cert", "tls_key"):
+        if getattr(options, option) is not None and not options.tls:
+            return f"--{option.replace('_', '-')} needs --tls"
+    if options.tls_key is not None and options.tls_cert is None:
+        return "--tls-key needs --tls-cert"
+    if options.tls and options.unix is not None:
+        return "--tls is for TCP: it does not go with --unix"
+    return None
 
 
 def _ask_for_name() -> str:

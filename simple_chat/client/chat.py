@@ -40,6 +40,7 @@ from simple_chat.protocol import (
     Msg,
     Names,
     Ok,
+    Pass,
     Past,
     Ping,
     Pong,
@@ -54,6 +55,7 @@ _JOIN_PATIENCE = 30.0  # seconds that a server has to let us in, or not
 _BYE_PATIENCE = 5.0  # seconds that it has to say BYE
 _RETRY_AT_MOST = 60.0  # seconds between two tries
 _NAME_PATIENCE = 120.0  # seconds for a server to notice that we, who still have our name there, are gone
+_FULL = {Code.TOO_MANY_CONNECTIONS, "busy"}  # refusals that need not be the last word
 
 
 @dataclass(slots=True)
@@ -84,12 +86,14 @@ class Chat:
     Args:
         address: where the server is.
         username: the name to be there under.
+        password: the server's; None if it has none.
         reconnect: whether to come back when the connection is gone.
     """
 
-    def __init__(self, address: Address, username: str, *, reconnect: bool) -> None:
+    def __init__(self, address: Address, username: str, *, password: str | None, reconnect: bool) -> None:
         self.username = username
         self._address = address
+        self._password = password
         self._reconnects = reconnect
         self._link: Link | None = None  # None while there is no connection
         self._questions: deque[_Question] = deque()
@@ -126,10 +130,12 @@ class Chat:
     async def _join(self) -> Link:
         if not is_name(self.username):
             raise JoinRefusedError(Code.BAD_NAME, Code.BAD_NAME.advice)
+        if self._password is not None:
+            _check_sendable(Pass(self._password), self._password, "password")
         link = await open_link(self._address)
         try:
             async with asyncio.timeout(_JOIN_PATIENCE):
-                await link.join(self.username)
+                await link.join(self.username, self._password)
         except BaseException as error:
             link.abort()
             if isinstance(error, ConnectionLostError | TimeoutError):
@@ -296,7 +302,7 @@ class Chat:
             except ConnectError as error:
                 why = str(error)
             except JoinRefusedError as error:
-                if error.code != Code.NAME_TAKEN or loop.time() - lost_at > _NAME_PATIENCE:
+                if not _may_change(error.code, loop.time() - lost_at):
                     raise
                 why = str(error)
             else:
@@ -304,11 +310,22 @@ class Chat:
                 return
 
 
-def connect(
+def _may_change(refusal: str, seconds: float) -> bool:
+    """Whether a server that has refused us may yet let us in.
+
+    Args:
+        refusal: the code.
+        seconds: how long ago the connection was lost.
+    """
+    return refusal in _FULL or (refusal == Code.NAME_TAKEN and seconds <= _NAME_PATIENCE)
+
+
+def connect(  # noqa: PLR0913 - all but the address have to be named
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
     *,
     username: str,
+    password: str | None = None,
     unix: str | None = None,
     tls: ssl.SSLContext | None = None,
     reconnect: bool = False,
@@ -321,27 +338,47 @@ def connect(
         host: name or address of the server.
         port: its TCP port.
         username: the name to be there under.
+        password: the server's; None if it has none. Without `tls` whoever is on the way can read it.
         unix: path of a Unix socket, taken instead of host and port.
         tls: how to talk TLS to the server, such as `ssl.create_default_context()`; None for plain text.
-        reconnect: whether to come back when the connection is gone.
+        reconnect: whether to come back when the connection is gone, or while the server is full.
 
     Raises:
+        ValueError: `unix` and `tls` are given, but TLS is for TCP.
         ConnectError: on entering, if there is no server.
-        JoinRefusedError: on entering, if it does not let us in.
+        JoinRefusedError: on entering, if it does not let us in; its code is auth-required or auth-failed if
+            it is for want of the password.
+        UnsendableTextError: on entering, if the password is none that can be sent.
     """
-    return Chat(Address(host, port, unix, tls), username, reconnect=reconnect)
+    if unix is not None and tls is not None:
+        raise ValueError("a Unix socket is not for TLS: give one of unix and tls")
+    return Chat(Address(host, port, unix, tls), username, password=password, reconnect=reconnect)
 
 
 def _sendable(text: str) -> Msg:
-    if not text:
-        raise UnsendableTextError("an empty text can't be sent")
-    if "\n" in text or "\r" in text:
-        raise UnsendableTextError("a text of several lines can't be sent: send them one by one")
     message = Msg(text)
-    try:
-        size = len(encode(message)) - 1
-    except UnicodeEncodeError:
-        raise UnsendableTextError("the text can't be sent: it is not Unicode") from None
-    if size > MAX_LINE:
-        raise UnsendableTextError(f"the text is too long: {size} bytes on the wire, {MAX_LINE} at most")
+    _check_sendable(message, text, "text")
     return message
+
+
+def _check_sendable(command: Msg | Pass, text: str, what: str) -> None:
+    """Make sure that a command can be sent as one line, and repeat nothing of it if not.
+
+    Args:
+        command: what is to be sent.
+        text: the part of it that comes from the user.
+        what: that this is.
+
+    Raises:
+        UnsendableTextError: it is empty, too long, of several lines or no text at all.
+    """
+    if not text:
+        raise UnsendableTextError(f"an empty {what} can't be sent")
+    if "\n" in text or "\r" in text:
+        raise UnsendableTextError(f"a {what} of several lines can't be sent: it has to be one")
+    try:
+        size = len(encode(command)) - 1
+    except UnicodeEncodeError:
+        raise UnsendableTextError(f"the {what} can't be sent: it is not Unicode") from None
+    if size > MAX_LINE:
+        raise UnsendableTextError(f"the {what} is too long: {size} bytes on the wire, {MAX_LINE} at most")

@@ -9,11 +9,15 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import TextIO
 
-from simple_chat.client import pipe
+from simple_chat.client import password, pipe
 from simple_chat.client.chat import Chat, connect
+from simple_chat.client.link import Address
+from simple_chat.client.tls import client_context
 from simple_chat.client.view import TerminalView
-from simple_chat.errors import ChatError, reason
+from simple_chat.errors import ChatError, JoinRefusedError, UnsendableTextError, reason
+from simple_chat.protocol import Code
 
+_QUESTIONS = 3  # for a password
 _HISTORY = 10  # messages that people are shown when they join
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -29,25 +33,66 @@ def run(options: argparse.Namespace, *, on_terminal: bool) -> int:
         The exit status: 0 after leaving, 1 if there is no connection or none any more, and 128 and the
         number of the signal after a signal.
     """
-    chat = connect(
-        options.host,
-        options.port,
-        username=options.username,
-        unix=options.unix,
-        reconnect=on_terminal and options.reconnect,
-    )
-    talk = _talk_on_terminal if on_terminal else _talk_in_pipe
     try:
-        return asyncio.run(_until_signal(talk(chat, options)))
+        return _chat(options, on_terminal=on_terminal)
     except BrokenPipeError:
         _let_go_of(sys.stdout)
         return 128 + signal.SIGPIPE
     except (ChatError, OSError) as error:
         if isinstance(error, OSError):  # of our own files: what the network does is a ChatError
             _let_go_of(sys.stdout)
-        if sys.stderr is not None:
-            print(f"simple_chat: {reason(error)}", file=sys.stderr)
+        _complain(error)
         return 1
+
+
+def _chat(options: argparse.Namespace, *, on_terminal: bool) -> int:
+    """Chat until the user leaves; ask for the password if the server demands one that nobody gave."""
+    tls = client_context(options.tls_ca, options.tls_cert, options.tls_key) if options.tls else None
+    secret = password.given(options.password_file)
+    questions = _QUESTIONS if on_terminal and secret is None else 0
+    while True:
+        chat = connect(
+            options.host,
+            options.port,
+            username=options.username,
+            password=secret,
+            unix=options.unix,
+            tls=tls,
+            reconnect=on_terminal and options.reconnect,
+        )
+        talk = _talk_on_terminal if on_terminal else _talk_in_pipe
+        try:
+            return asyncio.run(_until_signal(talk(chat, options)))
+        except (JoinRefusedError, UnsendableTextError) as error:
+            _raise_unless_password_helps(error, secret, questions)
+            if secret is not None:
+                _complain(error)
+        questions -= 1
+        secret = password.ask(str(Address(options.host, options.port, options.unix)))
+
+
+def _raise_unless_password_helps(
+    error: JoinRefusedError | UnsendableTextError, secret: str | None, questions: int
+) -> None:
+    """Raise what ended a chat, unless the user is to be asked for the password.
+
+    Args:
+        error: what it was.
+        secret: the password so far.
+        questions: how often the user may be asked yet.
+    """
+    code = error.code if isinstance(error, JoinRefusedError) else Code.AUTH_FAILED
+    if questions and code in {Code.AUTH_REQUIRED, Code.AUTH_FAILED}:
+        return
+    if code == Code.AUTH_REQUIRED and secret is None:  # the server's advice is for people with nc
+        advice = f"there is a password here: {password.VARIABLE} or --password-file PATH"
+        raise JoinRefusedError(code, advice) from error
+    raise error
+
+
+def _complain(error: Exception) -> None:
+    if sys.stderr is not None:
+        print(f"simple_chat: {reason(error)}", file=sys.stderr)
 
 
 def _flush_what_can_be() -> None:

@@ -3,15 +3,16 @@
 import asyncio
 import contextlib
 import gc
+import logging
 import random
 import socket
-import ssl
+import struct
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import trustme
 
 import simple_chat
 from simple_chat import (
@@ -47,18 +48,20 @@ Address = tuple[str, int]
 
 
 @contextlib.asynccontextmanager
-async def joined(address: Address, name: str = "ann", *, reconnect: bool = False) -> AsyncIterator[Chat]:
+async def joined(
+    address: Address, name: str = "ann", *, password: str | None = None, reconnect: bool = False
+) -> AsyncIterator[Chat]:
     """Be in a room, in a block with a deadline."""
     async with (
         asyncio.timeout(DEADLINE),
-        simple_chat.connect(*address, username=name, reconnect=reconnect) as chat,
+        simple_chat.connect(*address, username=name, password=password, reconnect=reconnect) as chat,
     ):
         yield chat
 
 
-async def enter(address: Address, name: str = "ann") -> None:
+async def enter(address: Address, name: str = "ann", *, password: str | None = None) -> None:
     """Enter a room for no longer than it takes."""
-    async with joined(address, name):
+    async with joined(address, name, password=password):
         pass
 
 
@@ -321,81 +324,104 @@ async def test_missing_unix_socket_gives_a_connect_error_that_says_where(tmp_pat
             pass
 
 
-# TLS
+@pytest.mark.parametrize("code", ["too-many-connections", "busy", "auth-required", "whatever"])
+async def test_refusal_is_told_in_the_servers_words(code: str) -> None:
+    async with fake_server(HELLO + f"ERR {code} come back later\nBYE {code}\n".encode()) as fake:
+        with pytest.raises(JoinRefusedError, match=f"^{code}: come back later$") as refused:
+            await enter(fake.address)
+        assert (refused.value.code, refused.value.advice) == (code, "come back later")
+        assert await fake.peer.rest() == ["JOIN ann"]
 
 
-async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass on what comes, up to the end."""
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
+async def test_refusal_is_told_though_the_connection_is_reset_before_anything_can_be_sent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        entering = asyncio.create_task(enter(listener.getsockname()))
+        async with asyncio.timeout(DEADLINE):
+            connection, _ = await asyncio.get_running_loop().sock_accept(listener)
+            connection.send(HELLO + b"ERR too-many-connections come back later\nBYE too-many-connections\n")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+            with pytest.raises(JoinRefusedError, match="come back later"):
+                await entering
 
 
-@contextlib.asynccontextmanager
-async def tls_server(
-    serve_one: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None],
-    certificate: trustme.LeafCert,
-) -> AsyncIterator[Address]:
-    """Listen for TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificate.configure_cert(context)
-    async with await asyncio.start_server(serve_one, "127.0.0.1", 0, ssl=context) as listener:
-        yield listener.sockets[0].getsockname()
+# The password
 
 
-async def test_tls_is_spoken_with_a_server_whose_certificate_is_trusted() -> None:
-    authority = trustme.CA()
-    trust = ssl.create_default_context()
-    authority.configure_trust(trust)
-    ended = asyncio.Event()
-    async with (
-        house() as home,
-        asyncio.timeout(DEADLINE),
-        joined(home.server.address, "ben") as ben,
-    ):
-
-        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            inner_reader, inner_writer = await asyncio.open_connection(*home.server.address)
-            await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
-            ended.set()
-
-        async with (
-            tls_server(relay, authority.issue_cert("127.0.0.1")) as address,
-            simple_chat.connect(*address, username="ann", tls=trust) as ann,
-        ):
-            await ann.send("hello")
-            assert await ann.who() == ["ben", "ann"]
-        assert await so_far(ben) == [Joined("ann"), Message("ann", "hello"), Left("ann")]
-        await ended.wait()
+async def test_password_is_shown_before_joining() -> None:
+    async with fake_server(HELLO, polite=True) as fake:
+        entering = asyncio.create_task(enter(fake.address, password="s3 crét "))
+        peer = await fake.visited()
+        assert await peer.line() == "PASS s3 crét "
+        peer.send("OK PASS")
+        assert await peer.line() == "JOIN ann"
+        peer.send("OK JOIN ann")
+        await entering
 
 
-@pytest.mark.parametrize(("trusted", "name"), [(False, "127.0.0.1"), (True, "other.example")])
-async def test_tls_certificate_that_is_not_trusted_gives_a_connect_error(
-    trusted: bool,  # noqa: FBT001 (a parameter)
-    name: str,
-) -> None:
-    authority = trustme.CA()
-    trust = ssl.create_default_context()
-    if trusted:
-        authority.configure_trust(trust)
-    async with (
-        asyncio.timeout(DEADLINE),
-        tls_server(lambda _, writer: writer.close(), authority.issue_cert(name)) as address,
-    ):
-        with pytest.raises(ConnectError, match=r"(?i)certificate verify failed"):
-            async with simple_chat.connect(*address, username="ann", tls=trust):
-                pass
+async def test_server_without_a_password_does_not_mind_one() -> None:
+    async with house() as home, joined(home.server.address, password="s3cret") as ann:
+        assert await ann.who() == ["ann"]
 
 
-async def test_plain_text_server_gives_a_connect_error_to_who_wants_tls() -> None:
-    async with fake_server(HELLO) as fake:
-        with pytest.raises(ConnectError):
-            async with simple_chat.connect(*fake.address, username="ann", tls=ssl.create_default_context()):
-                pass
+@pytest.mark.parametrize("code", ["auth-failed", "unknown-command"])
+async def test_wrong_password_is_refused_and_nothing_else_is_sent(code: str) -> None:
+    async with fake_server(HELLO + f"ERR {code} no\n".encode()) as fake:
+        with pytest.raises(JoinRefusedError, match=f"^{code}: no$") as refused:
+            await enter(fake.address, password="wr0ng")
+        assert refused.value.code == code
+        assert await fake.peer.rest() == ["PASS wr0ng"]
+
+
+@pytest.mark.parametrize(
+    ("password", "complaint"),
+    [
+        ("", "empty"),
+        ("s3cret\nJOIN eve", "several lines"),
+        ("s3cret\r", "several lines"),
+        ("s3cret\udc80", "not Unicode"),
+        (4092 * "s", "too long: 4097 bytes on the wire, 4096 at most"),
+    ],
+    ids=["empty", "lines", "carriage return", "surrogate", "long"],
+)
+async def test_password_that_cannot_be_sent_is_not_sent_and_not_told(password: str, complaint: str) -> None:
+    async with fake_server() as fake:
+        with pytest.raises(UnsendableTextError, match=complaint) as failed:
+            await enter(fake.address, password=password)
+        assert "password" in str(failed.value)
+        assert password == "" or password not in str(failed.value)
+        assert "s3cret" not in "".join(traceback.format_exception(failed.value))
+        assert fake.peers == []
+
+
+async def test_longest_password_is_sent() -> None:
+    longest = 4091 * "s"
+    async with fake_server(HELLO + b"OK PASS\nOK JOIN ann\n") as fake, joined(fake.address, password=longest):
+        assert await fake.peer.line() == f"PASS {longest}"
+
+
+async def test_password_is_in_no_log_and_no_repr(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    asyncio.get_running_loop().set_debug(True)
+    refusal = HELLO + b"OK PASS\nERR name-taken somebody has it\n"
+    async with fake_server(refusal) as fake:
+        chat = simple_chat.connect(*fake.address, username="ann", password="s3cret")
+        with pytest.raises(JoinRefusedError) as refused:
+            await chat.__aenter__()
+        assert "s3cret" not in "".join(map(repr, [chat, refused.value, *asyncio.all_tasks()])) + caplog.text
+
+
+@pytest.mark.usefixtures("jitter")
+async def test_password_is_shown_again_after_a_drop() -> None:
+    let_in = HELLO + b"OK PASS\nOK JOIN ann\n"
+    async with fake_server(let_in) as fake, joined(fake.address, password="s3cret", reconnect=True) as ann:
+        for _ in range(2):
+            assert await fake.peer.lines(2) == ["PASS s3cret", "JOIN ann"]
+            await fake.peer.close()
+            assert isinstance(await anext(ann), Disconnected)
+            assert await anext(ann) == Reconnected()
+        assert await fake.peer.lines(2) == ["PASS s3cret", "JOIN ann"]
 
 
 # Talking
@@ -673,6 +699,23 @@ async def test_iteration_raises_after_the_last_event_if_the_server_goes_without_
                 await anext(ann)
 
 
+async def test_all_that_came_before_a_reset_is_told_though_it_was_not_read_in_time() -> None:
+    messages = [Message("ben", str(number)) for number in range(3000)]
+    async with fake_server() as fake, joined(fake.address) as ann:
+        await fake.asked()
+        fake.peer.send(*map(str, messages[:2000]))
+        while len(ann._events) < 1000:  # more are not read before somebody takes these
+            await turn()
+        late = "".join(f"{message}\n" for message in messages[2000:]).encode()
+        fake.peer.write(late)
+        while len(ann._connected()._reader._buffer) < len(late):  # type: ignore[attr-defined]
+            await turn()
+        await fake.peer.reset()
+        assert await take(ann, 3000) == messages
+        with pytest.raises(ConnectionLostError):
+            await anext(ann)
+
+
 async def test_line_that_the_end_cuts_short_is_no_event() -> None:
     async with fake_server() as fake, joined(fake.address) as ann:
         await fake.asked()
@@ -941,8 +984,27 @@ async def test_name_that_is_taken_after_a_drop_is_tried_again() -> None:
         assert events == [*2 * [Disconnected("name-taken: somebody has it", 0)], Reconnected()]
 
 
+@pytest.mark.parametrize("code", ["too-many-connections", "busy"])
+async def test_server_that_is_full_after_a_drop_is_tried_again_however_long_it_takes(
+    code: str, jitter: list[tuple[float, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_module, "_NAME_PATIENCE", -1.0)
+    full = HELLO + f"ERR {code} come back later\nBYE {code}\n".encode()
+    async with (
+        fake_server(LET_IN, *7 * [full], LET_IN) as fake,
+        joined(fake.address, reconnect=True) as ann,
+    ):
+        await fake.asked()
+        await fake.peer.close()
+        _, *events = await take(ann, 9)
+        assert events == [*7 * [Disconnected(f"{code}: come back later", 0)], Reconnected()]
+    assert jitter == [(0, most) for most in (1, 2, 4, 8, 16, 32, 60, 60)]
+
+
 @pytest.mark.usefixtures("jitter")
-@pytest.mark.parametrize(("code", "patience"), [("name-taken", -1.0), ("auth-required", 120.0)])
+@pytest.mark.parametrize(
+    ("code", "patience"), [("name-taken", -1.0), ("auth-required", 120.0), ("auth-failed", 120.0)]
+)
 async def test_refusal_after_a_drop_ends_the_iteration(
     code: str, patience: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from typing import cast
 
 import pytest
 
+from tests.client.servers import serving
 from tests.peer import Peer, connect
 from tests.programs import Server, running_server
 
@@ -346,6 +347,7 @@ async def test_without_a_name_the_status_is_2(server: Server, ann: Peer) -> None
         "--port x",
         "--history -1",
         "--color red",
+        "--password-file=",
         "surplus",
     ],
 )
@@ -381,6 +383,94 @@ async def test_without_stderr_a_refusal_is_not_told_on_stdout(server: Server) ->
 def assert_refused(ended: Outcome, status: int, reason: str) -> None:
     assert (ended.status, ended.stdout) == (status, "")
     assert re.fullmatch(f".*{re.escape(reason)}.*\n", ended.stderr)  # a dot is no line end: exactly one line
+
+
+# The password
+
+
+@contextlib.asynccontextmanager
+async def guarded_server() -> AsyncIterator[tuple[str, list[str]]]:
+    """A server whose password is ``s3cret``; gives its port, and what it is told."""
+    told: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HELLO simple_chat/1 welcome\n")
+        known = False
+        async for data in reader:
+            told.append(said := data.decode().removesuffix("\n"))
+            verb, _, argument = said.partition(" ")
+            known = known or said == "PASS s3cret"
+            refused = "ERR auth-failed no" if verb == "PASS" else "ERR auth-required PASS <secret> first"
+            done = "BYE quit" if verb == "QUIT" else f"PONG {argument}" if verb == "PING" else f"OK {verb}"
+            writer.write(f"{done if known else refused}\n".encode() if verb != "MSG" else b"")
+            if verb == "QUIT":
+                return
+
+    async with serving(answer) as (_, port):
+        yield str(port), told
+
+
+@pytest.mark.parametrize("line_end", ["", "\n", "\r\n", "\nanother line\n\xff"])
+async def test_password_is_the_first_line_of_a_file(line_end: str, tmp_path: Path) -> None:
+    (tmp_path / "password").write_bytes(f"s3cret{line_end}".encode("latin-1"))
+    async with guarded_server() as (port, told):
+        options = ("--username", "bot", "--password-file", str(tmp_path / "password"))
+        ended = await run(*CLIENT, "--port", port, *options, data=b"send hi\n", SIMPLE_CHAT_PASSWORD="wr0ng")
+    assert ended == Outcome(0)
+    assert told == ["PASS s3cret", "JOIN bot", "MSG hi", "PING 1", "LEAVE", "QUIT"]
+
+
+async def test_password_is_taken_from_a_variable() -> None:
+    async with guarded_server() as (port, told):
+        command = (*CLIENT, "--port", port, "--username", "bot")
+        assert await run(*command, SIMPLE_CHAT_PASSWORD="s3cret") == Outcome(0)
+    assert told[:2] == ["PASS s3cret", "JOIN bot"]
+
+
+async def test_wrong_password_is_refused_with_status_1_and_not_told() -> None:
+    async with guarded_server() as (port, told):
+        ended = await run(*CLIENT, "--port", port, "--username", "bot", SIMPLE_CHAT_PASSWORD="wr0ng")
+    assert_refused(ended, 1, "simple_chat: auth-failed: no")
+    assert "wr0ng" not in ended.stderr
+    assert told == ["PASS wr0ng"]
+
+
+@pytest.mark.parametrize("variables", [{}, {"SIMPLE_CHAT_PASSWORD": ""}], ids=["unset", "empty"])
+async def test_without_the_password_it_says_where_to_put_it(variables: dict[str, str]) -> None:
+    async with guarded_server() as (port, told):
+        ended = await run(*CLIENT, "--port", port, "--username", "bot", data=b"", **variables)
+    where = "SIMPLE_CHAT_PASSWORD or --password-file PATH"
+    assert_refused(ended, 1, f"simple_chat: auth-required: there is a password here: {where}")
+    assert told == ["JOIN bot"]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "can't read {}: No such file or directory"),
+        (b"", "can't use {}: its first line, which would be the password, is empty"),
+        (b"\ns3cret\n", "can't use {}: its first line, which would be the password, is empty"),
+        (b"s3cret\xff\n", "can't use {}: its first line is not UTF-8"),
+        (b"s3cret\ragain\n", "a password of several lines can't be sent"),
+        (10_000 * b"s3cret", "the password is too long"),
+    ],
+    ids=["missing", "empty", "empty line", "bytes", "carriage return", "long"],
+)
+async def test_password_file_that_cannot_be_used_is_told_in_one_line(
+    away: str, content: bytes | None, why: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "password"
+    if content is not None:
+        path.write_bytes(content)
+    options = ("--username", "bot", "--password-file", str(path), "--port", away)
+    ended = await run(*CLIENT, *options, SIMPLE_CHAT_PASSWORD="s3cret")
+    assert_refused(ended, 1, f"simple_chat: {why.format(path)}")
+    assert "s3cret" not in ended.stderr
+
+
+async def test_password_file_that_may_not_be_read_is_told_in_one_line(away: str, tmp_path: Path) -> None:
+    options = ("--username", "bot", "--password-file", str(tmp_path), "--port", away)
+    assert_refused(await run(*CLIENT, *options), 1, f"can't read {tmp_path}: Is a directory")
 
 
 # Where it connects
@@ -430,10 +520,13 @@ async def test_unix_socket_is_taken_instead_of_host_and_port(tmp_path: Path) -> 
 async def test_help_names_the_variables_and_loads_no_prompt() -> None:
     ended = await run(sys.executable, "-X", "importtime", *CLIENT[1:], "--help")
     assert ended.status == 0
-    variables = {"SIMPLE_CHAT_SERVER_HOST", "SIMPLE_CHAT_SERVER_PORT", "SIMPLE_CHAT_USERNAME"}
+    words = ("SERVER_HOST", "SERVER_PORT", "USERNAME", "PASSWORD")
+    variables = {f"SIMPLE_CHAT_{each}" for each in words}
     assert variables <= set(re.findall(r"\w+", ended.stdout))
     assert "argparse" in ended.stderr
     assert "prompt_toolkit" not in ended.stderr
+    assert "asyncio" not in ended.stderr
+    assert "ssl" not in ended.stderr
 
 
 # How it ends

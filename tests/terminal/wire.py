@@ -71,12 +71,22 @@ class FakeServer:
         """Let a client connect, and say nothing yet."""
         return Wire(self._listener.accept()[0])
 
-    def let_in(self, name: str) -> Wire:
-        """Let a client join that asks for no history."""
+    def let_in(self, name: str, password: str | None = None) -> Wire:
+        """Let a client join that asks for no history and knows the password, if there is one."""
         wire = self.accept()
         wire.send("HELLO simple_chat/1 welcome")
+        if password is not None:
+            wire.wait_for(f"PASS {password}")
+            wire.send("OK PASS")
         wire.wait_for(f"JOIN {name}")
         wire.send(f"OK JOIN {name}")
         wire.wait_for("WHO")
         wire.send(f"NAMES {name}", "OK WHO 1")
         return wire
+
+    def refuse(self, line: str, refusal: str) -> None:
+        """Let a client connect, and end it with what its first line is answered."""
+        with self.accept() as wire:
+            wire.send("HELLO simple_chat/1 welcome")
+            wire.wait_for(line)
+            wire.send(refusal)
