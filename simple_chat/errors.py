@@ -24,7 +24,7 @@ class ListenError(ChatError):
 
 
 class SetupError(ChatError):
-    """The server can't be what it was told to be; the message says what is wrong, and with which file."""
+    """A program can't be what it was told to be; the message says what is wrong, and with which file."""
 
 
 class ConnectError(ChatError):

@@ -260,9 +260,11 @@ class Session:
     def judge(self, *, right: bool) -> None:
         """Go on after `secret` was checked."""
         entrance = self._entrance
-        if entrance is None or self._farewell is not None:
+        if entrance is None:
             return
         entrance.secret = None
+        if self._farewell is not None:
+            return
         entrance.tries_left = 0 if right else entrance.tries_left - 1
         if right:
             self._answer(encode(Ok("PASS")))

@@ -1,10 +1,8 @@
 """How the client talks TLS: whom it trusts, who it says it is, and in words what went wrong."""
 
 import ssl
-from pathlib import Path
-from typing import NoReturn
 
-from simple_chat.errors import SetupError, reason
+from simple_chat.certificates import show, trust
 
 _NOT_FOR_THIS_HOST = {62, 64}  # X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH
 _NO_TLS = "that is no TLS server"
@@ -51,9 +49,9 @@ def client_context(
     if ca is None:
         context.load_default_certs()
     else:
-        _trust(context, ca)
+        trust(context, ca)
     if certificate is not None:
-        _load_certificate(context, certificate, key or certificate)
+        show(context, certificate, key)
     return context
 
 
@@ -71,41 +69,3 @@ def _explain_distrust(error: ssl.SSLCertVerificationError) -> str:
     if error.verify_code in _NOT_FOR_THIS_HOST:  # "... mismatch, certificate is not valid for ..."
         return f"its {error.verify_message.partition(', ')[2].rstrip('.')}"
     return f"its certificate is not trusted: {error.verify_message}"
-
-
-def _trust(context: ssl.SSLContext, ca: str) -> None:
-    try:
-        context.load_verify_locations(ca)
-    except ssl.SSLError as error:
-        raise SetupError(f"can't use {ca}: there is no certificate in it") from error
-    except (OSError, ValueError) as error:
-        raise SetupError(f"can't use {ca}: {reason(error)}") from error
-
-
-def _load_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    def refuse() -> NoReturn:  # asked by OpenSSL, which would otherwise ask at the terminal
-        raise SetupError(f"can't use {key}: the key in it is encrypted, and no passphrase is asked for")
-
-    try:
-        context.load_cert_chain(certificate, key, password=refuse)
-    except ssl.SSLError as error:
-        raise SetupError(_whats_wrong_in(certificate, key, error)) from error
-    except (OSError, ValueError) as error:
-        path = key if _can_be_opened(certificate) else certificate  # the error names neither
-        raise SetupError(f"can't use {path}: {reason(error)}") from error
-
-
-def _whats_wrong_in(certificate: str, key: str, error: ssl.SSLError) -> str:
-    if error.reason == "KEY_VALUES_MISMATCH":
-        return f"can't use {key}: the key in it is not that of the certificate in {certificate}"
-    if Path(certificate).is_file():  # and no pipe, which was read already
-        _trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate)  # which finds no certificate either
-    return f"can't use {key}: there is no private key in it"
-
-
-def _can_be_opened(path: str) -> bool:
-    try:
-        Path(path).open("rb").close()
-    except OSError:
-        return False
-    return True

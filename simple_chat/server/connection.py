@@ -211,6 +211,11 @@ class Connection(asyncio.Protocol):
         return cast("socket.socket", self.transport.get_extra_info("socket"))
 
     @property
+    def lost(self) -> bool:
+        """Whether the event loop has told of its end."""
+        return self._lost
+
+    @property
     def held_up(self) -> bool:
         """Whether it is not read from, or takes nothing."""
         return not self.transport.is_closing() and (not self._reading or self.session.member.blocked)

@@ -3,7 +3,7 @@
 import ssl
 from pathlib import Path
 
-from simple_chat.errors import SetupError, reason
+from simple_chat.certificates import show, trust
 
 HANDSHAKE = 10.0
 """Seconds that a client has for its TLS handshake."""
@@ -26,30 +26,8 @@ def server_context(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
-    try:
-        context.load_cert_chain(certificate, key, password=_no_passphrase)
-    except (OSError, ValueError) as error:
-        raise SetupError(f"can't use {_names(certificate, key)}: {_why(error)}") from error
+    show(context, certificate, key)
     if client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
-        try:
-            context.load_verify_locations(client_ca)
-        except (OSError, ValueError) as error:
-            raise SetupError(f"can't use {client_ca}: {_why(error)}") from error
+        trust(context, client_ca)
     return context
-
-
-def _no_passphrase() -> str:
-    raise ValueError("the key has a passphrase, which a server can't type")
-
-
-def _names(certificate: str | Path, key: str | Path | None) -> str:
-    return str(certificate) if key is None else f"{certificate} with {key}"
-
-
-def _why(error: Exception) -> str:
-    if not isinstance(error, ssl.SSLError):
-        return reason(error)
-    if error.reason == "KEY_VALUES_MISMATCH":
-        return "the key is not the certificate's"
-    return "there is no certificate or no key in it"

@@ -7,6 +7,7 @@ nothing at all would stay forever.
 
 import fcntl
 import select
+import socket
 import struct
 import termios
 from collections.abc import Iterator
@@ -67,7 +68,12 @@ class Watch:
         by_number = {connection.sock.fileno(): connection for connection in self._held_up}
         for number in by_number:
             poll.register(number, 0)  # errors and ends are told without being asked for
-        return [by_number[number] for number, _ in poll.poll(0)]
+        # A Unix socket hangs up as soon as its peer closes, though there may be lines to read yet.
+        return [
+            by_number[number]
+            for number, event in poll.poll(0)
+            if event & select.POLLERR or by_number[number].sock.family != socket.AF_UNIX
+        ]
 
     def stalled(self, now: float) -> list[Connection]:
         """Find those who have taken nothing for too long."""
