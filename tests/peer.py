@@ -5,8 +5,11 @@ kept: there are tests that look for them.
 """
 
 import asyncio
+import contextlib
 import socket
+import ssl
 import struct
+from functools import partial
 from itertools import count
 from typing import cast
 
@@ -142,12 +145,102 @@ class Peer(asyncio.Protocol):
         return text
 
 
-async def connect(address: tuple[str, int] | str, *, receive_buffer: int | None = None) -> Peer:
+class TlsPeer(Peer):
+    """A peer that talks TLS, and does so itself: event loops let nobody end it in any way.
+
+    Args:
+        context: how.
+
+    Attributes:
+        tls: what was agreed on.
+        parted: whether the server ended TLS in order, so that nothing can be missing.
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__()
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+        self.parted = False
+        self._secure = False
+        self._failure: ssl.SSLError | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._go_on()
+
+    def data_received(self, data: bytes) -> None:
+        self._incoming.write(data)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        try:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                if not self._secure:
+                    self.tls.do_handshake()
+                    self._secure = True
+                    self._news.set()
+                while data := self.tls.read(65536):
+                    super().data_received(data)
+                self.parted = True
+        except ssl.SSLError as error:
+            self._failure = error
+            self.transport.close()
+        self._flush()
+        if self.parted:
+            self.half_close()
+            self.transport.close()
+
+    def _flush(self) -> None:
+        if data := self._outgoing.read():
+            self.transport.write(data)
+
+    async def shake_hands(self) -> None:
+        """Wait for the end of the handshake.
+
+        Raises:
+            ConnectionError: it failed.
+        """
+        async with asyncio.timeout(DEADLINE):
+            while not self._secure:
+                if self.gone:
+                    raise ConnectionError("no handshake") from self._failure
+                await self._more()
+
+    def write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self.tls.write(rest) :]
+        self._flush()
+
+    def half_close(self) -> None:
+        """Say in order that nothing more is sent: that ends the server's side too."""
+        with contextlib.suppress(ssl.SSLError):  # it wants the server to have said the same
+            self.tls.unwrap()
+        self._flush()
+
+    async def close(self) -> None:
+        """End in order, and close without waiting for the server to do so."""
+        if self._secure and not self.gone:
+            self.half_close()
+        await super().close()
+
+    async def cut(self) -> None:
+        """Close the connection without a word of TLS, as a program does that dies."""
+        await super().close()
+
+
+async def connect(
+    address: tuple[str, int] | str, *, receive_buffer: int | None = None, tls: ssl.SSLContext | None = None
+) -> Peer:
     """Connect to a TCP address or to the path of a Unix socket.
 
     Args:
         address: where.
         receive_buffer: bytes that the kernel may take for a peer that does not read, roughly.
+        tls: how to talk TLS, to a server that is called localhost; None for plain text.
+
+    Raises:
+        ConnectionError: nobody is there, or the TLS handshake failed.
     """
     loop = asyncio.get_running_loop()
     unix = isinstance(address, str)
@@ -160,8 +253,11 @@ async def connect(address: tuple[str, int] | str, *, receive_buffer: int | None 
         async with asyncio.timeout(DEADLINE):
             await loop.sock_connect(sock, address)
             opening = loop.create_unix_connection if unix else loop.create_connection
-            _, peer = await opening(Peer, sock=sock)
+            make = Peer if tls is None else partial(TlsPeer, tls)
+            _, peer = await opening(make, sock=sock)
     except BaseException:
         sock.close()
         raise
+    if isinstance(peer, TlsPeer):
+        await peer.shake_hands()
     return peer

@@ -123,7 +123,7 @@ class Server:
 
 @contextmanager
 def running_server(*options: str, **variables: str) -> Iterator[Server]:
-    """Run a server on a free port, where one may say as much as one likes, and check that it ends in order."""
+    """Run a server on a free port, where nobody says too much, and check that it ends in order."""
     with Popen(
         [*_SERVER, "--port", "0", "--rate", "0", *options], env=_environment(variables), stderr=PIPE
     ) as process:

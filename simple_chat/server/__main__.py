@@ -115,6 +115,8 @@ def _hash_password() -> int:
     except (KeyboardInterrupt, EOFError):
         print(file=sys.stderr)
         return 128 + signal.SIGINT
+    except UnicodeDecodeError:
+        raise SetupError("a password is text in the terminal's encoding") from None
     print(hash_password(secret))
     return 0
 

@@ -192,7 +192,7 @@ class Server:
         That can happen over TLS: https://github.com/python/cpython/issues/118950.
         """
         for connection in self._connections:
-            if connection.transport.is_closing() and not connection.lost:
+            if connection.transport.is_closing():
                 self._watch.close(connection, now)
         for connection in self._watch.forgotten(now - max(self.settings.drain, LINGER) - _TICK):
             if not connection.lost:  # else it goes once its last lines are carried out

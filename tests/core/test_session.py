@@ -1,13 +1,17 @@
 import re
+from dataclasses import dataclass
+from itertools import takewhile
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_chat.limits import Limits
+from simple_chat.limits import BURST, RATE, Limits
+from simple_chat.opening import BYTE_ORDER_MARK, HTTP_ANSWER
 from simple_chat.protocol import Code, Err
 from simple_chat.room import BATCH, PIECE
-from simple_chat.session import LINES_A_TURN
+from simple_chat.session import ERRORS_MAX, LINES_A_TURN
+from simple_chat.text import harmless
 from tests.core.house import UNLIMITED, Guest, House
 from tests.core.streams import packets
 
@@ -574,3 +578,381 @@ def test_empty_lines_are_ignored_and_count_for_the_turn(house: House) -> None:
     assert guest.read() == []
     house.rest()
     assert guest.read() == ["PONG"]
+
+
+# What a client may do before it joins
+
+FOREIGN = [
+    *["GET / HTTP/1.1", "POST /x HTTP/1.1", "HEAD / HTTP/1.0", "OPTIONS * HTTP/1.1", "CONNECT a:1 HTTP/1.1"],
+    "PRI * HTTP/2.0",
+]
+HTTP_STATUS = "HTTP/1.1 400 Bad Request"
+
+
+def test_so_many_errors_are_answered_before_a_join_and_one_more_is_the_end(house: House) -> None:
+    guest = house.connect()
+    for number in range(ERRORS_MAX):
+        guest.send(f"rubbish {number}", f"PING {number}", "")
+    house.rest()
+    answers = codes(guest.read())
+    assert answers == [f"{each}" for n in range(ERRORS_MAX) for each in ("ERR unknown-command", f"PONG {n}")]
+    guest.send("more rubbish", "JOIN ann", "MSG never")
+    house.rest()
+    code = Code.TOO_MANY_ERRORS
+    assert guest.read() == [str(Err(code, code.advice)), "BYE too-many-errors"]
+    assert guest.session.over
+    assert guest.session.refused is code
+    assert house.room.names() == ()
+
+
+def test_errors_of_every_kind_are_counted(house: House) -> None:
+    (_,) = house.enter("taken")
+    guest = house.connect(Limits(max_line=16, rate=0))
+    guest.feed(
+        b"NICK\nJOIN\nJOIN .\nJOIN taken\nMSG\nMSG hi\nLEAVE\nHISTORY\n\xc3\nWHO is\n"
+        + b"x" * 17
+        + b"\nPING\n"
+    )
+    house.rest()
+    *errors, last, bye = guest.read()
+    assert [error.split()[0] for error in errors] == ["ERR"] * ERRORS_MAX
+    assert codes([last]) == ["ERR too-many-errors"]
+    assert bye == "BYE too-many-errors"
+
+
+def test_an_incomplete_last_line_may_be_one_error_too_many(house: House) -> None:
+    guest = house.connect()
+    guest.feed(b"x\n" * ERRORS_MAX + b"x")
+    guest.close()
+    house.rest()
+    assert codes(guest.read())[ERRORS_MAX:] == ["ERR too-many-errors", "BYE too-many-errors"]
+
+
+def test_who_joined_once_may_be_wrong_as_often_as_it_likes(house: House) -> None:
+    guest = house.connect()
+    guest.send(*["rubbish"] * ERRORS_MAX, "JOIN ann", *["rubbish"] * 50, "LEAVE", *["rubbish"] * 50, "PING")
+    house.rest()
+    answers = codes(guest.read())
+    assert answers.count("ERR unknown-command") == ERRORS_MAX + 100
+    assert answers[-1] == "PONG"
+    assert not guest.session.newcomer
+
+
+def test_whoever_is_refused_is_told_once_why(house: House) -> None:
+    guest = house.connect()
+    guest.session.refuse(Code.JOIN_TIMEOUT)
+    guest.session.refuse(Code.TOO_MANY_CONNECTIONS)
+    guest.end("shutdown")
+    guest.send("JOIN ann", "PING")
+    house.rest()
+    code = Code.JOIN_TIMEOUT
+    assert guest.read() == [str(Err(code, code.advice)), "BYE join-timeout"]
+    assert guest.session.refused is code
+    assert house.room.names() == ()
+
+
+# Who knocks at the wrong door
+
+
+@pytest.mark.parametrize("request_", FOREIGN)
+def test_http_is_told_so_and_none_of_it_is_carried_out(house: House, request_: str) -> None:
+    guest, byte_by_byte = house.connect(), house.connect()
+    data = f"{request_}\r\nJOIN mallory\r\n\r\nJOIN mallory\nMSG spam\n".encode()
+    guest.feed(data)
+    for at in range(len(data)):
+        byte_by_byte.feed(data[at : at + 1])
+        house.rest()
+    whole = guest.read()
+    assert whole[0] == HTTP_STATUS
+    assert codes(whole[-2:]) == ["ERR not-chat", "BYE not-chat"]
+    assert byte_by_byte.read() == whole
+    assert guest.session.over
+    assert guest.session.refused is Code.NOT_CHAT
+    assert house.room.names() == ()
+
+
+def test_http_is_answered_as_http_is(house: House) -> None:
+    guest = house.connect()
+    before = len(guest.written)
+    guest.feed(b"GET / HTTP/1.1\r\n\r\n")
+    head, _, body = guest.written[before:].partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"\nConnection: close" in head
+    assert body.startswith(b"ERR not-chat ")
+
+
+def test_a_tls_hello_is_told_so(house: House) -> None:
+    hello = b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\nJOIN mallory\n"
+    guest, byte_by_byte = house.connect(), house.connect()
+    guest.feed(hello)
+    for at in range(len(hello)):
+        byte_by_byte.feed(hello[at : at + 1])
+    house.rest()
+    assert codes(guest.read()) == codes(byte_by_byte.read()) == ["ERR not-chat", "BYE not-chat"]
+    assert house.room.names() == ()
+
+
+@pytest.mark.parametrize(
+    "line", ["GETTING", "get / HTTP/1.1", "PINGx", "HEADER", "PUT", "POST\t/", "GET", "P", "\x16"]
+)
+def test_a_line_that_merely_begins_like_a_request_is_a_line(house: House, line: str) -> None:
+    guest = house.connect()
+    guest.send(line, "PING", "HELP")
+    house.rest()
+    answers = codes(guest.read())
+    assert answers[:2] == ["ERR unknown-command", "PONG"]
+    assert answers[-1] == "OK HELP"
+
+
+def test_only_the_first_bytes_are_looked_at(house: House) -> None:
+    ann, bob = house.enter("ann", "bob")
+    ann.feed(b"GET / HTTP/1.1\n\x16\x03\x01\nMSG GET /\n")
+    house.rest()
+    assert codes(ann.read()) == ["ERR unknown-command"] * 2
+    assert bob.read() == ["MSG ann GET /"]
+
+
+@pytest.mark.parametrize("cut", [[3], [1, 3], [2, 3], [1, 2, 3], [1, 4], [2, 9]])
+def test_a_byte_order_mark_at_the_start_is_dropped(house: House, cut: list[int]) -> None:
+    guest = house.connect()
+    data = BYTE_ORDER_MARK + b"JOIN ann\n"
+    for start, stop in zip([0, *cut], [*cut, None], strict=True):
+        guest.feed(data[start:stop])
+        house.rest()
+    assert guest.read() == ["OK JOIN ann"]
+
+
+def test_a_byte_order_mark_anywhere_else_is_text(house: House) -> None:
+    ann, bob = house.enter("ann", "bob")
+    ann.send("MSG \ufeffhi", "\ufeffMSG hi")
+    house.rest()
+    assert bob.read() == ["MSG ann \ufeffhi"]
+    assert codes(ann.read()) == ["ERR unknown-command"]
+    guest = house.connect()
+    guest.send("\ufeff\ufeffPING")
+    house.rest()
+    assert codes(guest.read()) == ["ERR unknown-command"]
+
+
+@pytest.mark.parametrize("start", [b"G", b"GE", b"GET", b"\xef", b"\xef\xbb", b"\x16"])
+def test_whoever_ends_before_it_is_known_said_half_a_line(house: House, start: bytes) -> None:
+    guest = house.connect()
+    guest.feed(start)
+    guest.close()
+    house.rest()
+    assert codes(guest.read()) == ["ERR incomplete-line", "BYE quit"]
+
+
+# How many lines a second
+
+FEW = Limits(rate=2, burst=5)
+
+
+def wait(house: House, seconds: float, *guests: Guest) -> None:
+    """Let time pass, after which those who had to wait have another turn."""
+    house.time += seconds
+    for guest in guests:
+        house.schedule(guest)
+    house.rest()
+
+
+def test_a_burst_is_taken_at_once_and_the_rest_when_it_is_due(house: House) -> None:
+    (witness,) = house.enter("witness")
+    ann = house.connect(FEW)
+    ann.send("JOIN ann", *(f"MSG {number}" for number in range(8)))
+    house.rest()
+    assert witness.read() == ["JOINED ann", *(f"MSG ann {number}" for number in range(4))]
+    assert (ann.session.slowed, ann.session.wants_input) == (True, False)
+    seen = []
+    for _ in range(5):
+        wait(house, 0.25, ann)
+        seen.append(witness.read())
+    assert seen == [[], ["MSG ann 4"], [], ["MSG ann 5"], []]
+    wait(house, 0.75, ann)
+    assert witness.read() == ["MSG ann 6", "MSG ann 7"]
+    assert (ann.session.slowed, ann.session.wants_input) == (False, True)
+
+
+def test_every_command_is_a_line_and_is_answered_in_order(house: House) -> None:
+    guest = house.connect(FEW)
+    guest.send(*(f"PING {number}" for number in range(7)), "rubbish", "WHO", "")
+    guest.send("PING last")
+    answers = []
+    for _ in range(8):
+        wait(house, 0.5, guest)
+        answers.append(codes(guest.read()))
+    first = [f"PONG {number}" for number in range(5)]
+    single = [["PONG 5"], ["PONG 6"], ["ERR unknown-command"], ["OK WHO"], [], ["PONG last"], []]
+    assert answers == [first, *single]
+
+
+def test_half_of_a_line_costs_nothing_until_it_is_whole(house: House) -> None:
+    guest = house.connect(Limits(rate=1, burst=2))
+    guest.feed(b"PING 1\nPI")
+    for byte in b"NG 2":
+        guest.feed(bytes([byte]))
+        house.rest()
+    guest.feed(b"\nPING 3\n")
+    house.rest()
+    assert guest.read() == ["PONG 1", "PONG 2"]
+    wait(house, 1.0, guest)
+    assert guest.read() == ["PONG 3"]
+
+
+def test_the_end_of_a_flood_comes_behind_all_its_lines(house: House) -> None:
+    (witness,) = house.enter("witness")
+    bot = house.connect(FEW)
+    bot.send("JOIN bot", *(f"MSG {number}" for number in range(20)))
+    bot.close()
+    house.rest()
+    seen = [len(witness.read())]
+    while not bot.session.over:
+        wait(house, 1.0, bot)
+        seen.append(len(witness.read()))
+    assert seen == [5, *[2] * 8, 1]  # JOINED, 20 lines and LEFT
+    assert house.time == 8.0 + 1.0
+    assert bot.read() == ["OK JOIN bot", "BYE quit"]
+
+
+def test_a_flood_has_all_its_lines_delivered_in_order(house: House) -> None:
+    (witness,) = house.enter("witness")
+    bot = house.connect(Limits())
+    bot.send("JOIN bot", *(f"MSG {number}" for number in range(1000)), "PING")
+    bot.close()
+    house.rest()
+    seen = witness.read()
+    assert len(seen) == BURST
+    while not bot.session.over:
+        wait(house, 0.5, bot)
+        seen += witness.read()
+    assert seen == ["JOINED bot", *(f"MSG bot {number}" for number in range(1000)), "LEFT bot"]
+    assert house.time == (1 + 1000 + 1 - BURST) / RATE + 0.4  # whole halves of a second
+    assert bot.read() == ["OK JOIN bot", "PONG", "BYE quit"]
+
+
+def test_a_flooder_delays_nobody_else(house: House) -> None:
+    (witness,) = house.enter("witness")
+    flooder, other = house.connect(FEW), house.connect(FEW)
+    flooder.send("JOIN flooder", *["MSG flood"] * 1000)
+    house.rest()
+    witness.read()
+    other.send("JOIN other", "MSG hi", "PING")
+    house.rest()
+    assert other.read() == ["OK JOIN other", "PONG"]
+    assert witness.read() == ["JOINED other", "MSG other hi"]
+
+
+def test_without_a_rate_everything_is_taken_at_once(house: House) -> None:
+    (witness,) = house.enter("witness")
+    bot = house.connect(Limits(rate=0, burst=1))
+    bot.send("JOIN bot", *["MSG hi"] * 5000)
+    house.rest()
+    assert len(witness.read()) == 5001
+    assert not bot.session.slowed
+
+
+def test_whoever_is_sent_away_in_a_flood_says_nothing_more(house: House) -> None:
+    (witness,) = house.enter("witness")
+    ann = house.connect(FEW)
+    ann.send("JOIN ann", *["MSG flood"] * 20)
+    house.rest()
+    witness.read()
+    ann.end("shutdown")
+    wait(house, 60.0, ann)
+    assert ann.read() == ["OK JOIN ann", "BYE shutdown"]
+    assert witness.read() == ["LEFT ann"]
+    assert ann.session.over
+    assert not ann.session.slowed
+
+
+# Whatever comes, whenever
+
+VERBS = {"HELLO", "OK", "ERR", "MSG", "JOINED", "LEFT", "NAMES", "PAST", "PONG", "INFO", "GAP", "BYE"}
+_REQUESTS = [b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.0\n\nJOIN x\n", b"\x16\x03\x01", b"\xef\xbb\xbfPING\n"]
+
+anything = st.one_of(
+    conversation,
+    st.binary(max_size=30),
+    st.sampled_from(_REQUESTS),
+    st.tuples(st.sampled_from(_REQUESTS), conversation).map(b"".join),
+    st.tuples(st.just(b"JOIN ann\n"), conversation).map(b"".join),
+    st.just(b"MSG \x1b[2J\x85\xc2\x85\xe2\x80\xae\n" * 3),
+    st.sampled_from([b"PASS sesame\n", b"PASS x\n" * 4, b"MSG \xe2\x80\xa8LEFT bob\n"]),
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that happens to a guest, who is written to or not, some time after the last."""
+
+    data: bytes
+    milliseconds: int
+    takes_bytes: bool
+
+
+stories = st.lists(st.builds(Step, anything, st.integers(0, 3000), st.booleans()), max_size=12)
+
+
+def lines_of(written: bytes) -> list[str]:
+    """What somebody was written, but for what telnet and HTTP are told."""
+    text = _TELNET_REFUSAL.sub(b"", written).replace(HTTP_ANSWER, b"").decode()
+    *lines, torn = text.replace("\r\n", "\n").split("\n")
+    assert torn == ""
+    return lines
+
+
+def check_lines(lines: list[str]) -> None:
+    """Check that lines are what a server may say, and harmless."""
+    assert [line for line in lines if harmless(line) != line] == []
+    assert {line.split(" ")[0] for line in lines} <= VERBS
+    assert {line.split(" ")[1] for line in lines if line.startswith("ERR ")} <= set(Code)
+    assert [line for line in lines[:-1] if line.startswith("BYE")] == []
+
+
+def live(house: House, guest: Guest, story: list[Step]) -> None:
+    """Let everything happen to a guest, and then all that still has to, with the time that it takes."""
+    for step in story:
+        (guest.unblock if step.takes_bytes else guest.block)()
+        guest.feed(step.data)
+        wait(house, step.milliseconds / 1000, guest)
+        judge(house, guest)
+    guest.unblock()
+    guest.close()
+    for _ in range(1000):
+        wait(house, 1.0, guest)
+        judge(house, guest)
+        if guest.session.over:
+            return
+    raise AssertionError("it does not end")
+
+
+def judge(house: House, guest: Guest) -> None:
+    """Check every password that a guest tries."""
+    while guest.session.secret is not None:
+        guest.session.judge(right=guest.session.secret == "sesame")
+        house.schedule(guest)
+        house.rest()
+
+
+@given(stories, st.integers(0, 30), st.integers(1, 30), st.booleans())
+def test_whatever_comes_is_answered_by_harmless_lines_and_one_bye(
+    story: list[Step],
+    rate: int,
+    burst: int,
+    locked: bool,  # noqa: FBT001
+) -> None:
+    house = House()
+    (witness,) = house.enter("witness")
+    guest = house.connect(Limits(max_line=32, rate=rate, burst=burst), locked=locked)
+    live(house, guest, story)
+    lines = lines_of(bytes(guest.written))
+    check_lines(lines)
+    assert lines[0].startswith("HELLO ")
+    assert lines[-1].startswith("BYE ")
+    said = lines_of(bytes(witness.written))
+    check_lines(said)
+    errors_at_first = list(takewhile(lambda line: not line.startswith("OK JOIN "), lines))
+    assert len([line for line in errors_at_first if line.startswith("ERR ")]) <= ERRORS_MAX + 1
+    if rate:
+        assert len(said) - 2 <= max(rate, burst) + house.time * rate + 2
+    assert house.room.names() == ("witness",)
