@@ -1,8 +1,11 @@
 """Where the server listens, and what it says if it can't."""
 # ruff: noqa: ASYNC240 - looking at a file blocks nobody else in a test
 
+import contextlib
+import errno
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -82,6 +85,24 @@ async def test_a_socket_that_a_live_server_has_is_refused_and_stays(path: Path) 
         peer = await connect(str(path))
         assert len(await peer.barrier()) == 1
         await peer.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue looks like nobody there")
+async def test_a_socket_of_a_live_server_that_can_accept_no_more_is_refused_and_stays(path: Path) -> None:
+    with contextlib.ExitStack() as sockets:
+        busy = sockets.enter_context(socket.socket(socket.AF_UNIX))
+        busy.bind(str(path))
+        busy.listen(0)
+        for _ in range(2):  # the second has no place in the queue any more
+            waiting = sockets.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.settimeout(0)
+            last = waiting.connect_ex(str(path))
+        assert last == errno.EAGAIN
+        with pytest.raises(ListenError, match=f"can't listen on unix:{path}: "):
+            async with serve("127.0.0.1", 0, unix=str(path)):
+                pytest.fail("two servers on one path")
+        busy.accept()[0].close()
+        sockets.enter_context(socket.socket(socket.AF_UNIX)).connect(str(path))
 
 
 async def test_a_file_in_the_way_is_refused_and_stays(path: Path) -> None:
