@@ -6,6 +6,9 @@ from typing import NoReturn
 
 from simple_chat.errors import SetupError, reason
 
+_ANOTHER_KEY = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
+"""What OpenSSL calls a key that is not the certificate's, perhaps not even of its kind."""
+
 
 def trust(context: ssl.SSLContext, authorities: str | Path) -> None:
     """Let a context trust the authorities whose certificates are in a file.
@@ -47,7 +50,7 @@ def show(context: ssl.SSLContext, certificate: str | Path, key: str | Path | Non
 
 
 def _whats_wrong_in(certificate: str | Path, key: str | Path, error: ssl.SSLError) -> str:
-    if error.reason == "KEY_VALUES_MISMATCH":
+    if error.reason in _ANOTHER_KEY:
         return f"can't use {key}: the key in it is not that of the certificate in {certificate}"
     if Path(certificate).is_file():  # and no pipe, which was read already
         trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate)  # which finds no certificate either

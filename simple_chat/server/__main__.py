@@ -110,6 +110,8 @@ def _hash_password() -> int:
     """Ask for a password, and print its hash."""
     from simple_chat.server.password import hash_password  # noqa: PLC0415 - not installed everywhere
 
+    if sys.stdin is None:
+        raise SetupError("there is nothing to read a password from")
     try:
         secret = _ask_twice() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     except (KeyboardInterrupt, EOFError):

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import socket
 import struct
+import termios
 from typing import Protocol, cast
 
 from simple_chat.address import show_address
@@ -22,6 +24,9 @@ unread would send a reset, which may erase the BYE on its way."""
 
 _SLOWED = 0.5
 """Seconds until more lines are taken of a client that sends too many."""
+
+_TAKEN = 0.05
+"""Seconds until another look whether a client's kernel has everything."""
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER for no seconds
 
@@ -193,8 +198,12 @@ class Connection(asyncio.Protocol):
             if half_closes and not self._peer_ended:
                 with contextlib.suppress(OSError):  # a reset that we are yet to be told of
                     self.transport.write_eof()
-        if (self._peer_ended or not half_closes) and not blocked:
+        if blocked or (half_closes and not self._peer_ended):
+            return
+        if half_closes or not _unacknowledged(self.sock):
             self.transport.close()
+        elif self._rest is None:  # asyncio's TLS drops what it still has when the client says more meanwhile
+            self._rest = asyncio.get_running_loop().call_later(_TAKEN, self._go_on)
 
     def abort(self) -> None:
         """Cut the connection, whatever is still to be written; the kernel forgets it too."""
@@ -222,13 +231,24 @@ class Connection(asyncio.Protocol):
 
     @property
     def unsent(self) -> int | None:
-        """Bytes that wait to be written to it, or None if it takes all there are."""
-        return self.transport.get_write_buffer_size() if self.session.member.blocked else None
+        """Bytes that wait to be taken by its kernel, or None if all could be written."""
+        if not self.session.member.blocked:
+            return None
+        return self.transport.get_write_buffer_size() + _unacknowledged(self.sock)
 
     def __str__(self) -> str:
         peer = self.transport.get_extra_info("peername")
         where = show_address(*peer[:2]) if isinstance(peer, tuple) else "a Unix socket"
         return f"connection {self.session.member.ident} from {where}"
+
+
+def _unacknowledged(sock: socket.socket) -> int:
+    """Bytes that the kernel has for a peer, and that the peer's kernel has not taken."""
+    try:
+        (size,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
+    except OSError:  # not every system tells
+        return 0
+    return int(size)
 
 
 def _to_nobody(data: bytes) -> None:

@@ -4,7 +4,7 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 
-from simple_chat.command_line import Parser, add_address, number
+from simple_chat.command_line import Parser, add_address, filled, number
 from simple_chat.server.settings import Settings
 
 _DEFAULTS = Settings()
@@ -55,7 +55,7 @@ def _parser() -> Parser:
 
 def _add_trust(group: argparse._ArgumentGroup) -> None:
     def add_file(name: str, text: str) -> None:
-        group.add_argument(f"--{name}", metavar="FILE", help=text)
+        group.add_argument(f"--{name}", type=filled, metavar="FILE", help=text)
 
     add_file("tls-cert", "talk TLS, with the certificate in this PEM file; SIGHUP reads it again")
     add_file("tls-key", "its private key, if that is another file")

@@ -5,11 +5,8 @@ not take its answers, may be gone without our knowing: its end is behind what wa
 nothing at all would stay forever.
 """
 
-import fcntl
 import select
 import socket
-import struct
-import termios
 from collections.abc import Iterator
 
 from simple_chat.server.connection import Connection
@@ -82,8 +79,6 @@ class Watch:
     def _stalled(self, now: float) -> Iterator[Connection]:
         for connection, (before, since) in self._held_up.items():
             on_its_way = connection.unsent
-            if on_its_way is not None:
-                on_its_way += _unacknowledged(connection.sock.fileno())
             if on_its_way is None or on_its_way != before:
                 self._held_up[connection] = (on_its_way, now)
             elif now - since >= self._stall_timeout:
@@ -92,16 +87,3 @@ class Watch:
     def forgotten(self, since: float) -> list[Connection]:
         """Find those who have been closing since then or longer, and of whose end nobody has told."""
         return [connection for connection, at in self._closing.items() if at <= since]
-
-
-def _unacknowledged(number: int) -> int:
-    """Bytes that the kernel has for a peer, and that the peer's kernel has not taken.
-
-    Args:
-        number: of the connection's descriptor.
-    """
-    try:
-        (size,) = struct.unpack("i", fcntl.ioctl(number, termios.TIOCOUTQ, bytes(4)))
-    except OSError:  # not every system tells
-        return 0
-    return int(size)

@@ -273,6 +273,28 @@ async def test_a_slow_reader_gets_all_it_is_owed_at_the_servers_end() -> None:
         await closing
 
 
+@pytest.mark.parametrize("end", ["quit", "shutdown"])
+async def test_a_slow_reader_who_goes_on_talking_gets_all_it_is_owed(end: str) -> None:
+    async with house(way="tls") as home:
+        talker, slow = await gather_slow(home)
+        owed = await say_until_behind(home, talker, "slow", 1000)
+        if end == "quit":
+            slow.send("QUIT")
+            assert await talker.line() == "LEFT slow"
+        else:
+            closing = asyncio.create_task(home.server.close())
+            assert await talker.rest() == ["BYE shutdown"]
+        slow.resume()
+        async with asyncio.timeout(DEADLINE):
+            while not slow.gone:
+                if not slow.parted and slow.transport.get_write_buffer_size() < 10_000:
+                    slow.send(*["MSG am I heard?"] * 100)
+                await asyncio.sleep(0)
+        assert await slow.rest() == [*owed, f"BYE {end}"]
+        if end == "shutdown":
+            await closing
+
+
 async def test_many_slow_readers_get_all_they_are_owed_at_the_servers_end() -> None:
     async with house(way="tls") as home:
         talker = await home.join("talker")

@@ -73,6 +73,11 @@ class Stay:
     in_line: bool = False
     certain: int = 0
 
+    def write(self, data: bytes) -> None:
+        """Send bytes, unless the server has ended the connection meanwhile."""
+        if not self.peer.transport.is_closing():
+            self.peer.write(data)
+
 
 @dataclass
 class Trace:
@@ -89,9 +94,15 @@ class Trace:
 
 @dataclass
 class Play:
-    """A script that is played in a house."""
+    """A script that is played in a house.
+
+    Attributes:
+        home: where.
+        cut: whether lines are cut into packets.
+    """
 
     home: House
+    cut: bool
     traces: list[Trace] = field(default_factory=list)
     stays: dict[int, Stay] = field(default_factory=dict)
     number: int = 0  # of questions
@@ -111,16 +122,17 @@ class Play:
         match step:
             case Say(lines, cuts):
                 places = sorted({0, *(cut % len(lines) for cut in cuts), len(lines)})
-                for start, stop in pairwise(places):
-                    stay.peer.write(lines[start:stop])
+                for start, stop in pairwise(places if self.cut else (0, len(lines))):
+                    stay.write(lines[start:stop])
+                    await asyncio.sleep(0)  # so that it is a packet of its own
                 stay.in_line = False
             case Begin(part) if not stay.in_line:
-                stay.peer.write(part)
+                stay.write(part)
                 stay.in_line = True
             case Begin():
                 pass
             case Negotiate(commands):
-                stay.peer.write(commands + b"\n")
+                stay.write(commands + b"\n")
                 stay.in_line = False
             case End(how):
                 await self._end(who, how)
@@ -131,7 +143,7 @@ class Play:
         if stay.in_line:
             return
         self.number += 1
-        stay.peer.send(f"PING {self.number}")
+        stay.write(f"PING {self.number}\n".encode())
         answer = f"PONG {self.number}".encode()
         async with asyncio.timeout(DEADLINE):
             while answer not in stay.peer.received[stay.certain :]:
@@ -145,7 +157,7 @@ class Play:
         stay = self.stays[who]
         match how:
             case "QUIT":
-                stay.peer.write(b"\nQUIT\n")
+                stay.write(b"\nQUIT\n")
                 await stay.peer.ended()
             case "half-close":
                 stay.peer.half_close()
@@ -162,9 +174,9 @@ class Play:
         self.traces.append(Trace(re.sub(rb"PAST \S+", b"PAST", received), whole))
 
 
-async def play(script: Script, way: str, *, locked: bool) -> list[Trace]:
+async def play(script: Script, way: str, *, locked: bool, cut: bool = True) -> list[Trace]:
     async with house(Settings(max_line=MAX_LINE), way=way, password=HASH if locked else None) as home:
-        return await Play(home).play(script)
+        return await Play(home, cut).play(script)
 
 
 def compare(ours: list[Trace], others: list[Trace]) -> None:
@@ -238,7 +250,8 @@ ENTER = [
 )
 def test_same_bytes_by_every_way_in_both_loops(*, script: Script, locked: bool) -> None:
     loops: list[LoopFactory] = [*pytest_asyncio_loop_factories().values()]
-    played: list[list[Trace]] = []
+    with asyncio.Runner() as runner:
+        played = [runner.run(play(script, "tcp", locked=locked, cut=False))]
     for loop in loops:
         with asyncio.Runner(loop_factory=loop) as runner:
             played += [runner.run(play(script, way, locked=locked)) for way in WAYS]
