@@ -99,6 +99,8 @@ class LineBuffer:
         """Keep the beginning of a line for later; of one that was refused, only a CR that may end it."""
         if self._overlong:
             self._drop(stop)
+        # The beginning alone: it may be a byte behind a large piece of memory that was received with it.
+        self._data, self._start = self._data[self._start :], 0
         if self._ended and not self.at_end:
             self._drop(len(self._data))
             if not self._overlong:

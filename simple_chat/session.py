@@ -154,8 +154,11 @@ class Session:
 
     @property
     def wants_input(self) -> bool:
-        """Whether more may be read: not while it has plenty, or has to wait for anything."""
-        return self.dry or (not self._waits and self._lines.held < _HELD_MAX)
+        """Whether more may be read: not while it has plenty, or has to wait for anything.
+
+        Of those who have not joined only as much is read as is carried out: there may be thousands of them.
+        """
+        return self.dry or not (self._waits or self.newcomer or self._lines.held >= _HELD_MAX)
 
     @property
     def _waits(self) -> bool:

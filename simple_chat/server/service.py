@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, show_address
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 _CUT_TAKES = 1.0  # seconds, at most, until the event loop has told of connections that were cut
 _TICK = 1.0  # seconds from one look around to the next
+_NEWCOMERS_A_TURN = 16  # some milliseconds of nothing but nonsense
 _SENT_AWAY_AT_ONCE = 32  # newcomers, before everybody else has their turn again
 
 
@@ -60,7 +61,9 @@ class Server:
         self._door = Door(partial(Connection, self), settings, tls)
         self._connections: set[Connection] = set()
         self._checks: dict[Connection, asyncio.Task[None]] = {}  # of passwords
-        self._waiting: dict[Connection, None] = {}  # for their turn, first come first
+        # For their turn, first come first; but who is in the room before all who are not.
+        self._waiting: dict[Connection, None] = {}
+        self._newcomers: dict[Connection, None] = {}
         self._turn_is_due = False
         self._watch = Watch(settings.join_timeout, settings.stall_timeout)
         self._tick: asyncio.TimerHandle | None = None
@@ -101,6 +104,7 @@ class Server:
         """Forget a connection."""
         self._connections.discard(connection)
         self._waiting.pop(connection, None)
+        self._newcomers.pop(connection, None)
         self._watch.forget(connection)
         if check := self._checks.pop(connection, None):
             check.cancel()
@@ -130,7 +134,7 @@ class Server:
 
     def schedule(self, connection: Connection) -> None:
         """Give a connection its turn soon."""
-        self._waiting[connection] = None
+        (self._newcomers if connection.session.newcomer else self._waiting)[connection] = None
         self._call_for_turn()
 
     def _call_for_turn(self) -> None:
@@ -143,6 +147,7 @@ class Server:
         self._turn_is_due = False
         now = asyncio.get_running_loop().time()
         waiting, self._waiting = deque(self._waiting), {}
+        waiting += self._some_newcomers()
         served: list[Connection] = []
         while waiting and not self.room.full:
             connection = waiting.popleft()
@@ -153,6 +158,15 @@ class Server:
         for connection in chain(waiting, served):  # whoever found the batch full comes first next time
             if self._guard(connection, connection.settle):
                 self.schedule(connection)
+
+    def _some_newcomers(self) -> list[Connection]:
+        """Take as many newcomers as may have a turn, so that a crowd of them delays nobody in the room."""
+        some = list(islice(self._newcomers, _NEWCOMERS_A_TURN))
+        for connection in some:
+            del self._newcomers[connection]
+        if self._newcomers:
+            self._call_for_turn()
+        return some
 
     def _guard(self, connection: Connection, step: Callable[[], bool | None]) -> bool:
         """Take a step for one connection; if that fails, the others go on without it."""

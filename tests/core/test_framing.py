@@ -217,3 +217,12 @@ def test_nothing_is_held_of_lines_that_were_taken() -> None:
     lines.feed(packet)
     assert len(take_all(lines)) == 3
     assert sys.getrefcount(packet) == references
+
+
+def test_the_beginning_of_a_line_holds_nothing_of_the_packet_it_came_in(held: Callable[[], int]) -> None:
+    buffer = LineBuffer()
+    buffer.feed(b"PING %b\n" % (b"x" * 4000) * 100 + b"y")
+    while buffer.next_line() is not None:
+        pass
+    assert buffer.held == 1
+    assert held() < 10_000

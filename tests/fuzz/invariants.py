@@ -124,7 +124,7 @@ def _receive(case: Case, packets: tuple[bytes, ...]) -> tuple[list[Outcome], dic
         lines.feed(clear)
         assert lines.held <= case.max_line + 1 + len(clear), "more is held than a line and a packet"
         taken += _take_all(lines)
-        assert lines.held <= case.max_line + 1, "more is held than an unfinished line"
+        assert len(lines._data) <= case.max_line + 1, "more is held than an unfinished line"
         assert len(telnet._unfinished) <= 3, "more is held than a negotiation's end needs"
         answer = telnet.take_refusals()
         assert len(answer) <= _REFUSALS_MAX, "refusals pile up"

@@ -367,3 +367,17 @@ async def test_without_a_rate_nobody_is_slowed() -> None:
         ann, bob = await home.gather("ann", "bob")
         assert await ann.ask(*(f"MSG {number}" for number in range(20_000))) == []
         assert len(await bob.barrier()) == 20_000
+
+
+async def test_of_a_crowd_of_newcomers_only_some_have_a_turn_and_members_come_first() -> None:
+    async with house() as home:
+        ann = await home.join("ann")
+        newcomers = [await home.connect() for _ in range(100)]
+        member = home.connection(home.member("ann"))
+        for each in (*home.server._connections - {member}, member):
+            home.server.schedule(each)
+        home.server._turn()
+        assert not home.server._waiting
+        assert len(home.server._newcomers) == 100 - service._NEWCOMERS_A_TURN
+        for peer in (ann, *newcomers):
+            assert await peer.barrier() == []
