@@ -100,7 +100,8 @@ class Door:
         try:
             await loop.connect_accepted_socket(lambda: connection, sock, ssl=tls, **patience)
         except OSError as error:
-            logger.info("a connection failed before it began: %s", reason(error))
+            # Some loops say nothing of a client that goes in the middle of a handshake.
+            logger.info("a connection failed before it began: %s", reason(error) or "the client is gone")
             sock.close()
             self.leave(connection)
         except BaseException:
