@@ -26,7 +26,7 @@ else:
 CROWD = 1000
 NAMES = [f"name{number}" for number in range(4000)]  # few enough for some to be taken, and not ten in a row
 HANDS = 200  # that make clients act at the same time: each waits until it is done before the next
-SECONDS = 20.0  # that the crowd acts, once it is in
+SECONDS = 10.0  # that the crowd acts, once it is in
 ACTS = 1000  # that it must have done by then, on the slowest machine
 
 

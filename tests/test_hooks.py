@@ -19,7 +19,9 @@ class Clone:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        # Neither this clone's git nor a measurement of coverage is the throwaway's business.
+        ours = ("GIT_", "COVERAGE_", "COV_", "PYTEST_")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         here = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         nobody = {
             f"GIT_{who}_{what}": "a@b.c" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")

@@ -404,6 +404,7 @@ async def test_longest_password_is_sent() -> None:
 async def test_password_is_in_no_log_and_no_repr(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     asyncio.get_running_loop().set_debug(True)
+    asyncio.get_running_loop().slow_callback_duration = DEADLINE  # how long things take is no matter here
     refusal = HELLO + b"OK PASS\nERR name-taken somebody has it\n"
     async with fake_server(refusal) as fake:
         chat = simple_chat.connect(*fake.address, username="ann", password="s3cret")
