@@ -956,3 +956,11 @@ def test_whatever_comes_is_answered_by_harmless_lines_and_one_bye(
     if rate:
         assert len(said) - 2 <= max(rate, burst) + house.time * rate + 2
     assert house.room.names() == ("witness",)
+
+
+def test_a_verdict_that_nobody_waits_for_changes_nothing(house: House) -> None:
+    (ann,) = house.enter("ann")
+    ann.session.judge(right=False)
+    house.rest()
+    assert ann.read() == []
+    assert not ann.session.over
