@@ -63,15 +63,18 @@ class Connection(asyncio.Protocol):
     Args:
         keeper: whose room it is.
         place: where the connection is counted; None once that is taken back.
+
+    Attributes:
+        lost: whether the event loop has told of its end.
     """
 
     __slots__ = (
         "_deadline",
         "_keeper",
-        "_lost",
         "_peer_ended",
         "_reading",
         "_rest",
+        "lost",
         "place",
         "session",
         "transport",
@@ -85,7 +88,7 @@ class Connection(asyncio.Protocol):
         self._keeper = keeper
         self._reading = True
         self._peer_ended = False
-        self._lost = False
+        self.lost = False
         self._rest: asyncio.TimerHandle | None = None  # while it is slowed
         self._deadline: asyncio.TimerHandle | None = None  # once it is to end
 
@@ -128,9 +131,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
-        if self._lost:
+        if self.lost:
             return
-        self._lost = True
+        self.lost = True
         logger.debug("%s gone: %s", self, exc or "closed")
         if self._deadline is not None:
             self._deadline.cancel()
@@ -156,14 +159,14 @@ class Connection(asyncio.Protocol):
         Returns:
             Whether it wants another turn.
         """
-        if self.transport.is_closing() and not self._lost:
+        if self.transport.is_closing() and not self.lost:
             return False
         again = self.session.settle()
         if self.session.secret is not None:
             self._keeper.check(self)
         if self.session.slowed and self._rest is None:
             self._rest = asyncio.get_running_loop().call_later(_SLOWED, self._go_on)
-        if self._lost:
+        if self.lost:
             if self.session.dry:
                 self.bury()
             return again
@@ -218,11 +221,6 @@ class Connection(asyncio.Protocol):
     def sock(self) -> socket.socket:
         """Its socket."""
         return cast("socket.socket", self.transport.get_extra_info("socket"))
-
-    @property
-    def lost(self) -> bool:
-        """Whether the event loop has told of its end."""
-        return self._lost
 
     @property
     def held_up(self) -> bool:

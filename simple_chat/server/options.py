@@ -9,6 +9,9 @@ from simple_chat.server.settings import Settings
 
 _DEFAULTS = Settings()
 
+_SECONDS_MAX = 1_000_000
+"""What the kernel's timeouts can be set to, and nobody wants more than eleven days."""
+
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line.
@@ -94,7 +97,3 @@ def _seconds(text: str) -> float:
     if 0 <= seconds <= _SECONDS_MAX:
         return seconds
     raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to {_SECONDS_MAX}")
-
-
-_SECONDS_MAX = 1_000_000
-"""What the kernel's timeouts can be set to, and nobody wants more than eleven days."""
