@@ -14,6 +14,9 @@ from itertools import accumulate
 BACKLOG = 8 * 1024 * 1024
 """Bytes that the backlog may take, by default."""
 
+NOBODY = 2**64 - 1
+"""The author of a line that everybody gets."""
+
 _LINE_OVERHEAD = 16  # a line's end and its author
 _BATCH_OVERHEAD = 512  # the batch, its arrays and its place in the backlog
 

@@ -27,6 +27,10 @@ class SetupError(ChatError):
     """A program can't be what it was told to be; the message says what is wrong, and with which file."""
 
 
+class JournalError(SetupError):
+    """A journal can't be used; the message says which file, which line of it, and why."""
+
+
 class ConnectError(ChatError):
     """No chat server answers where the client looked for one; the message says where and why."""
 

@@ -35,6 +35,7 @@ class Code(StrEnum):
     TOO_MANY_ERRORS = "too-many-errors"
     JOIN_TIMEOUT = "join-timeout"
     NOT_CHAT = "not-chat"
+    BUSY = "busy"
 
     @property
     def advice(self) -> str:
@@ -59,6 +60,7 @@ _ADVICE = {
     Code.TOO_MANY_ERRORS: "none of that was a command, HELP lists all there is",
     Code.JOIN_TIMEOUT: "nobody joined, come back and JOIN sooner",
     Code.NOT_CHAT: "this is a chat server, its clients are nc, telnet and simple_chat.client",
+    Code.BUSY: "this was not sent, the room can't take it now: try again later",
 }
 
 

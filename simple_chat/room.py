@@ -2,17 +2,17 @@
 
 Pure: it is handed a way to write to each member and the time, and knows no socket, file or clock.
 
-The room is one sequence of lines. Those it takes within one turn are its open batch; the turn closes it and
-hands it out. To a member who has everything so far that is one write: of bytes that all members share, or
-for those who said some of it, of the rest. Everything else (an answer that waits for its place, a member who
-joined in the middle of a batch, a slow reader who catches up) goes through `Room.settle`, piece by piece,
-from the backlog.
+The room is one sequence of lines. Those it takes within one turn are its open batch; the turn closes it, and
+it is handed out: at once, or when a journal has kept it, while the next one gathers. To a member who has
+everything so far that is one write: of bytes that all members share, or for those who said some of it, of
+the rest. Everything else (an answer that waits for its place, a member who joined in the middle of a batch, a
+slow reader who catches up) goes through `Room.settle`, piece by piece, from the backlog.
 """
 
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import count
+from itertools import chain, count
 
 from simple_chat.backlog import BACKLOG, Backlog, Batch
 from simple_chat.errors import LineRefusedError
@@ -32,6 +32,8 @@ PIECE = 8 * 1024
 """Bytes that make a piece for somebody who catches up. A piece that is put together from smaller batches is
 that member's own copy, and a thousand slow readers hold a thousand; a larger batch is written as it is."""
 
+_MESSAGE = b"MSG "
+
 Write = Callable[[bytes], None]
 
 
@@ -50,6 +52,7 @@ class Member:
         answer: pieces of an answer that waits for its place in the sequence. There is at most one, and
             while there is, nothing is taken from this member: answers keep their order and can't pile up.
         answer_at: the answer comes before the line with this number.
+        said: number behind the last line that it said or joined by.
     """
 
     __slots__ = (
@@ -61,6 +64,7 @@ class Member:
         "ident",
         "name",
         "own_ahead",
+        "said",
         "steady",
         "write",
     )
@@ -76,6 +80,7 @@ class Member:
         self.own_ahead = 0
         self.answer: Iterator[bytes] | None = None
         self.answer_at = 0
+        self.said = 0
 
 
 class Room:
@@ -88,6 +93,8 @@ class Room:
 
     Attributes:
         closed: whether it takes no more lines, not even the LEFT of those who go.
+        suspended: whether nothing can be handed out for now. Then nobody can join, and it takes what members
+            say only up to a full batch.
     """
 
     def __init__(
@@ -99,12 +106,22 @@ class Room:
         self._members: dict[str, Member] = {}  # by name key, in the order of their joining
         self._idents = count()
         self._open: list[bytes] = []
-        self._authors = array("Q")
+        self._open_first = 0
         self._open_size = 0
-        # Who were steady until they said something of the open batch, and which lines of it.
-        self._speakers: dict[Member, list[int]] = {}
+        self._authors = array("Q")
+        self._speakers: dict[Member, list[int]] = {}  # who said which lines of the open batch
+        self._closed: Batch | None = None  # which is yet to be handed out, and who said which lines of it
+        self._closed_speakers: dict[Member, list[int]] = {}
         self._names: tuple[str, ...] | None = ()  # as WHO tells them, None when out of date
         self.closed = False
+        self.suspended = False
+
+    def recall(self, batch: Batch) -> None:
+        """Take in what was said before anybody was here: for HISTORY, and to go on from its numbers."""
+        lines = enumerate(batch.lines(batch.first, batch.end), batch.first)
+        self._messages.extend(number for number, line in lines if line.startswith(_MESSAGE))
+        self._backlog.append(batch)
+        self._open_first = batch.end
 
     # What members do
 
@@ -116,28 +133,34 @@ class Room:
         """Let a member in, who is owed every line from here on.
 
         Raises:
-            LineRefusedError: already-joined or name-taken.
+            LineRefusedError: already-joined, name-taken or busy.
         """
         if member.name is not None:
             raise LineRefusedError(Code.ALREADY_JOINED)
         if name_key(name) in self._members:
             raise LineRefusedError(Code.NAME_TAKEN)
+        if self.suspended:
+            raise LineRefusedError(Code.BUSY)
         self._members[name_key(name)] = member
         self._names = None
-        member.name, member.cursor = name, self.end
+        member.name, member.cursor, member.own_ahead = name, self.end, 0
         if len(self._members) <= self._presence_limit:
             self._take(member, encode(Joined(name)))
+        member.said = self.end
 
     def say(self, member: Member, text: str) -> None:
         """Send everybody else a text, which must be harmless already.
 
         Raises:
-            LineRefusedError: not-joined.
+            LineRefusedError: not-joined or busy.
         """
         name = self.name_of(member)
+        if self.suspended and self._open_size >= BATCH:
+            raise LineRefusedError(Code.BUSY)
         if not self.closed:
-            self._messages.append(self._backlog.end + len(self._open))
+            self._messages.append(self.end)
             self._take(member, encode_message(name, text))
+            member.said = self.end
 
     def leave(self, member: Member) -> None:
         """Let a member go. Its name is free at once; it is still owed what was said before.
@@ -181,34 +204,39 @@ class Room:
         if not wanted:
             return iter(())
         lines = self._backlog.past(self._messages[-wanted], self.end)
-        return ((time, line) for time, line in lines if line.startswith(b"MSG "))
+        return ((time, line) for time, line in lines if line.startswith(_MESSAGE))
 
     # The sequence
 
     @property
     def end(self) -> int:
         """Number of the next line that will be taken."""
-        return self._backlog.end + len(self._open)
+        return self._open_first + len(self._open)
 
     @property
     def full(self) -> bool:
-        """Whether the open batch has all that one turn should take."""
-        return self._open_size >= BATCH
+        """Whether no more lines should be taken until the open batch is closed."""
+        return self._open_size >= BATCH and not self.suspended
 
     def close_batch(self, time: float) -> Batch | None:
-        """Close the open batch, if anything is in it.
+        """Close the open batch, if anything is in it and the last one was handed out.
 
         Args:
             time: seconds since the epoch.
         """
-        if not self._open:
+        if not self._open or self._closed is not None:
             return None
-        batch = Batch(self._backlog.end, self._open, self._authors, time)
-        self._open, self._authors, self._open_size = [], array("Q"), 0
-        return batch
+        self._closed = Batch(self._open_first, self._open, self._authors, time)
+        self._closed_speakers = self._speakers
+        self._open, self._open_first, self._open_size = [], self._closed.end, 0
+        self._authors, self._speakers = array("Q"), {}
+        return self._closed
 
     def hand_out(self, batch: Batch) -> None:
-        """Write a batch to every member who has everything before it; `settle` does it for the others."""
+        """Write the batch closed last to every member who has everything before it.
+
+        `settle` does it for the others.
+        """
         self._backlog.append(batch)
         lf, crlf, end = batch.data, b"", batch.end
         for member in self._members.values():
@@ -220,21 +248,27 @@ class Room:
                     member.write(crlf if member.crlf else lf)
                 except RuntimeError:  # it is going down, and will be let go of in a moment
                     self.block(member)
-        speakers, self._speakers = self._speakers, {}
-        for member, own in speakers.items():
-            if member.answer is None and member.name is not None and not member.blocked:
-                member.cursor, member.own_ahead, member.steady = end, 0, True
-                if rest := batch.cut(own, 0, end - batch.first):
-                    self.write(member, rest.replace(b"\n", b"\r\n") if member.crlf else rest)
+        for member, own in self._closed_speakers.items():
+            self._hand_out_rest(member, batch, own)
+        for member in self._speakers:
+            self._hand_out_rest(member, batch, [])
+        self._closed, self._closed_speakers = None, {}
+
+    def _hand_out_rest(self, member: Member, batch: Batch, own: list[int]) -> None:
+        """Write a batch without its own lines to a member who has said something lately."""
+        if member.cursor != batch.first or member.answer is not None or member.name is None or member.blocked:
+            return
+        member.cursor = batch.end
+        member.own_ahead -= len(own)
+        member.steady = not member.own_ahead
+        if rest := batch.cut(own, 0, batch.end - batch.first):
+            self.write(member, rest.replace(b"\n", b"\r\n") if member.crlf else rest)
 
     def _take(self, author: Member, line: bytes) -> None:
         if self.closed:
             return
-        if author.steady:
-            author.steady = False
-            self._speakers[author] = [len(self._open)]
-        elif author in self._speakers:
-            self._speakers[author].append(len(self._open))
+        author.steady = False
+        self._speakers.setdefault(author, []).append(len(self._open))
         self._open.append(line)
         self._authors.append(author.ident)
         self._open_size += len(line)
@@ -243,7 +277,7 @@ class Room:
     # What one member is owed
 
     def answer(self, member: Member, pieces: Iterable[bytes]) -> None:
-        """Answer a member, behind everything that it is owed up to here.
+        """Answer a member, behind everything that it is owed up to here: at once, if it is owed nothing.
 
         Args:
             member: who has no answer waiting.
@@ -252,7 +286,25 @@ class Room:
         member.answer, member.answer_at = iter(pieces), self.end
         member.steady = False
         if member.cursor is None:
-            member.cursor = self.end
+            member.cursor = member.answer_at = self._backlog.end
+        elif self.suspended:
+            self.hasten(member)
+
+    def hasten(self, member: Member) -> None:
+        """Let a waiting answer wait no longer than for what the member said, while the room is suspended.
+
+        Who leaves does not wait for what others said before; a GAP tells it how many lines that were.
+        """
+        at = max(member.said, self._backlog.end)
+        if member.answer is None or member.cursor is None or member.answer_at <= at:
+            return
+        if member.name is None and (lost := member.answer_at - at - self._count_own(member.ident, at)):
+            member.answer = chain((encode(Gap(lost)),), member.answer)
+        member.answer_at = at
+
+    def awaits(self, member: Member) -> bool:
+        """Whether a member is to be settled again as soon as the next batch was handed out."""
+        return not member.blocked and (member.answer is not None or member.own_ahead > 0)
 
     def block(self, member: Member) -> None:
         """Write nothing more to a member: it falls behind, and costs no more than its cursor."""
@@ -323,7 +375,14 @@ class Room:
 
     def _skip(self, member: Member, cursor: int, stop: int) -> bytes:
         """Tell a member how many lines it was owed before `stop` and will not get; its own don't count."""
-        own_left = self._backlog.count_own(member.ident, stop) + self._authors.count(member.ident)
+        own_left = self._count_own(member.ident, stop)
         lost = stop - cursor - (member.own_ahead - own_left)
         member.cursor, member.own_ahead = stop, own_left
         return encode(Gap(lost)) if lost else b""
+
+    def _count_own(self, author: int, start: int) -> int:
+        """How many lines from `start` on are one author's own."""
+        count = self._backlog.count_own(author, start)
+        if self._closed is not None:
+            count += self._closed.count_own(author, start)
+        return count + self._authors[max(start - self._open_first, 0) :].count(author)

@@ -260,6 +260,12 @@ class Session:
         """End the conversation because of what the client does: say why, and BYE."""
         self._end(_Farewell(encode(Err(code, code.advice), Bye(code)), code))
 
+    def tell(self, text: str) -> None:
+        """Tell a client who is in the room something about it, at once: it has no place in the sequence."""
+        if self.member.name is not None:
+            line = encode(Info(text))
+            self._room.write(self.member, line.replace(b"\n", b"\r\n") if self._lines.crlf else line)
+
     def judge(self, *, right: bool) -> None:
         """Go on after `secret` was checked."""
         entrance = self._entrance
@@ -310,7 +316,7 @@ class Session:
 
     def _complain(self, code: Code) -> None:
         """Say why a line is refused, unless there were too many already."""
-        if self._entrance is not None:
+        if self._entrance is not None and code is not Code.BUSY:
             self._entrance.errors += 1
             if self._entrance.errors > ERRORS_MAX:
                 self.refuse(Code.TOO_MANY_ERRORS)

@@ -55,7 +55,7 @@ _JOIN_PATIENCE = 30.0  # seconds that a server has to let us in, or not
 _BYE_PATIENCE = 5.0  # seconds that it has to say BYE
 _RETRY_AT_MOST = 60.0  # seconds between two tries
 _NAME_PATIENCE = 120.0  # seconds for a server to notice that we, who still have our name there, are gone
-_FULL = {Code.TOO_MANY_CONNECTIONS, "busy"}  # refusals that need not be the last word
+_FULL = {Code.TOO_MANY_CONNECTIONS, Code.BUSY}  # refusals that need not be the last word
 
 
 @dataclass(slots=True)

@@ -3,14 +3,19 @@
 import argparse
 import math
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 from simple_chat.command_line import Parser, add_address, filled, number
+from simple_chat.journal.file import Sync
 from simple_chat.server.settings import Settings
 
 _DEFAULTS = Settings()
 
 _SECONDS_MAX = 1_000_000
 """What the kernel's timeouts can be set to, and nobody wants more than eleven days."""
+
+_DAYS_MAX = 36_500
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -45,6 +50,7 @@ def _parser() -> Parser:
     add_address(where, "to listen on", "--ip")
     where.add_argument("--unix", metavar="PATH", help="listen on this Unix socket as well")
     _add_trust(parser.add_argument_group("who may come in"))
+    _add_journal(parser.add_argument_group("the journal"))
     _add_limits(parser.add_argument_group("limits"))
     parser.add_argument(
         "--loop",
@@ -66,6 +72,33 @@ def _add_trust(group: argparse._ArgumentGroup) -> None:
     add_file("password-file", "let in only who knows the password whose hash is in this file")
     group.add_argument(
         "--insecure", action="store_true", help="let a password come over the network without TLS"
+    )
+
+
+def _add_journal(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--journal", type=filled, metavar="DIR", help="keep what is said in this directory, and go on with it"
+    )
+    group.add_argument(
+        "--sync",
+        type=Sync,
+        choices=list(Sync),
+        default=_DEFAULTS.sync,
+        help="what a line survives when others get it: nothing, the server's death, or the machine's"
+        f" (default: {_DEFAULTS.sync})",
+    )
+    group.add_argument(
+        "--journal-segment",
+        type=_size,
+        metavar="SIZE",
+        default=_DEFAULTS.journal_segment,
+        help="bytes, or with K, M or G, after which a file of the journal is closed (default: 64M)",
+    )
+    group.add_argument(
+        "--journal-keep",
+        type=_size_or_days,
+        metavar="SIZE|DAYS",
+        help="delete the oldest files beyond this, as 10G or 30d (default: keep all)",
     )
 
 
@@ -97,3 +130,20 @@ def _seconds(text: str) -> float:
     if 0 <= seconds <= _SECONDS_MAX:
         return seconds
     raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to {_SECONDS_MAX}")
+
+
+def _size(text: str) -> int:
+    """Be an option's type: bytes, as 1000, 64K, 64M or 10G."""
+    digits, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "")
+    try:
+        return number(1)(digits) * _UNITS.get(unit, 1)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 1000, 64K, 64M or 10G") from None
+
+
+def _size_or_days(text: str) -> int | timedelta:
+    """Be an option's type: bytes, or days as 30d."""
+    try:
+        return timedelta(days=number(1, _DAYS_MAX)(text[:-1])) if text.endswith("d") else _size(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a size like 10G nor days like 30d") from None

@@ -9,10 +9,15 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, show_address
+from simple_chat.backlog import Batch
 from simple_chat.errors import SetupError
+from simple_chat.journal.file import FileJournal, Policy
+from simple_chat.journal.house import Journal
+from simple_chat.journal.memory import MemoryJournal
 from simple_chat.limits import Limits
 from simple_chat.protocol import Code
 from simple_chat.room import Room
@@ -40,6 +45,7 @@ class Server:
         settings: how it is set up.
         tls: how to talk TLS; None for plain text.
         password: what clients have to know, if anything.
+        journal: where what is said is kept; None for in memory only.
 
     Attributes:
         room: the room.
@@ -49,7 +55,12 @@ class Server:
     """
 
     def __init__(
-        self, settings: Settings, *, tls: ssl.SSLContext | None = None, password: "Password | None" = None
+        self,
+        settings: Settings,
+        *,
+        tls: ssl.SSLContext | None = None,
+        password: "Password | None" = None,
+        journal: Journal | None = None,
     ) -> None:
         self.settings = settings
         self.limits = Limits(settings.max_line, settings.rate, settings.burst)
@@ -57,6 +68,10 @@ class Server:
         self.room = Room(
             backlog=settings.backlog, history=settings.history, presence_limit=settings.presence_limit
         )
+        self._journal = journal or MemoryJournal()
+        self._journal_fails = False
+        for batch in self._journal.past:
+            self.room.recall(batch)
         self._password = password
         self._door = Door(partial(Connection, self), settings, tls)
         self._connections: set[Connection] = set()
@@ -64,6 +79,7 @@ class Server:
         # For their turn, first come first; but who is in the room before all who are not.
         self._waiting: dict[Connection, None] = {}
         self._newcomers: dict[Connection, None] = {}
+        self._awaiting: dict[Connection, None] = {}  # the next batch, to be settled then
         self._turn_is_due = False
         self._watch = Watch(settings.join_timeout, settings.stall_timeout)
         self._tick: asyncio.TimerHandle | None = None
@@ -105,6 +121,7 @@ class Server:
         self._connections.discard(connection)
         self._waiting.pop(connection, None)
         self._newcomers.pop(connection, None)
+        self._awaiting.pop(connection, None)
         self._watch.forget(connection)
         if check := self._checks.pop(connection, None):
             check.cancel()
@@ -138,7 +155,8 @@ class Server:
         self._call_for_turn()
 
     def _call_for_turn(self) -> None:
-        if not self._turn_is_due:
+        """Have a turn soon; or, when the room is full, as soon as the journal has kept some of it."""
+        if not self._turn_is_due and not self.room.full:
             self._turn_is_due = True
             asyncio.get_running_loop().call_soon(self._turn)
 
@@ -153,11 +171,14 @@ class Server:
             connection = waiting.popleft()
             served.append(connection)
             self._guard(connection, partial(connection.session.take, now))
-        if batch := self.room.close_batch(time.time()):
-            self.room.hand_out(batch)
+        self._close_batch()
         for connection in chain(waiting, served):  # whoever found the batch full comes first next time
             if self._guard(connection, connection.settle):
                 self.schedule(connection)
+            if connection in self._connections and self.room.awaits(connection.session.member):
+                self._awaiting[connection] = None
+        if self._waiting or self._newcomers:
+            self._call_for_turn()
 
     def _some_newcomers(self) -> list[Connection]:
         """Take as many newcomers as may have a turn, so that a crowd of them delays nobody in the room."""
@@ -167,6 +188,51 @@ class Server:
         if self._newcomers:
             self._call_for_turn()
         return some
+
+    def _close_batch(self) -> None:
+        """Give what was taken to the journal, unless that is busy."""
+        if not self._journal.busy:
+            if batch := self.room.close_batch(time.time()):
+                self._journal.append(batch)
+        elif self._journal_fails:
+            self._suspend()
+
+    # What the journal tells
+
+    def hand_out(self, batch: Batch) -> None:
+        """Hand out a batch."""
+        self.room.hand_out(batch)
+
+    def journal_ready(self) -> None:
+        """Go on after a batch was kept."""
+        if self._journal_fails:
+            self._journal_fails = self.room.suspended = False
+            self._tell("The journal is written again.")
+        awaiting, self._awaiting = self._awaiting, {}
+        for connection in awaiting:
+            if not connection.session.member.steady:
+                self.schedule(connection)
+        self._call_for_turn()
+
+    def journal_fails(self, reason: str) -> None:
+        """Let members know, and go on with what needs no journal."""
+        self._journal_fails = True
+        self._tell(f"The journal can't be written ({reason}). What you say waits for it, or is refused.")
+        if self._journal.busy:
+            self._suspend()
+
+    def _suspend(self) -> None:
+        """Let nobody wait for the journal who need not."""
+        if self.room.suspended:
+            return
+        self.room.suspended = True
+        for connection in self._connections:
+            self.room.hasten(connection.session.member)
+            self.schedule(connection)
+
+    def _tell(self, text: str) -> None:
+        for connection in self._connections:
+            connection.session.tell(text)
 
     def _guard(self, connection: Connection, step: Callable[[], bool | None]) -> bool:
         """Take a step for one connection; if that fails, the others go on without it."""
@@ -242,6 +308,7 @@ class Server:
         if far and not self.locked and (self.tls is None or self.tls.verify_mode != ssl.CERT_REQUIRED):
             logger.warning("whoever reaches %s can join: there is no password", " or ".join(far))
         self._look_around()
+        self._journal.start(self)
 
     async def close(self) -> None:
         """Take no more lines, let everybody have what was said and a BYE, and cut who takes too long."""
@@ -258,6 +325,7 @@ class Server:
             self._tick.cancel()
         if self._password is not None:
             self._password.close()
+        await self._journal.close()
 
     def cut(self) -> None:
         """End every connection at once."""
@@ -300,8 +368,11 @@ async def serve(
     Raises:
         ListenError: it can't listen where it should.
         SetupError: the password can't be used, or would cross a network in clear text.
+        JournalError: the journal can't be used.
     """
-    server = Server(settings or Settings(), tls=tls, password=_password(password))
+    settings = settings or Settings()
+    journal = await _journal(settings)
+    server = Server(settings, tls=tls, password=_password(password), journal=journal)
     try:
         await server.listen(host, port)
         if unix is not None:
@@ -322,3 +393,15 @@ def _password(encoded: str | None) -> "Password | None":
     from simple_chat.server.password import Password  # noqa: PLC0415 - argon2 is not installed everywhere
 
     return Password(encoded)
+
+
+async def _journal(settings: Settings) -> FileJournal | None:
+    if settings.journal is None:
+        return None
+    policy = Policy(
+        sync=settings.sync,
+        segment=settings.journal_segment,
+        keep=settings.journal_keep,
+        recall=settings.backlog,
+    )
+    return await FileJournal.open(Path(settings.journal), policy)

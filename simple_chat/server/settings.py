@@ -1,9 +1,11 @@
 """What can be set of a server."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from simple_chat.backlog import BACKLOG
 from simple_chat.framing import MAX_LINE
+from simple_chat.journal.file import SEGMENT, Sync
 from simple_chat.limits import BURST, RATE
 from simple_chat.room import HISTORY, PRESENCE_LIMIT
 from simple_chat.server.admission import MAX_PER_IP
@@ -25,6 +27,10 @@ class Settings:
         rate: lines a second that are taken from one client in the long run; 0 for any number.
         burst: lines that are taken at once after a rest.
         stall_timeout: seconds that a client may take nothing of what it is sent; 0 for any time.
+        journal: directory of the journal; None to keep what is said in memory only.
+        sync: how safe what is said has to be before it is handed out.
+        journal_segment: bytes after which a file of the journal is closed.
+        journal_keep: bytes or time after which the journal's oldest files are deleted; None to keep all.
         insecure: whether a password may come over a network without TLS.
     """
 
@@ -39,4 +45,8 @@ class Settings:
     rate: int = RATE
     burst: int = BURST
     stall_timeout: float = 60.0
+    journal: str | None = None
+    sync: Sync = Sync.OS
+    journal_segment: int = SEGMENT
+    journal_keep: int | timedelta | None = None
     insecure: bool = False

@@ -1,0 +1,130 @@
+"""The journal's directory: which segments are in it, how they are read, and who may write there."""
+
+import fcntl
+import math
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Self
+
+import aiofiles
+
+from simple_chat.errors import JournalError
+from simple_chat.journal.record import DamageError, Record, RecordReader
+
+_SUFFIX = ".log"
+_LOCK = "lock"
+_BLOCK = 256 * 1024  # bytes that are read at a time
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A file of the journal.
+
+    Args:
+        path: where it is.
+        first: number of its first record, which it is named by.
+        stop: number that the next segment begins with; None for the last one. What is in the file from there
+            on is no part of the journal: it could not be kept there.
+    """
+
+    path: Path
+    first: int
+    stop: int | None = None
+
+    @classmethod
+    def named(cls, folder: Path, first: int, stop: int | None = None) -> Self:
+        """The segment of a directory that begins with a number."""
+        return cls(folder / f"{first:020}{_SUFFIX}", first, stop)
+
+    def reader(self) -> RecordReader:
+        """What puts its records together."""
+        return RecordReader(self.first, self.stop)
+
+    async def read(self, reader: RecordReader) -> AsyncIterator[list[Record]]:
+        """Read the records, some at a time.
+
+        Args:
+            reader: puts them together, and knows afterwards how far they reach.
+
+        Raises:
+            JournalError: it is damaged, or the last ones are missing.
+        """
+        async with aiofiles.open(self.path, "rb") as file:
+            while data := await file.read(_BLOCK):
+                try:
+                    yield reader.feed(data)
+                except DamageError as error:
+                    raise JournalError(f"{self.path}, line {error.line}: {error.wrong}") from None
+        if self.stop is not None and reader.number != self.stop:
+            raise JournalError(
+                f"{self.path} should reach to record {self.stop - 1}, and ends with {reader.number - 1}"
+            )
+
+
+def segments(folder: Path) -> list[Segment]:
+    """The segments in a directory, oldest first."""
+    names = (path.name.removesuffix(_SUFFIX) for path in folder.glob(f"*{_SUFFIX}"))
+    firsts = sorted(int(name) for name in names if name.isdecimal())
+    return [Segment.named(folder, *each) for each in zip_longest(firsts, firsts[1:])]
+
+
+def delete_oldest(folder: Path, *, size: float = math.inf, before: float = 0.0) -> None:
+    """Delete the oldest segments; never the last one.
+
+    Args:
+        folder: where they are.
+        size: bytes that all together may have.
+        before: seconds since the epoch; those that were last written before that are deleted.
+    """
+    *closed, last = [(each.path, each.path.stat()) for each in segments(folder)]
+    total = last[1].st_size + sum(status.st_size for _, status in closed)
+    for path, status in closed:
+        if total <= size and status.st_mtime >= before:
+            return
+        path.unlink()
+        total -= status.st_size
+
+
+class Lock:
+    """Keeps other servers off a directory for as long as it is held.
+
+    Args:
+        folder: the directory, which is there.
+
+    Raises:
+        JournalError: another server has it.
+        OSError: there can be no lock.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise JournalError(f"another server keeps its journal in {folder}") from None
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody deleted it."""
+        return not os.fstat(self._file).st_nlink
+
+    def release(self) -> None:
+        """Let others in."""
+        os.close(self._file)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names of a directory's files on the disk.
+
+    Raises:
+        OSError: they are not.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

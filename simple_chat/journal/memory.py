@@ -1,0 +1,24 @@
+"""No journal: what was said is gone when the server ends."""
+
+from collections.abc import Sequence
+
+from simple_chat.backlog import Batch
+from simple_chat.journal.house import House
+
+
+class MemoryJournal:
+    """Has every batch handed out at once. Its methods are those of `simple_chat.journal.house.Journal`."""
+
+    past: Sequence[Batch] = ()
+    busy = False
+
+    def start(self, house: House) -> None:
+        """Begin to work for a server."""
+        self._house = house
+
+    def append(self, batch: Batch) -> None:
+        """Have a batch handed out."""
+        self._house.hand_out(batch)
+
+    async def close(self) -> None:
+        """End."""

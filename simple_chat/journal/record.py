@@ -1,0 +1,141 @@
+"""The journal's format: a line of text for each line of the room.
+
+Pure. A record is the line's number, its time, a checksum, and the line itself::
+
+    42 2026-11-23T19:48:21.123Z 5f3a9c01 MSG ann hello
+
+The checksum is the CRC-32, in hexadecimal, of the number, a space, the time, a space and the line. It tells
+whether a record is whole; the numbers tell whether one is missing. ``START`` in place of a line is where a
+server began: with nobody in the room any more.
+"""
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import NamedTuple
+from zlib import crc32
+
+from simple_chat.backlog import NOBODY, Batch
+from simple_chat.protocol import timestamp
+
+_START = b"START\n"
+
+
+class Record(NamedTuple):
+    """A line of the room as it is kept.
+
+    Attributes:
+        number: its place in the sequence.
+        time: when it was said, as RFC 3339 in UTC, to the millisecond.
+        line: the line, without its LF.
+    """
+
+    number: int
+    time: str
+    line: bytes
+
+    @property
+    def seconds(self) -> float:
+        """When it was said, in seconds since the epoch."""
+        return datetime.fromisoformat(self.time).timestamp()
+
+
+@dataclass(frozen=True)
+class DamageError(Exception):
+    """A record is not what was kept.
+
+    Args:
+        line: which line of its file it is, from 1 on.
+        wrong: what is wrong with it.
+    """
+
+    line: int
+    wrong: str
+
+
+def encode_records(batch: Batch) -> bytes:
+    """Turn a batch into records, each with its LF."""
+    time = timestamp(datetime.fromtimestamp(batch.time, UTC)).encode()
+    records: list[bytes] = []
+    for number, line in enumerate(batch.lines(batch.first, batch.end), batch.first):
+        head = b"%d %b " % (number, time)
+        records.append(b"%b%08x %b" % (head, crc32(line[:-1], crc32(head)), line))
+    return b"".join(records)
+
+
+def start_of_server(number: int, time: float) -> Batch:
+    """What a server keeps first.
+
+    Args:
+        number: of the record.
+        time: seconds since the epoch.
+    """
+    return Batch(number, [_START], array("Q", [NOBODY]), time)
+
+
+def batches(records: list[Record]) -> Iterator[Batch]:
+    """Turn records that follow each other into batches: one for all that were kept at a time."""
+    for _, group in groupby(records, key=lambda record: record.time):
+        together = list(group)
+        lines = [record.line + b"\n" for record in together]
+        yield Batch(together[0].number, lines, array("Q", [NOBODY]) * len(lines), together[0].seconds)
+
+
+class RecordReader:
+    """Puts the records of a file together from pieces, and checks each.
+
+    The last line may be torn: a line that is no record is damaged only if something follows it.
+
+    Args:
+        number: of the first record.
+        stop: number of the record to stop before, whatever may follow; None to read to the end.
+
+    Attributes:
+        number: of the next record.
+        size: bytes of all records up to there.
+    """
+
+    def __init__(self, number: int, stop: int | None = None) -> None:
+        self.number = number
+        self.size = 0
+        self._stop = stop
+        self._lines = 0
+        self._rest = b""
+        self._damage: DamageError | None = None  # of the last line
+
+    def feed(self, data: bytes) -> list[Record]:
+        """Read on.
+
+        Args:
+            data: what follows in the file; not empty.
+
+        Raises:
+            DamageError: a line that is not the last is no record, or not the next one.
+        """
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        records = [record for line in lines if (record := self._read(line))]
+        if self._damage is not None and self._rest:
+            raise self._damage
+        return records
+
+    def _read(self, line: bytes) -> Record | None:
+        if self.number == self._stop:
+            return None
+        if self._damage is not None:
+            raise self._damage
+        self._lines += 1
+        head = line[: line.find(b" ", line.find(b" ") + 1) + 1]
+        checksum, _, said = line[len(head) :].partition(b" ")
+        if not head or checksum != b"%08x" % crc32(said, crc32(head)):
+            self._damage = DamageError(self._lines, "this is not what was kept")
+        elif not head.startswith(b"%d " % self.number):
+            number = head.partition(b" ")[0].decode()
+            self._damage = DamageError(self._lines, f"{number} follows {self.number - 1}")
+        else:
+            record = Record(self.number, head.split(b" ")[1].decode(), said)
+            self.number += 1
+            self.size += len(line) + 1
+            return record
+        return None
