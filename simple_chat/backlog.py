@@ -141,11 +141,11 @@ class Backlog:
         return sum(batch.count_own(author, start) for batch in self._batches if batch.end > start)
 
     def past(self, start: int, stop: int) -> Iterator[tuple[float, bytes]]:
-        """The lines from `start` on, before `stop`, each with its time.
+        """The lines from `start` on, before `stop`, each with its time, as far as there are any yet.
 
         It may be paused for as long as one likes: lines that are no longer kept then are passed over.
         """
-        while (start := max(start, self.first)) < stop:
+        while (start := max(start, self.first)) < min(stop, self.end):
             batch = self._batches[self._find(start)]
             for line in batch.lines(start, stop):
                 yield batch.time, line

@@ -52,11 +52,14 @@ class Member:
         answer: pieces of an answer that waits for its place in the sequence. There is at most one, and
             while there is, nothing is taken from this member: answers keep their order and can't pile up.
         answer_at: the answer comes before the line with this number.
+        answer_after: while the room is suspended, the answer comes before the first line that is not handed
+            out, but not before the line with this number.
         said: number behind the last line that it said or joined by.
     """
 
     __slots__ = (
         "answer",
+        "answer_after",
         "answer_at",
         "blocked",
         "crlf",
@@ -80,6 +83,7 @@ class Member:
         self.own_ahead = 0
         self.answer: Iterator[bytes] | None = None
         self.answer_at = 0
+        self.answer_after = 0
         self.said = 0
 
 
@@ -276,14 +280,16 @@ class Room:
 
     # What one member is owed
 
-    def answer(self, member: Member, pieces: Iterable[bytes]) -> None:
+    def answer(self, member: Member, pieces: Iterable[bytes], *, barrier: bool = True) -> None:
         """Answer a member, behind everything that it is owed up to here: at once, if it is owed nothing.
 
         Args:
             member: who has no answer waiting.
             pieces: lines with their LF, in pieces that are taken only when they can be written.
+            barrier: whether the answer means that what the member said before was handed out.
         """
         member.answer, member.answer_at = iter(pieces), self.end
+        member.answer_after = member.said if barrier else 0
         member.steady = False
         if member.cursor is None:
             member.cursor = member.answer_at = self._backlog.end
@@ -291,11 +297,11 @@ class Room:
             self.hasten(member)
 
     def hasten(self, member: Member) -> None:
-        """Let a waiting answer wait no longer than for what the member said, while the room is suspended.
+        """Let a waiting answer wait for no more than it has to, while the room is suspended.
 
         Who leaves does not wait for what others said before; a GAP tells it how many lines that were.
         """
-        at = max(member.said, self._backlog.end)
+        at = max(member.answer_after, self._backlog.end)
         if member.answer is None or member.cursor is None or member.answer_at <= at:
             return
         if member.name is None and (lost := member.answer_at - at - self._count_own(member.ident, at)):

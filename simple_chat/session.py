@@ -321,7 +321,7 @@ class Session:
             if self._entrance.errors > ERRORS_MAX:
                 self.refuse(Code.TOO_MANY_ERRORS)
                 return
-        self._answer(encode(Err(code, code.advice)))
+        self._answer(encode(Err(code, code.advice)), barrier=False)
 
     def _carry_out(self, command: Command) -> None:
         if self._entrance is not None and self._entrance.tries_left:
@@ -368,12 +368,12 @@ class Session:
             case _:  # PASS, where no password is needed any more
                 self._answer(encode(Ok("PASS")))
 
-    def _answer(self, lines: bytes) -> None:
-        self._answer_long(iter((lines,)))
+    def _answer(self, lines: bytes, *, barrier: bool = True) -> None:
+        self._answer_long(iter((lines,)), barrier=barrier)
 
-    def _answer_long(self, pieces: Iterator[bytes]) -> None:
+    def _answer_long(self, pieces: Iterator[bytes], *, barrier: bool = False) -> None:
         self.member.crlf = self._lines.crlf
-        self._room.answer(self.member, pieces)
+        self._room.answer(self.member, pieces, barrier=barrier)
         self._room.settle(self.member)
 
 

@@ -1,8 +1,13 @@
 """A house without a network: sessions around one room, which get their turns as a server gives them."""
 
+from typing import TYPE_CHECKING
+
 from simple_chat.limits import Limits
 from simple_chat.room import Room
 from simple_chat.session import Session
+
+if TYPE_CHECKING:
+    from simple_chat.backlog import Batch
 
 UNLIMITED = Limits(rate=0)
 
@@ -54,12 +59,29 @@ class Guest:
 
 
 class House:
-    """A room and its guests."""
+    """A room and its guests.
 
-    def __init__(self, *, backlog: int = 1 << 20, history: int = 1_000, presence_limit: int = 1_000) -> None:
+    Args:
+        backlog: of the room.
+        history: of the room.
+        presence_limit: of the room.
+        journal: whether a batch is handed out only when it is `keep`.
+    """
+
+    def __init__(
+        self,
+        *,
+        backlog: int = 1 << 20,
+        history: int = 1_000,
+        presence_limit: int = 1_000,
+        journal: bool = False,
+    ) -> None:
         self.room = Room(backlog=backlog, history=history, presence_limit=presence_limit)
         self.time = 0.0
         self._waiting: dict[Guest, None] = {}
+        self._awaiting: dict[Guest, None] = {}  # the next batch
+        self._journal = journal
+        self._unkept: Batch | None = None
 
     def connect(self, limits: Limits = UNLIMITED, *, locked: bool = False) -> Guest:
         """Let somebody connect, who has read the greeting."""
@@ -87,15 +109,41 @@ class House:
         for guest in waiting:
             guest.session.take(self.time)
         if batch := self.room.close_batch(self.time):
-            self.room.hand_out(batch)
+            self._unkept = batch
+            if not self._journal:
+                self.keep()
         for guest in waiting:
             if guest.session.settle():
                 self.schedule(guest)
+            if self.room.awaits(guest.session.member):
+                self._awaiting[guest] = None
+
+    def keep(self) -> None:
+        """Have the batch that was closed last kept, if there is one."""
+        if self._unkept is not None:
+            self.room.hand_out(self._unkept)
+            self._unkept = None
+            self._waiting |= self._awaiting
+            self._awaiting.clear()
+
+    def suspend(self) -> None:
+        """Find that nothing can be kept for now."""
+        self.room.suspended = True
+        for guest in list(self._awaiting):
+            self.room.hasten(guest.session.member)
+            self.schedule(guest)
+
+    def resume(self) -> None:
+        """Find that everything can be kept again."""
+        self.room.suspended = False
+        self.keep()
 
     def rest(self) -> None:
-        """Give turns until nobody waits for one."""
+        """Give turns until nobody waits for one, and have everything kept unless the room is suspended."""
         for _ in range(_PATIENCE):
             self.turn()
-            if not self._waiting:
+            if not self.room.suspended:
+                self.keep()
+            if not self._waiting and (self.room.suspended or self._unkept is None):
                 return
         raise AssertionError("somebody asks for turns without end")

@@ -53,9 +53,12 @@ class RoomMachine(RuleBasedStateMachine):
         backlog=st.sampled_from([1, 2_000, 20_000, BACKLOG]),
         history=st.sampled_from([0, 3, 1_000]),
         presence_limit=st.sampled_from([0, 2, 1_000]),
+        journal=st.booleans(),
     )
-    def open(self, backlog: int, history: int, presence_limit: int) -> MultipleResults[Guest]:
-        self.house = House(backlog=backlog, history=history, presence_limit=presence_limit)
+    def open(
+        self, backlog: int, history: int, presence_limit: int, *, journal: bool
+    ) -> MultipleResults[Guest]:
+        self.house = House(backlog=backlog, history=history, presence_limit=presence_limit, journal=journal)
         self.history = history
         self.presence_limit = presence_limit
         self.nothing_is_lost = backlog == BACKLOG
@@ -177,6 +180,10 @@ class RoomMachine(RuleBasedStateMachine):
         self.house.turn()
 
     @rule()
+    def keep(self) -> None:
+        self.house.keep()
+
+    @rule()
     def rest(self) -> None:
         self.house.rest()
         for guest in self.connected:
@@ -219,7 +226,8 @@ class RoomMachine(RuleBasedStateMachine):
 
     def send(self, guest: Guest, line: str) -> bool:
         """Let a guest send a line, if the house would read from it now; it is carried out at once."""
-        if self.house.room.full:
+        while self.house.room.full:
+            self.house.keep()
             self.house.turn()
         if not guest.session.wants_input:
             return False
