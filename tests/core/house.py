@@ -142,8 +142,8 @@ class House:
         """Give turns until nobody waits for one, and have everything kept unless the room is suspended."""
         for _ in range(_PATIENCE):
             self.turn()
-            if not self.room.suspended:
-                self.keep()
             if not self._waiting and (self.room.suspended or self._unkept is None):
                 return
+            if not self.room.suspended:
+                self.keep()
         raise AssertionError("somebody asks for turns without end")
