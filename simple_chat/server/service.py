@@ -155,8 +155,8 @@ class Server:
         self._call_for_turn()
 
     def _call_for_turn(self) -> None:
-        """Have a turn soon; or, when the room is full, as soon as the journal has kept some of it."""
-        if not self._turn_is_due and not self.room.full:
+        """Have a turn soon; or, when the room is full, as soon as the journal can take some of it."""
+        if not self._turn_is_due and not (self.room.full and self._journal.busy):
             self._turn_is_due = True
             asyncio.get_running_loop().call_soon(self._turn)
 
