@@ -15,6 +15,7 @@ from simple_chat.errors import JournalError
 from simple_chat.journal.record import DamageError, Record, RecordReader
 
 _SUFFIX = ".log"
+_DIGITS = 20  # so that names sort as numbers do
 _LOCK = "lock"
 _BLOCK = 256 * 1024  # bytes that are read at a time
 
@@ -37,37 +38,70 @@ class Segment:
     @classmethod
     def named(cls, folder: Path, first: int, stop: int | None = None) -> Self:
         """The segment of a directory that begins with a number."""
-        return cls(folder / f"{first:020}{_SUFFIX}", first, stop)
+        return cls(folder / f"{first:0{_DIGITS}}{_SUFFIX}", first, stop)
 
     def reader(self) -> RecordReader:
         """What puts its records together."""
         return RecordReader(self.first, self.stop)
 
-    async def read(self, reader: RecordReader) -> AsyncIterator[list[Record]]:
+    async def first_record(self) -> Record | None:
+        """Read the first record and nothing else; None if there is none that is whole."""
+        async with aiofiles.open(self.path, "rb") as file:
+            line = await file.readline()
+        records = self.reader().feed(line) if line else []
+        return records[0] if records else None
+
+    async def read(self, reader: RecordReader, size: int = 0) -> AsyncIterator[list[Record]]:
         """Read the records, some at a time.
 
         Args:
             reader: puts them together, and knows afterwards how far they reach.
+            size: bytes to pass over, of the records before the reader's first.
 
         Raises:
             JournalError: it is damaged, or the last ones are missing.
         """
+        before = reader.number - self.first
         async with aiofiles.open(self.path, "rb") as file:
+            await file.seek(size)
             while data := await file.read(_BLOCK):
                 try:
                     yield reader.feed(data)
                 except DamageError as error:
-                    raise JournalError(f"{self.path}, line {error.line}: {error.wrong}") from None
+                    raise JournalError(f"{self.path}, line {before + error.line}: {error.wrong}") from None
         if self.stop is not None and reader.number != self.stop:
             raise JournalError(
                 f"{self.path} should reach to record {self.stop - 1}, and ends with {reader.number - 1}"
             )
 
+    async def read_tail(self, size: int) -> list[Record]:
+        """Read the last records only.
+
+        Args:
+            size: bytes of them that are wanted, roughly.
+
+        Raises:
+            JournalError: as `read` does.
+        """
+        start = max(self.path.stat().st_size - size, 0)
+        async with aiofiles.open(self.path, "rb") as file:
+            if start:
+                await file.seek(start - 1)
+                start += len(await file.readline()) - 1  # up to where a record begins
+            line = await file.readline()
+        number, _, _ = line.partition(b" ")
+        if not line:
+            return []
+        if not number.isdigit():
+            raise JournalError(f"{self.path} does not end in records")
+        reader = RecordReader(int(number), self.stop)
+        return [record async for records in self.read(reader, start) for record in records]
+
 
 def segments(folder: Path) -> list[Segment]:
     """The segments in a directory, oldest first."""
     names = (path.name.removesuffix(_SUFFIX) for path in folder.glob(f"*{_SUFFIX}"))
-    firsts = sorted(int(name) for name in names if name.isdecimal())
+    firsts = sorted(int(name) for name in names if len(name) == _DIGITS and name.isdecimal())
     return [Segment.named(folder, *each) for each in zip_longest(firsts, firsts[1:])]
 
 

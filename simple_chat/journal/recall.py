@@ -1,6 +1,7 @@
 """What a server finds in its journal when it begins.
 
-Only the last segment is read, however long the journal is.
+Only the last segment is read as a whole, however long the journal is; of those before it only as much as
+HISTORY wants.
 """
 
 import logging
@@ -41,7 +42,7 @@ async def recall(folder: Path, size: int) -> Past:
         size: bytes of the last records that are wanted, roughly.
 
     Raises:
-        JournalError: the segment is damaged.
+        JournalError: what is read of it is damaged.
         OSError: it can't be read.
     """
     found = segments(folder)
@@ -50,9 +51,18 @@ async def recall(folder: Path, size: int) -> Past:
     past = await _recall_segment(found[-1], size)
     if torn := found[-1].path.stat().st_size - past.size:
         logger.warning("the last record of %s is torn: %d bytes are cut off", found[-1].path, torn)
-    if not past.records and found[1:]:  # it was just begun
-        past.records = (await _recall_segment(found[-2], size)).records
+    past.records = await _recall_older(found[:-1], size - past.size) + past.records
     return past
+
+
+async def _recall_older(older: list[Segment], size: int) -> list[Record]:
+    records: list[Record] = []
+    for segment in reversed(older):
+        if size <= 0:
+            break
+        records = await segment.read_tail(size) + records
+        size -= segment.path.stat().st_size
+    return records
 
 
 async def _recall_segment(segment: Segment, size: int) -> Past:
@@ -63,7 +73,7 @@ async def _recall_segment(segment: Segment, size: int) -> Past:
         blocks.append((reader.size, records))
         if past.began is None and records:
             past.began = records[0].seconds
-        while reader.size - blocks[0][0] >= size:
+        while len(blocks) > 1 and reader.size - blocks[0][0] >= size:
             blocks.popleft()
     past.number, past.size = reader.number, reader.size
     past.records = [record for _, records in blocks for record in records]

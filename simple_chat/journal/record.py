@@ -58,11 +58,11 @@ class DamageError(Exception):
 def encode_records(batch: Batch) -> bytes:
     """Turn a batch into records, each with its LF."""
     time = timestamp(datetime.fromtimestamp(batch.time, UTC)).encode()
-    records: list[bytes] = []
+    parts: list[bytes] = []
     for number, line in enumerate(batch.lines(batch.first, batch.end), batch.first):
         head = b"%d %b " % (number, time)
-        records.append(b"%b%08x %b" % (head, crc32(line[:-1], crc32(head)), line))
-    return b"".join(records)
+        parts += head, b"%08x " % crc32(line[:-1], crc32(head)), line
+    return b"".join(parts)
 
 
 def start_of_server(number: int, time: float) -> Batch:
@@ -101,9 +101,15 @@ class RecordReader:
         self.number = number
         self.size = 0
         self._stop = stop
+        self._fed = 0
         self._lines = 0
         self._rest = b""
         self._damage: DamageError | None = None  # of the last line
+
+    @property
+    def torn(self) -> int:
+        """Bytes behind all records: of a last one that is not whole."""
+        return self._fed - self.size
 
     def feed(self, data: bytes) -> list[Record]:
         """Read on.
@@ -114,6 +120,7 @@ class RecordReader:
         Raises:
             DamageError: a line that is not the last is no record, or not the next one.
         """
+        self._fed += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         records = [record for line in lines if (record := self._read(line))]
         if self._damage is not None and self._rest:
@@ -131,8 +138,8 @@ class RecordReader:
         if not head or checksum != b"%08x" % crc32(said, crc32(head)):
             self._damage = DamageError(self._lines, "this is not what was kept")
         elif not head.startswith(b"%d " % self.number):
-            number = head.partition(b" ")[0].decode()
-            self._damage = DamageError(self._lines, f"{number} follows {self.number - 1}")
+            found = head.partition(b" ")[0].decode()
+            self._damage = DamageError(self._lines, f"this is record {found} where {self.number} should be")
         else:
             record = Record(self.number, head.split(b" ")[1].decode(), said)
             self.number += 1

@@ -70,7 +70,9 @@ class SegmentWriter:
             await self._cut()
             raise
         try:
-            await self._run(_make_sure, self._file.fileno(), end, sync)
+            self._look_after(end)
+            if sync:
+                await self._run(_fdatasync, self._file.fileno())
         except OSError:
             # What the disk did not take once, the system may forget, and say it was taken the next time.
             await self._cut()
@@ -89,6 +91,12 @@ class SegmentWriter:
         finally:
             await self._file.close()
 
+    def _look_after(self, size: int) -> None:
+        """Make sure that the file is still there, and has what was written to it."""
+        status = os.fstat(self._file.fileno())  # of an open file, which waits for no disk
+        if not status.st_nlink or status.st_size != size:
+            raise OSError("somebody deleted the segment, or wrote to it")
+
     async def _cut(self) -> None:
         """Cut off what was not kept."""
         try:
@@ -98,15 +106,6 @@ class SegmentWriter:
 
     async def _run(self, work: Callable[..., None], *arguments: int) -> None:
         await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
-
-
-def _make_sure(descriptor: int, size: int, sync: bool) -> None:  # noqa: FBT001 - an executor takes no keywords
-    """Look whether a file is still there and has what was written to it, and have it on the disk."""
-    status = os.fstat(descriptor)
-    if not status.st_nlink or status.st_size != size:
-        raise OSError("somebody deleted the segment, or wrote to it")
-    if sync:
-        _fdatasync(descriptor)
 
 
 def _shorten(descriptor: int, size: int) -> None:

@@ -60,7 +60,7 @@ class RoomMachine(RuleBasedStateMachine):
     ) -> MultipleResults[Guest]:
         self.house = House(backlog=backlog, history=history, presence_limit=presence_limit, journal=journal)
         self.history = history
-        # Then a batch may go by while an answer waits for its place: too much for a backlog of no more than that.
+        # Then a batch may go by while an answer waits for its place: too much for a very small backlog.
         self.journal = journal
         self.presence_limit = presence_limit
         self.nothing_is_lost = backlog == BACKLOG
