@@ -25,6 +25,7 @@ PURE = [
     "framing",
     "journal/house",
     "journal/memory",
+    "journal/policy",
     "journal/record",
     "limits",
     "opening",

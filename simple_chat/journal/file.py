@@ -11,60 +11,26 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Self
 
-from simple_chat.backlog import BACKLOG, Batch
+from simple_chat.backlog import Batch
 from simple_chat.errors import JournalError, reason
 from simple_chat.journal.folder import Lock, Segment, delete_oldest, sync_folder
 from simple_chat.journal.house import House
+from simple_chat.journal.policy import Policy, Sync
 from simple_chat.journal.recall import Past, recall
 from simple_chat.journal.record import batches, encode_records, start_of_server
 from simple_chat.journal.segment import SegmentWriter
 
 logger = logging.getLogger(__name__)
 
-SEGMENT = 64 * 1024 * 1024
-"""Bytes after which a segment is closed, by default."""
-
 _DAY = timedelta(days=1).total_seconds()
 _PATIENCE = 2.0  # seconds that a disk may take until the house is told
 _RETRY = 1.0  # seconds from one try to the next
 _AHEAD = 8 * 1024 * 1024  # bytes that may be handed out and yet to be written
-
-
-class Sync(StrEnum):
-    """How safe a batch has to be before it is handed out.
-
-    NONE: not at all, it is written a moment later. OS: the system has it, so that it survives the server.
-    DISK: the disk has it, so that it survives the machine.
-    """
-
-    NONE = "none"
-    OS = "os"
-    DISK = "disk"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """How a journal is kept.
-
-    Attributes:
-        sync: how safe a batch has to be before it is handed out.
-        segment: bytes after which a segment is closed.
-        keep: bytes or time after which the oldest segments are deleted; None to keep all. With a time, a
-            segment is closed after a day too.
-        recall: bytes of what was said last that are read back, roughly.
-    """
-
-    sync: Sync = Sync.OS
-    segment: int = SEGMENT
-    keep: int | timedelta | None = None
-    recall: int = BACKLOG
 
 
 class FileJournal:

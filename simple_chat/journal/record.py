@@ -4,9 +4,9 @@ Pure. A record is the line's number, its time, a checksum, and the line itself::
 
     42 2026-11-23T19:48:21.123Z 5f3a9c01 MSG ann hello
 
-The checksum is the CRC-32, in hexadecimal, of the number, a space, the time, a space and the line. It tells
-whether a record is whole; the numbers tell whether one is missing. ``START`` in place of a line is where a
-server began: with nobody in the room any more.
+The checksum is the CRC-32, in hexadecimal, of the record without the checksum and the space behind it, line
+end included. It tells whether a record is whole; the numbers tell whether one is missing. ``START`` in place
+of a line is where a server began: with nobody in the room any more.
 """
 
 from array import array
@@ -61,7 +61,7 @@ def encode_records(batch: Batch) -> bytes:
     parts: list[bytes] = []
     for number, line in enumerate(batch.lines(batch.first, batch.end), batch.first):
         head = b"%d %b " % (number, time)
-        parts += head, b"%08x " % crc32(line[:-1], crc32(head)), line
+        parts += head, b"%08x " % crc32(line, crc32(head)), line
     return b"".join(parts)
 
 
@@ -135,7 +135,7 @@ class RecordReader:
         self._lines += 1
         head = line[: line.find(b" ", line.find(b" ") + 1) + 1]
         checksum, _, said = line[len(head) :].partition(b" ")
-        if not head or checksum != b"%08x" % crc32(said, crc32(head)):
+        if not head or checksum != b"%08x" % crc32(said + b"\n", crc32(head)):
             self._damage = DamageError(self._lines, "this is not what was kept")
         elif not head.startswith(b"%d " % self.number):
             found = head.partition(b" ")[0].decode()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from simple_chat.command_line import Parser, add_address, filled, number
-from simple_chat.journal.file import Sync
+from simple_chat.journal.policy import Sync
 from simple_chat.server.settings import Settings
 
 _DEFAULTS = Settings()

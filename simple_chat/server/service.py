@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, show_address
 from simple_chat.backlog import Batch
 from simple_chat.errors import SetupError
-from simple_chat.journal.file import FileJournal, Policy
 from simple_chat.journal.house import Journal
 from simple_chat.journal.memory import MemoryJournal
+from simple_chat.journal.policy import Policy
 from simple_chat.limits import Limits
 from simple_chat.protocol import Code
 from simple_chat.room import Room
@@ -395,9 +395,11 @@ def _password(encoded: str | None) -> "Password | None":
     return Password(encoded)
 
 
-async def _journal(settings: Settings) -> FileJournal | None:
+async def _journal(settings: Settings) -> Journal | None:
     if settings.journal is None:
         return None
+    from simple_chat.journal.file import FileJournal  # noqa: PLC0415 - most servers don't need it
+
     policy = Policy(
         sync=settings.sync,
         segment=settings.journal_segment,

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from simple_chat.backlog import BACKLOG
 from simple_chat.framing import MAX_LINE
-from simple_chat.journal.file import SEGMENT, Sync
+from simple_chat.journal.policy import SEGMENT, Sync
 from simple_chat.limits import BURST, RATE
 from simple_chat.room import HISTORY, PRESENCE_LIMIT
 from simple_chat.server.admission import MAX_PER_IP

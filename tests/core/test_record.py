@@ -61,7 +61,7 @@ def reader() -> RecordReader:
 
 
 def test_record_is_a_line_of_text() -> None:
-    assert encode_records(batch(42, b"MSG ann hello")) == f"42 {WHEN} 961faa35 MSG ann hello\n".encode()
+    assert encode_records(batch(42, b"MSG ann hello")) == f"42 {WHEN} 64f2dd1a MSG ann hello\n".encode()
 
 
 def test_record_knows_its_time() -> None:

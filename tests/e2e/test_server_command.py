@@ -81,6 +81,13 @@ def test_empty_variables_count_as_unset() -> None:
         "--presence-limit many",
         "--drain soon",
         "--loop forever",
+        "--journal=",
+        "--sync maybe",
+        "--journal-segment 0",
+        "--journal-segment 1T",
+        "--journal-keep 1.5G",
+        "--journal-keep 0d",
+        "--journal-keep d",
         "--host",
         "--hist 5",
         "--unknown",
@@ -169,6 +176,23 @@ def test_loop_can_be_chosen(loop: str, uses_uvloop: bool) -> None:  # noqa: FBT0
         server.join("alice")
         loaded = Path(f"/proc/{server.process.pid}/maps").read_text()
         assert ("uvloop" in loaded) == uses_uvloop
+
+
+@pytest.mark.parametrize(
+    ("segment", "keep", "left"), [("1K", "1K", 1), ("1024", "2K", 2), ("1M", "9d", 1), ("1K", "1G", 5)]
+)
+def test_journal_is_kept_in_segments_as_far_as_wanted(
+    tmp_path: Path, segment: str, keep: str, left: int
+) -> None:
+    options = ("--journal", str(tmp_path), "--journal-segment", segment, "--journal-keep", keep)
+    with running_server(*options) as server:
+        alice = server.join("alice")
+        for _ in range(4):
+            alice.type(f"MSG {'x' * 1000}")
+            alice.see()
+        alice.type("MSG last")
+        alice.see()
+    assert len(list(tmp_path.glob("*.log"))) == left
 
 
 def test_history_can_be_switched_off() -> None:

@@ -15,8 +15,9 @@ import pytest
 
 from simple_chat.backlog import NOBODY, Batch
 from simple_chat.errors import JournalError
-from simple_chat.journal.file import FileJournal, Policy
+from simple_chat.journal.file import FileJournal
 from simple_chat.journal.folder import Lock, Segment, delete_oldest, segments
+from simple_chat.journal.policy import Policy
 from simple_chat.journal.record import encode_records
 from simple_chat.journal.transcript import Transcript
 from tests.programs import run_server, running_server

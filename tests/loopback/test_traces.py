@@ -1,4 +1,4 @@
-"""The same script is answered by the same bytes, whichever way its members come and in either event loop."""
+"""The same script is answered by the same bytes, however its members come, with and without a journal."""
 
 import asyncio
 import os
@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from tempfile import TemporaryDirectory
 
 import argon2
 from hypothesis import HealthCheck, example, given, settings
@@ -179,6 +180,13 @@ async def play(script: Script, way: str, *, locked: bool, cut: bool = True) -> l
         return await Play(home, cut).play(script)
 
 
+async def play_with_journal(script: Script, *, locked: bool) -> list[Trace]:
+    with TemporaryDirectory() as folder:
+        settings = Settings(max_line=MAX_LINE, journal=folder)
+        async with house(settings, password=HASH if locked else None) as home:
+            return await Play(home, cut=True).play(script)
+
+
 def compare(ours: list[Trace], others: list[Trace]) -> None:
     """Check that what was received is the same, as far as it is certain to have arrived."""
     assert len(ours) == len(others)
@@ -248,12 +256,13 @@ ENTER = [
     ],
     locked=True,
 )
-def test_same_bytes_by_every_way_in_both_loops(*, script: Script, locked: bool) -> None:
+def test_same_bytes_by_every_way_and_with_a_journal_in_both_loops(*, script: Script, locked: bool) -> None:
     loops: list[LoopFactory] = [*pytest_asyncio_loop_factories().values()]
     with asyncio.Runner() as runner:
         played = [runner.run(play(script, "tcp", locked=locked, cut=False))]
     for loop in loops:
         with asyncio.Runner(loop_factory=loop) as runner:
             played += [runner.run(play(script, way, locked=locked)) for way in WAYS]
+            played.append(runner.run(play_with_journal(script, locked=locked)))
     for other in played[1:]:
         compare(played[0], other)

@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
-from simple_chat.journal.file import Sync
 from simple_chat.journal.folder import segments
+from simple_chat.journal.policy import Sync
 from simple_chat.journal.record import Record
 from tests.peer import DEADLINE, Peer
 from tests.soak.abuse import Server

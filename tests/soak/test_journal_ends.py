@@ -11,7 +11,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from time import monotonic
 
-from simple_chat.journal.file import Sync
+from simple_chat.journal.policy import Sync
 from tests.soak.abuse import Server
 from tests.soak.journal_kills import (
     START,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from simple_chat.journal.file import Sync
 from simple_chat.journal.folder import segments
+from simple_chat.journal.policy import Sync
 from simple_chat.journal.record import Record
 from tests.peer import DEADLINE, connect
 from tests.soak.abuse import Server
