@@ -24,11 +24,13 @@ if TYPE_CHECKING:
         ConnectError,
         ConnectionLostError,
         JoinRefusedError,
+        JournalError,
         LineRefusedError,
         ListenError,
         SetupError,
         UnsendableTextError,
     )
+    from simple_chat.journal.policy import Sync
     from simple_chat.protocol import Past
     from simple_chat.server.service import Server, serve
     from simple_chat.server.settings import Settings
@@ -45,6 +47,7 @@ _HOMES = {
     "Gap": "client.events",
     "JoinRefusedError": "errors",
     "Joined": "client.events",
+    "JournalError": "errors",
     "Left": "client.events",
     "LineRefusedError": "errors",
     "ListenError": "errors",
@@ -55,6 +58,7 @@ _HOMES = {
     "Server": "server.service",
     "Settings": "server.settings",
     "SetupError": "errors",
+    "Sync": "journal.policy",
     "UnsendableTextError": "errors",
     "connect": "client.chat",
     "serve": "server.service",
@@ -70,6 +74,7 @@ __all__ = [
     "Gap",
     "JoinRefusedError",
     "Joined",
+    "JournalError",
     "Left",
     "LineRefusedError",
     "ListenError",
@@ -80,6 +85,7 @@ __all__ = [
     "Server",
     "Settings",
     "SetupError",
+    "Sync",
     "UnsendableTextError",
     "connect",
     "serve",

@@ -320,13 +320,17 @@ class Room:
         """A member takes bytes again: `settle` lets it catch up."""
         member.blocked = False
 
+    def only_spoke(self, member: Member) -> bool:
+        """Whether a member is owed nothing until what it said is handed out: usual with a journal."""
+        return member.own_ahead > 0 and member.answer is None and member.cursor == self._backlog.end
+
     def settle(self, member: Member) -> bool:
         """Write to a member the next piece of what it is owed: at least `PIECE` bytes if there are as many.
 
         Returns:
             Whether there is more that could be written at once.
         """
-        if member.blocked or member.steady or self._only_spoke(member):
+        if member.blocked or member.steady or self.only_spoke(member):
             return False
         parts: list[bytes] = []
         size = 0
@@ -345,10 +349,6 @@ class Room:
             member.write(data)
         except RuntimeError:  # as in hand_out
             self.block(member)
-
-    def _only_spoke(self, member: Member) -> bool:
-        """Whether a member is owed nothing until what it said is handed out: usual with a journal."""
-        return member.own_ahead > 0 and member.answer is None and member.cursor == self._backlog.end
 
     def _has_everything(self, member: Member) -> bool:
         return member.name is not None and (member.cursor, member.own_ahead, member.answer) == (

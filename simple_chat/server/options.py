@@ -28,12 +28,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.tls_cert is None and (options.tls_key or options.tls_client_ca):
         parser.error("--tls-key and --tls-client-ca go with --tls-cert")
+    if options.journal is None and (options.sync or options.journal_segment or options.journal_keep):
+        parser.error("--sync, --journal-segment and --journal-keep go with --journal")
     return options
 
 
 def settings(options: argparse.Namespace) -> Settings:
-    """What of the options is a setting: all that is named as one."""
-    return Settings(**{name: getattr(options, name) for name in Settings.__slots__})
+    """What of the options is a setting: all that is named as one, and was given or has a default."""
+    given = {name: getattr(options, name) for name in Settings.__slots__}
+    return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
 def _parser() -> Parser:
@@ -83,7 +86,6 @@ def _add_journal(group: argparse._ArgumentGroup) -> None:
         "--sync",
         type=Sync,
         choices=list(Sync),
-        default=_DEFAULTS.sync,
         help="what a line survives when others get it: nothing, the server's death, or the machine's"
         f" (default: {_DEFAULTS.sync})",
     )
@@ -91,7 +93,6 @@ def _add_journal(group: argparse._ArgumentGroup) -> None:
         "--journal-segment",
         type=_size,
         metavar="SIZE",
-        default=_DEFAULTS.journal_segment,
         help="bytes, or with K, M or G, after which a file of the journal is closed (default: 64M)",
     )
     group.add_argument(

@@ -210,7 +210,9 @@ class Server:
             self._tell("The journal is written again.")
         awaiting, self._awaiting = self._awaiting, {}
         for connection in awaiting:
-            if not connection.session.member.steady:
+            if self.room.only_spoke(connection.session.member):
+                self._awaiting[connection] = None
+            elif not connection.session.member.steady:
                 self.schedule(connection)
         self._call_for_turn()
 

@@ -98,6 +98,12 @@ def test_bad_option_is_refused_in_one_line(options: str) -> None:
     assert_refused(run_server(*options.split()), 2, "--help shows all options")
 
 
+@pytest.mark.parametrize("options", ["--sync disk", "--journal-segment 1M", "--journal-keep 30d"])
+def test_journal_that_is_nowhere_is_refused(options: str) -> None:
+    ended = run_server(*options.split())
+    assert_refused(ended, 2, "--sync, --journal-segment and --journal-keep go with --journal")
+
+
 @pytest.mark.parametrize("value", ["x", "65536", "-1", " "])
 def test_bad_port_in_the_variable_is_refused_in_one_line(value: str) -> None:
     ended = run_server(SIMPLE_CHAT_SERVER_PORT=value)
