@@ -175,10 +175,13 @@ class Server:
         for connection in chain(waiting, served):  # whoever found the batch full comes first next time
             if self._guard(connection, connection.settle):
                 self.schedule(connection)
-            if connection in self._connections and self.room.awaits(connection.session.member):
+            if self._journal.busy and self._waits_for_journal(connection):
                 self._awaiting[connection] = None
         if self._waiting or self._newcomers:
             self._call_for_turn()
+
+    def _waits_for_journal(self, connection: Connection) -> bool:
+        return connection in self._connections and self.room.awaits(connection.session.member)
 
     def _some_newcomers(self) -> list[Connection]:
         """Take as many newcomers as may have a turn, so that a crowd of them delays nobody in the room."""
@@ -219,7 +222,7 @@ class Server:
     def journal_fails(self, reason: str) -> None:
         """Let members know, and go on with what needs no journal."""
         self._journal_fails = True
-        self._tell(f"The journal can't be written ({reason}). What you say waits for it, or is refused.")
+        self._tell(f"The journal can't be written ({reason}): what you say is not kept, and may be refused.")
         if self._journal.busy:
             self._suspend()
 
@@ -373,8 +376,8 @@ async def serve(
         JournalError: the journal can't be used.
     """
     settings = settings or Settings()
-    journal = await _journal(settings)
-    server = Server(settings, tls=tls, password=_password(password), journal=journal)
+    checker = _password(password)
+    server = Server(settings, tls=tls, password=checker, journal=await _journal(settings))
     try:
         await server.listen(host, port)
         if unix is not None:

@@ -113,7 +113,7 @@ async def kept(folder: Path) -> list[str]:
 
 
 def told(why: str) -> str:
-    return f"INFO The journal can't be written ({why}). What you say waits for it, or is refused."
+    return f"INFO The journal can't be written ({why}): what you say is not kept, and may be refused."
 
 
 @pytest.mark.parametrize(
