@@ -1,6 +1,7 @@
 """What a journal says, as a program: ``python -m simple_chat.journal``."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # not every output knows every letter
     try:
-        asyncio.run(_verify(options) if options.verify else _show(options))
+        return asyncio.run(_run(options))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
@@ -38,26 +39,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _let_go_of_stdout()
         _complain(error)
         return 1
-    return 0
 
 
-async def _show(options: Namespace) -> None:
+async def _run(options: Namespace) -> int:
+    """Do what is wanted, until Ctrl-C at the latest: that waits for the read that is under way.
+
+    Returns:
+        The exit status.
+    """
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, told.set)
+    await (_verify(options, told) if options.verify else _show(options, told))
+    return 128 + signal.SIGINT if told.is_set() else 0
+
+
+async def _show(options: Namespace, told: asyncio.Event) -> None:
     """Print the records, and if that is wanted those that follow."""
     view = as_json if options.json else as_text
     transcript = Transcript(options.directory, options.start)
-    while True:
+    while not told.is_set():
         async for records in transcript.read():
             print("\n".join(map(view, records)), flush=True)
+            if told.is_set():
+                return
         if not options.follow:
             return
-        await asyncio.sleep(_POLL)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(told.wait(), _POLL)
 
 
-async def _verify(options: Namespace) -> None:
+async def _verify(options: Namespace, told: asyncio.Event) -> None:
     summary = Summary()
     transcript = Transcript(options.directory, options.start)
     async for records in transcript.read():
         summary.add(records)
+        if told.is_set():
+            return
     print(summary.tell(transcript.segments, transcript.torn), flush=True)
 
 
