@@ -20,12 +20,7 @@ class House(Protocol):
 
 
 class Journal(Protocol):
-    """Where batches are kept, as a server sees it.
-
-    Attributes:
-        past: what was said last before the server began.
-        busy: whether no batch can be appended now.
-    """
+    """Where batches are kept, as a server sees it."""
 
     @property
     def past(self) -> Sequence[Batch]:

@@ -2,7 +2,7 @@
 
 Pure. A record is the line's number, its time, a checksum, and the line itself::
 
-    42 2026-11-23T19:48:21.123Z 5f3a9c01 MSG ann hello
+    42 2026-11-23T19:48:21.123Z 64f2dd1a MSG ann hello
 
 The checksum is the CRC-32, in hexadecimal, of the record without the checksum and the space behind it, line
 end included. It tells whether a record is whole; the numbers tell whether one is missing. ``START`` in place
