@@ -16,7 +16,7 @@ from itertools import chain, count
 
 from simple_chat.backlog import BACKLOG, Backlog, Batch
 from simple_chat.errors import LineRefusedError
-from simple_chat.protocol import Code, Gap, Joined, Left, encode, encode_message
+from simple_chat.protocol import Code, Command, Gap, Joined, Left, encode, encode_message
 from simple_chat.text import name_key
 
 HISTORY = 1_000
@@ -32,7 +32,8 @@ PIECE = 8 * 1024
 """Bytes that make a piece for somebody who catches up. A piece that is put together from smaller batches is
 that member's own copy, and a thousand slow readers hold a thousand; a larger batch is written as it is."""
 
-_MESSAGE = b"MSG "
+MESSAGE = b"MSG "
+"""How a message begins."""
 
 Write = Callable[[bytes], None]
 
@@ -123,7 +124,7 @@ class Room:
     def recall(self, batch: Batch) -> None:
         """Take in what was said before anybody was here: for HISTORY, and to go on from its numbers."""
         lines = enumerate(batch.lines(batch.first, batch.end), batch.first)
-        self._messages.extend(number for number, line in lines if line.startswith(_MESSAGE))
+        self._messages.extend(number for number, line in lines if line.startswith(MESSAGE))
         self._backlog.append(batch)
         self._open_first = batch.end
 
@@ -139,18 +140,29 @@ class Room:
         Raises:
             LineRefusedError: already-joined, name-taken or busy.
         """
-        if member.name is not None:
-            raise LineRefusedError(Code.ALREADY_JOINED)
-        if name_key(name) in self._members:
-            raise LineRefusedError(Code.NAME_TAKEN)
-        if self.suspended:
-            raise LineRefusedError(Code.BUSY)
+        self._check_join(member, name)
         self._members[name_key(name)] = member
         self._names = None
         member.name, member.cursor, member.own_ahead = name, self.end, 0
-        if len(self._members) <= self._presence_limit:
+        if self._tells_presence:
             self._take(member, encode(Joined(name)))
         member.said = self.end
+
+    def _check_join(self, member: Member, name: str) -> None:
+        if member.name is not None:
+            raise LineRefusedError(Code.ALREADY_JOINED)
+        if self.holds(name):
+            raise LineRefusedError(Code.NAME_TAKEN)
+        if self.suspended:
+            raise LineRefusedError(Code.BUSY)
+
+    def holds(self, name: str) -> bool:
+        """Whether somebody in the room is called like that, whatever the case."""
+        return name_key(name) in self._members
+
+    @property
+    def _tells_presence(self) -> bool:
+        return len(self._members) <= self._presence_limit
 
     def say(self, member: Member, text: str) -> None:
         """Send everybody else a text, which must be harmless already.
@@ -161,10 +173,22 @@ class Room:
         name = self.name_of(member)
         if self.suspended and self._open_size >= BATCH:
             raise LineRefusedError(Code.BUSY)
-        if not self.closed:
-            self._messages.append(self.end)
-            self._take(member, encode_message(name, text))
-            member.said = self.end
+        self._take_message(member, encode_message(name, text))
+
+    def defers(self, member: Member, command: Command, carry_out: Callable[[], None]) -> bool:  # noqa: ARG002
+        """Whether a command of a member is carried out later, when its place in the sequence is known.
+
+        Here none is: what happens here is the sequence.
+
+        Args:
+            member: who has no other command that is yet to be carried out.
+            command: any but MSG.
+            carry_out: is called then.
+
+        Raises:
+            LineRefusedError: it can't be carried out.
+        """
+        return False
 
     def leave(self, member: Member) -> None:
         """Let a member go. Its name is free at once; it is still owed what was said before.
@@ -173,7 +197,7 @@ class Room:
             LineRefusedError: not-joined.
         """
         name = self.name_of(member)
-        if len(self._members) <= self._presence_limit:
+        if self._tells_presence:
             self._take(member, encode(Left(name)))
         del self._members[name_key(name)]
         self._names = None
@@ -208,7 +232,7 @@ class Room:
         if not wanted:
             return iter(())
         lines = self._backlog.past(self._messages[-wanted], self.end)
-        return ((time, line) for time, line in lines if line.startswith(_MESSAGE))
+        return ((time, line) for time, line in lines if line.startswith(MESSAGE))
 
     # The sequence
 
@@ -268,6 +292,12 @@ class Room:
         if rest := batch.cut(own, 0, batch.end - batch.first):
             self.write(member, rest.replace(b"\n", b"\r\n") if member.crlf else rest)
 
+    def _take_message(self, author: Member, line: bytes) -> None:
+        if not self.closed:
+            self._messages.append(self.end)
+            self._take(author, line)
+            author.said = self.end
+
     def _take(self, author: Member, line: bytes) -> None:
         if self.closed:
             return
@@ -294,9 +324,19 @@ class Room:
         if member.cursor is None:
             member.cursor = member.answer_at = self._backlog.end
         elif self.suspended:
-            self.hasten(member)
+            self._hasten(member)
 
-    def hasten(self, member: Member) -> None:
+    def suspend(self, members: Iterable[Member]) -> None:
+        """Take note that nothing can be handed out for now, and let nobody wait for that who need not.
+
+        Args:
+            members: all connections.
+        """
+        self.suspended = True
+        for member in members:
+            self._hasten(member)
+
+    def _hasten(self, member: Member) -> None:
         """Let a waiting answer wait for no more than it has to, while the room is suspended.
 
         Who leaves does not wait for what others said before; a GAP tells it how many lines that were.

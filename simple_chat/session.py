@@ -5,8 +5,9 @@ whether a password is right.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 from simple_chat.errors import LineRefusedError
@@ -104,9 +105,11 @@ class Session:
     """
 
     __slots__ = (
+        "_deferred",
         "_empty_at",
         "_entrance",
         "_farewell",
+        "_gone",
         "_limits",
         "_lines",
         "_room",
@@ -124,6 +127,8 @@ class Session:
         self._telnet: Telnet | None = None  # until the client negotiates, which few do
         self._entrance: _Entrance | None = _Entrance(TRIES_MAX if locked else 0)  # until it has joined
         self._farewell: _Farewell | None = None  # once nothing more is taken
+        self._deferred: Callable[[], None] | None = None  # what is done when the room says so
+        self._gone = False
         self.member = room.connect(write)
         self.dry = True
         self.slowed = False
@@ -163,7 +168,12 @@ class Session:
     @property
     def _waits(self) -> bool:
         """Whether what came in waits for the client, the clock or the password's check."""
-        return self.slowed or self.member.answer is not None or self.secret is not None
+        return self.slowed or self.member.answer is not None or self.deferred or self.secret is not None
+
+    @property
+    def deferred(self) -> bool:
+        """Whether a command waits for its place in the sequence, and all that came behind it waits too."""
+        return self._deferred is not None
 
     def receive(self, data: bytes) -> None:
         """Take in what came from the client; `take` carries it out."""
@@ -231,7 +241,7 @@ class Session:
         for taken in range(allowed):
             if self._farewell or member.answer or room.full or len(answers) >= PIECE:
                 return taken
-            if self._entrance and self._entrance.secret:
+            if self._deferred or (self._entrance and self._entrance.secret):
                 return taken
             if not self._take_line():
                 self.dry = True
@@ -290,16 +300,26 @@ class Session:
                 self._say(farewell)
 
     def _say(self, farewell: _Farewell) -> None:
-        if not farewell.said:
-            farewell.said = True
-            if self.member.name is not None:
-                self._room.leave(self.member)
-            self._answer(farewell.lines)
+        if not farewell.said and self._deferred is None:
+            self._in_place(Leave(), partial(self._part, farewell))
+
+    def _part(self, farewell: _Farewell) -> None:
+        farewell.said = True
+        if self.member.name is not None:
+            self._room.leave(self.member)
+        self._answer(farewell.lines)
 
     def lost(self) -> None:
         """The connection is gone: so is its member."""
-        if self.member.name is not None:
-            self._room.leave(self.member)
+        self._gone = True
+        self._room.block(self.member)
+        if self.member.name is not None and self._deferred is None:
+            self._in_place(Leave(), partial(self._room.leave, self.member))
+
+    def forsake(self) -> None:
+        """Expect nothing more of the room, which has let the member go."""
+        self._deferred = None
+        self.dry = True
 
     def _take_line(self) -> bool:
         """Carry out the next line; return whether there was one."""
@@ -327,9 +347,34 @@ class Session:
         if self._entrance is not None and self._entrance.tries_left:
             self._carry_out_locked(command, self._entrance)
             return
+        if isinstance(command, Msg):
+            self._room.say(self.member, command.text)
+        else:
+            self._in_place(command, partial(self._carry_out_here, command))
+
+    def _in_place(self, command: Command, carry_out: Callable[[], None]) -> None:
+        """Do something where it has its place in the sequence: now, unless the room defers it."""
+        if command == Leave() and self.member.name is None:
+            carry_out()
+        elif self._room.defers(self.member, command, self._go_on):
+            self._deferred = carry_out
+        else:
+            carry_out()
+
+    def _go_on(self) -> None:
+        """Do what was deferred."""
+        carry_out, self._deferred = self._deferred, None
+        if carry_out is None:
+            return
+        try:
+            carry_out()
+        except LineRefusedError as error:
+            self._complain(Code(error.code))
+        if self._gone:
+            self.lost()
+
+    def _carry_out_here(self, command: Join | Leave | Quit | Ping | Who | History | Help | Pass) -> None:
         match command:
-            case Msg(text):
-                self._room.say(self.member, text)
             case Join(name):
                 self._room.join(self.member, name)
                 self._entrance = None

@@ -98,18 +98,22 @@ class FileJournal:
         """Whether no batch can be appended now."""
         return self._queued > (_AHEAD if self._policy.sync is Sync.NONE else 0)
 
-    def start(self, house: House) -> None:
+    async def start(self, house: House) -> None:
         """Begin to work for a server."""
         self._house = house
         self._writing = asyncio.create_task(self._write())
 
-    def append(self, batch: Batch) -> None:
-        """Keep a batch, and have it handed out when it is as safe as it has to be."""
-        self._queue.append(batch)
-        self._queued += batch.size
-        self._news.set()
-        if self._policy.sync is Sync.NONE:
-            self._house.hand_out(batch)
+    def collect(self) -> None:
+        """Keep what was said, and have it handed out when it is as safe as it has to be."""
+        if batch := self._house.close_batch():
+            self._queue.append(batch)
+            self._queued += batch.size
+            self._news.set()
+            if self._policy.sync is Sync.NONE:
+                self._house.hand_out(batch)
+
+    async def finish(self) -> None:
+        """What is still being kept is what members wait for before they are told BYE."""
 
     async def close(self) -> None:
         """Keep what can be kept, and end."""
@@ -154,6 +158,7 @@ class FileJournal:
         if self._failing:
             self._failing = False
             logger.info("the journal is written again")
+            self._house.journal_works("The journal is written again.")
         self._house.journal_ready()
         return True
 
@@ -172,7 +177,9 @@ class FileJournal:
         if not self._failing:
             self._failing = True
             logger.error("the journal can't be written: %s", why)
-            self._house.journal_fails(why)
+            self._house.journal_fails(
+                f"The journal can't be written ({why}): what you say is not kept, and may be refused."
+            )
 
     async def _store(self, records: bytes, first: int) -> None:
         """Append records to the segment, or to a new one.

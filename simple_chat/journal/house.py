@@ -9,18 +9,27 @@ from simple_chat.backlog import Batch
 class House(Protocol):
     """The server, as a journal sees it."""
 
+    def close_batch(self) -> Batch | None:
+        """Take what was said and not taken yet, if anything was."""
+
     def hand_out(self, batch: Batch) -> None:
         """Hand out a batch, which is as safe as it has to be."""
 
     def journal_ready(self) -> None:
-        """Go on: a batch was kept, and there is room for more."""
+        """Go on: what was collected was kept, and there is room for more."""
 
-    def journal_fails(self, reason: str) -> None:
-        """Know that nothing can be kept for now; `journal_ready` ends that."""
+    def journal_fails(self, text: str) -> None:
+        """Know that nothing can be kept for now, and tell members in these words."""
+
+    def journal_works(self, text: str) -> None:
+        """Know that this is over; `journal_ready` follows."""
+
+    def journal_lost(self) -> None:
+        """End every connection: the journal goes on without those who are here."""
 
 
 class Journal(Protocol):
-    """Where batches are kept, as a server sees it."""
+    """Where what is said is kept, as a server sees it."""
 
     @property
     def past(self) -> Sequence[Batch]:
@@ -28,13 +37,16 @@ class Journal(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether no batch can be appended now."""
+        """Whether nothing can be collected now."""
 
-    def start(self, house: House) -> None:
+    async def start(self, house: House) -> None:
         """Begin to work for a server."""
 
-    def append(self, batch: Batch) -> None:
-        """Keep a batch, and have it handed out when it is as safe as it has to be."""
+    def collect(self) -> None:
+        """Keep what the house has, if anything, and have it handed out when it is as safe as it has to be."""
+
+    async def finish(self) -> None:
+        """Wait until all that was said is handed out, however long it takes; nothing more is said then."""
 
     async def close(self) -> None:
         """Keep what can be kept, and end."""

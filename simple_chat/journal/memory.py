@@ -12,13 +12,17 @@ class MemoryJournal:
     past: Sequence[Batch] = ()
     busy = False
 
-    def start(self, house: House) -> None:
+    async def start(self, house: House) -> None:
         """Begin to work for a server."""
         self._house = house
 
-    def append(self, batch: Batch) -> None:
-        """Have a batch handed out."""
-        self._house.hand_out(batch)
+    def collect(self) -> None:
+        """Have what was said handed out."""
+        if batch := self._house.close_batch():
+            self._house.hand_out(batch)
+
+    async def finish(self) -> None:
+        """Nothing waits."""
 
     async def close(self) -> None:
         """End."""

@@ -55,8 +55,13 @@ class Door:
         Raises:
             ListenError: it is taken, or no address of this machine.
         """
-        timeout = self._settings.stall_timeout
-        self._listeners += await listeners.tcp(self._take_in, host, port, stall_timeout=timeout)
+        self._listeners += await listeners.tcp(
+            self._take_in,
+            host,
+            port,
+            stall_timeout=self._settings.stall_timeout,
+            reuse_port=self._settings.reuse_port,
+        )
 
     def listen_unix(self, path: str) -> None:
         """Listen on a Unix socket as well.

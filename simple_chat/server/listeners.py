@@ -99,7 +99,7 @@ class Listener:
         self._retry = loop.call_later(_RETRY, self._go_on)
 
 
-async def tcp(take: Take, host: str, port: int, *, stall_timeout: float) -> list[Listener]:
+async def tcp(take: Take, host: str, port: int, *, stall_timeout: float, reuse_port: bool) -> list[Listener]:
     """Listen on a TCP address.
 
     Args:
@@ -107,9 +107,10 @@ async def tcp(take: Take, host: str, port: int, *, stall_timeout: float) -> list
         host: name or address. A name of several addresses is listened for on all of them.
         port: 0 for a free one.
         stall_timeout: seconds after which the kernel gives up a peer that acknowledges nothing.
+        reuse_port: whether other processes that ask for it may listen there too.
 
     Raises:
-        ListenError: the address is taken, or not one of this machine.
+        ListenError: the address is taken, or not one of this machine, or can't be shared.
     """
     where = show_address(host, port)
     if not 0 <= port <= _PORT_MAX:  # a resolver would take the rest of a division
@@ -121,6 +122,8 @@ async def tcp(take: Take, host: str, port: int, *, stall_timeout: float) -> list
         for family, _, _, _, address in dict.fromkeys(found):
             sockets.append(sock := socket.socket(family, socket.SOCK_STREAM))
             _set_options(sock, stall_timeout)
+            if reuse_port:
+                _share_port(sock)
             sock.bind(address)
         return [Listener(sock, take) for sock in sockets]
     except (OSError, ValueError) as error:
@@ -154,6 +157,13 @@ def _set_options(sock: socket.socket, stall_timeout: float) -> None:
     for option, value in options.items():
         if hasattr(socket, option):  # not on every system
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def _share_port(sock: socket.socket) -> None:
+    """Let others of the same user bind to the address too, if they all ask for it."""
+    if not hasattr(socket, "SO_REUSEPORT"):  # not on every system
+        raise ValueError("this system can't share a port")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
 def unix(take: Take, path: str) -> Listener:

@@ -2,8 +2,10 @@
 
 import argparse
 import math
+import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from simple_chat.command_line import Parser, add_address, filled, number
 from simple_chat.journal.policy import Sync
@@ -14,6 +16,8 @@ _DEFAULTS = Settings()
 _SECONDS_MAX = 1_000_000
 """What the kernel's timeouts can be set to, and nobody wants more than eleven days."""
 
+_CLUSTER = ("cluster_room", "cluster_replicas", "cluster_creds", "cluster_ca")
+_ROOM = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _DAYS_MAX = 36_500
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -30,6 +34,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--tls-key and --tls-client-ca go with --tls-cert")
     if options.journal is None and (options.sync or options.journal_segment or options.journal_keep):
         parser.error("--sync, --journal-segment and --journal-keep go with --journal")
+    if options.cluster is None and any(getattr(options, each) for each in _CLUSTER):
+        parser.error("--cluster-room, --cluster-replicas, --cluster-creds and --cluster-ca go with --cluster")
+    if options.cluster is not None and options.journal is not None:
+        parser.error("--journal does not go with --cluster, where NATS keeps what is said")
     return options
 
 
@@ -52,8 +60,14 @@ def _parser() -> Parser:
     where = parser.add_argument_group("where it listens")
     add_address(where, "to listen on", "--ip")
     where.add_argument("--unix", metavar="PATH", help="listen on this Unix socket as well")
+    where.add_argument(
+        "--reuse-port",
+        action="store_true",
+        help="share the TCP port with other servers that do: the kernel spreads connections over them",
+    )
     _add_trust(parser.add_argument_group("who may come in"))
     _add_journal(parser.add_argument_group("the journal"))
+    _add_cluster(parser.add_argument_group("one room on several servers"))
     _add_limits(parser.add_argument_group("limits"))
     parser.add_argument(
         "--loop",
@@ -103,6 +117,36 @@ def _add_journal(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _add_cluster(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--cluster",
+        type=_urls,
+        metavar="URL,URL",
+        help="take part in the room whose log these NATS servers keep, as nats://host:4222",
+    )
+    group.add_argument(
+        "--cluster-room",
+        type=_room,
+        metavar="NAME",
+        help=f"which room of theirs (default: {_DEFAULTS.cluster_room})",
+    )
+    group.add_argument(
+        "--cluster-replicas",
+        type=int,
+        choices=(1, 3),
+        help=f"NATS servers that keep the log: with 3, one may die (default: {_DEFAULTS.cluster_replicas})",
+    )
+    group.add_argument(
+        "--cluster-creds", type=filled, metavar="FILE", help="credentials for NATS, if it demands some"
+    )
+    group.add_argument(
+        "--cluster-ca",
+        type=filled,
+        metavar="FILE",
+        help="certificates of authorities to trust NATS by (default: those that the system trusts)",
+    )
+
+
 def _add_limits(group: argparse._ArgumentGroup) -> None:
     def add(name: str, kind: Callable[[str], float], metavar: str, text: str) -> None:
         default = getattr(_DEFAULTS, name.replace("-", "_"))
@@ -131,6 +175,25 @@ def _seconds(text: str) -> float:
     if 0 <= seconds <= _SECONDS_MAX:
         return seconds
     raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to {_SECONDS_MAX}")
+
+
+def _urls(text: str) -> tuple[str, ...]:
+    """Be an option's type: addresses of NATS servers."""
+    urls = tuple(text.split(","))
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme not in {"nats", "tls"} or not parts.hostname:
+            raise argparse.ArgumentTypeError(
+                f"{url!r} is not the address of a NATS server, as nats://host:4222"
+            )
+    return urls
+
+
+def _room(text: str) -> str:
+    """Be an option's type: what a room may be called, which is what NATS allows."""
+    if _ROOM.fullmatch(text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} can't be a room: 1 to 32 of A-Z a-z 0-9 _ -")
 
 
 def _size(text: str) -> int:

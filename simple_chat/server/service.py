@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, show_address
 from simple_chat.backlog import Batch
+from simple_chat.cluster.room import SharedRoom
+from simple_chat.cluster.where import Where
 from simple_chat.errors import SetupError
 from simple_chat.journal.house import Journal
 from simple_chat.journal.memory import MemoryJournal
@@ -32,6 +34,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+
+class _Sizes(TypedDict):
+    """What a room can be made with."""
+
+    backlog: int
+    history: int
+    presence_limit: int
+
+
 _CUT_TAKES = 1.0  # seconds, at most, until the event loop has told of connections that were cut
 _TICK = 1.0  # seconds from one look around to the next
 _NEWCOMERS_A_TURN = 16  # some milliseconds of nothing but nonsense
@@ -45,6 +56,7 @@ class Server:
         settings: how it is set up.
         tls: how to talk TLS; None for plain text.
         password: what clients have to know, if anything.
+        room: the room; None for an empty one of this server's own.
         journal: where what is said is kept; None for in memory only.
 
     Attributes:
@@ -60,14 +72,13 @@ class Server:
         *,
         tls: ssl.SSLContext | None = None,
         password: "Password | None" = None,
+        room: Room | None = None,
         journal: Journal | None = None,
     ) -> None:
         self.settings = settings
         self.limits = Limits(settings.max_line, settings.rate, settings.burst)
         self.locked = password is not None
-        self.room = Room(
-            backlog=settings.backlog, history=settings.history, presence_limit=settings.presence_limit
-        )
+        self.room = room or Room(**_sizes(settings))
         self._journal = journal or MemoryJournal()
         self._journal_fails = False
         for batch in self._journal.past:
@@ -171,7 +182,7 @@ class Server:
             connection = waiting.popleft()
             served.append(connection)
             self._guard(connection, partial(connection.session.take, now))
-        self._close_batch()
+        self._collect()
         for connection in chain(waiting, served):  # whoever found the batch full comes first next time
             if self._guard(connection, connection.settle):
                 self.schedule(connection)
@@ -181,7 +192,8 @@ class Server:
             self._call_for_turn()
 
     def _waits_for_journal(self, connection: Connection) -> bool:
-        return connection in self._connections and self.room.awaits(connection.session.member)
+        session = connection.session
+        return connection in self._connections and (session.deferred or self.room.awaits(session.member))
 
     def _some_newcomers(self) -> list[Connection]:
         """Take as many newcomers as may have a turn, so that a crowd of them delays nobody in the room."""
@@ -192,47 +204,58 @@ class Server:
             self._call_for_turn()
         return some
 
-    def _close_batch(self) -> None:
+    def _collect(self) -> None:
         """Give what was taken to the journal, unless that is busy."""
         if not self._journal.busy:
-            if batch := self.room.close_batch(time.time()):
-                self._journal.append(batch)
+            self._journal.collect()
         elif self._journal_fails:
             self._suspend()
 
-    # What the journal tells
+    # What the journal asks for and tells
+
+    def close_batch(self) -> Batch | None:
+        """Take what was said and not taken yet, if anything was."""
+        return self.room.close_batch(time.time())
 
     def hand_out(self, batch: Batch) -> None:
         """Hand out a batch."""
         self.room.hand_out(batch)
 
     def journal_ready(self) -> None:
-        """Go on after a batch was kept."""
-        if self._journal_fails:
-            self._journal_fails = self.room.suspended = False
-            self._tell("The journal is written again.")
+        """Go on after something was kept."""
         awaiting, self._awaiting = self._awaiting, {}
         for connection in awaiting:
-            if self.room.only_spoke(connection.session.member):
+            session = connection.session
+            if session.deferred or self.room.only_spoke(session.member):
                 self._awaiting[connection] = None
-            elif not connection.session.member.steady:
+            elif not (session.member.steady and session.dry):
                 self.schedule(connection)
         self._call_for_turn()
 
-    def journal_fails(self, reason: str) -> None:
+    def journal_fails(self, text: str) -> None:
         """Let members know, and go on with what needs no journal."""
         self._journal_fails = True
-        self._tell(f"The journal can't be written ({reason}): what you say is not kept, and may be refused.")
+        self._tell(text)
         if self._journal.busy:
             self._suspend()
+
+    def journal_works(self, text: str) -> None:
+        """Let members know."""
+        self._journal_fails = self.room.suspended = False
+        self._tell(text)
+
+    def journal_lost(self) -> None:
+        """Cut everybody: others were told that they left, and they can't know what of theirs was heard."""
+        for connection in self._connections:
+            connection.session.forsake()
+        self.cut()
 
     def _suspend(self) -> None:
         """Let nobody wait for the journal who need not."""
         if self.room.suspended:
             return
-        self.room.suspended = True
+        self.room.suspend([connection.session.member for connection in self._connections])
         for connection in self._connections:
-            self.room.hasten(connection.session.member)
             self.schedule(connection)
 
     def _tell(self, text: str) -> None:
@@ -285,6 +308,14 @@ class Server:
 
     # Its life
 
+    async def open(self) -> None:
+        """Have the journal go on, which may take a while where it is kept for several servers.
+
+        Raises:
+            JournalError: it can't.
+        """
+        await self._journal.start(self)
+
     async def listen(self, host: str, port: int) -> None:
         """Listen on a TCP address as well.
 
@@ -313,19 +344,23 @@ class Server:
         if far and not self.locked and (self.tls is None or self.tls.verify_mode != ssl.CERT_REQUIRED):
             logger.warning("whoever reaches %s can join: there is no password", " or ".join(far))
         self._look_around()
-        self._journal.start(self)
 
     async def close(self) -> None:
         """Take no more lines, let everybody have what was said and a BYE, and cut who takes too long."""
-        self.room.closed = True
-        for connection in self._connections:
-            self._dismiss(connection)
+        deadline = asyncio.get_running_loop().time() + self.settings.drain
         await self._door.close()
         with contextlib.suppress(TimeoutError):
-            await self._wait_until_empty(self.settings.drain)
+            async with asyncio.timeout_at(deadline):
+                await self._journal.finish()
+                self.room.closed = True
+                for connection in self._connections:
+                    self._dismiss(connection)
+                await self._wait_until_empty()
+        self.room.closed = True
         self.cut()
         with contextlib.suppress(TimeoutError):
-            await self._wait_until_empty(_CUT_TAKES)
+            async with asyncio.timeout(_CUT_TAKES):
+                await self._wait_until_empty()
         if self._tick is not None:
             self._tick.cancel()
         if self._password is not None:
@@ -341,11 +376,10 @@ class Server:
         connection.session.end("shutdown")
         self.schedule(connection)
 
-    async def _wait_until_empty(self, seconds: float) -> None:
-        async with asyncio.timeout(seconds):
-            while self._connections:
-                self._change.clear()
-                await self._change.wait()
+    async def _wait_until_empty(self) -> None:
+        while self._connections:
+            self._change.clear()
+            await self._change.wait()
 
 
 @contextlib.asynccontextmanager
@@ -373,12 +407,13 @@ async def serve(
     Raises:
         ListenError: it can't listen where it should.
         SetupError: the password can't be used, or would cross a network in clear text.
-        JournalError: the journal can't be used.
+        JournalError: the journal can't be used, or the cluster can't be reached.
     """
     settings = settings or Settings()
     checker = _password(password)
-    server = Server(settings, tls=tls, password=checker, journal=await _journal(settings))
+    server = await _server(settings, tls, checker)
     try:
+        await server.open()
         await server.listen(host, port)
         if unix is not None:
             server.listen_unix(unix)
@@ -400,7 +435,33 @@ def _password(encoded: str | None) -> "Password | None":
     return Password(encoded)
 
 
-async def _journal(settings: Settings) -> Journal | None:
+async def _server(settings: Settings, tls: ssl.SSLContext | None, password: "Password | None") -> Server:
+    """Make a server, with the room and the journal that the settings ask for."""
+    if settings.cluster is not None:
+        from simple_chat.cluster.journal import ClusterJournal  # noqa: PLC0415 - not installed everywhere
+
+        log = Where(
+            servers=settings.cluster,
+            room=settings.cluster_room,
+            replicas=settings.cluster_replicas,
+            creds=settings.cluster_creds,
+            ca=settings.cluster_ca,
+        )
+        room = SharedRoom(**_sizes(settings))
+        journal = await ClusterJournal.open(log, room, max_line=settings.max_line)
+        return Server(settings, tls=tls, password=password, room=room, journal=journal)
+    return Server(settings, tls=tls, password=password, journal=await _file_journal(settings))
+
+
+def _sizes(settings: Settings) -> _Sizes:
+    return {
+        "backlog": settings.backlog,
+        "history": settings.history,
+        "presence_limit": settings.presence_limit,
+    }
+
+
+async def _file_journal(settings: Settings) -> Journal | None:
     if settings.journal is None:
         return None
     from simple_chat.journal.file import FileJournal  # noqa: PLC0415 - most servers don't need it

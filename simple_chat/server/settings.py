@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from simple_chat.backlog import BACKLOG
+from simple_chat.cluster.where import REPLICAS, ROOM
 from simple_chat.framing import MAX_LINE
 from simple_chat.journal.policy import SEGMENT, Sync
 from simple_chat.limits import BURST, RATE
@@ -31,7 +32,15 @@ class Settings:
         sync: how safe what is said has to be before it is handed out.
         journal_segment: bytes after which a file of the journal is closed.
         journal_keep: bytes or time after which the journal's oldest files are deleted; None to keep all.
+        cluster: addresses of NATS servers, through which other servers take part in the room; None for
+            this server's own room.
+        cluster_room: what the room is called there.
+        cluster_replicas: NATS servers that keep what is said, each all of it: 1 or 3.
+        cluster_creds: file with the credentials for NATS, if it demands some.
+        cluster_ca: file with the certificates of authorities that NATS is trusted by, if it talks TLS and
+            the system's are not it.
         insecure: whether a password may come over a network without TLS.
+        reuse_port: whether other servers of the same user may listen on the TCP port too.
     """
 
     max_line: int = MAX_LINE
@@ -49,4 +58,10 @@ class Settings:
     sync: Sync = Sync.OS
     journal_segment: int = SEGMENT
     journal_keep: int | timedelta | None = None
+    cluster: tuple[str, ...] | None = None
+    cluster_room: str = ROOM
+    cluster_replicas: int = REPLICAS
+    cluster_creds: str | None = None
+    cluster_ca: str | None = None
     insecure: bool = False
+    reuse_port: bool = False

@@ -128,9 +128,8 @@ class House:
 
     def suspend(self) -> None:
         """Find that nothing can be kept for now."""
-        self.room.suspended = True
+        self.room.suspend([guest.session.member for guest in self._awaiting])
         for guest in list(self._awaiting):
-            self.room.hasten(guest.session.member)
             self.schedule(guest)
 
     def resume(self) -> None:

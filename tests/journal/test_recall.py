@@ -32,10 +32,18 @@ FIRST = len(OLDER)
 
 
 class House:
-    """A server that only takes what it is handed."""
+    """A server that only takes what it is handed.
+
+    Attributes:
+        said: what the journal collects next.
+    """
 
     def __init__(self) -> None:
+        self.said: Batch | None = None
         self.handed: asyncio.Queue[Batch] = asyncio.Queue()
+
+    def close_batch(self) -> Batch | None:
+        return self.said
 
     def hand_out(self, batch: Batch) -> None:
         self.handed.put_nowait(batch)
@@ -43,8 +51,14 @@ class House:
     def journal_ready(self) -> None:
         pass
 
-    def journal_fails(self, reason: str) -> None:
-        raise AssertionError(reason)
+    def journal_fails(self, text: str) -> None:
+        raise AssertionError(text)
+
+    def journal_works(self, text: str) -> None:
+        raise AssertionError(text)
+
+    def journal_lost(self) -> None:
+        raise AssertionError("the journal is lost")
 
 
 def batch(first: int, *lines: bytes) -> Batch:
@@ -74,10 +88,11 @@ async def begin(folder: Path, *said: bytes, policy: Policy | None = None) -> lis
     """
     journal = await FileJournal.open(folder, policy or Policy())
     house = House()
-    journal.start(house)
+    await journal.start(house)
     try:
         for number, line in enumerate(said, journal.past[-1].end):
-            journal.append(batch(number, line))
+            house.said = batch(number, line)
+            journal.collect()
             async with asyncio.timeout(DEADLINE):
                 await house.handed.get()
     finally:

@@ -1,6 +1,7 @@
 """Where the server listens, and what it says if it can't."""
 # ruff: noqa: ASYNC240 - looking at a file blocks nobody else in a test
 
+import asyncio
 import contextlib
 import errno
 import socket
@@ -12,9 +13,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from simple_chat import ListenError, serve
+from simple_chat import ListenError, Settings, serve
 from tests.loopback.house import house
-from tests.peer import connect
+from tests.peer import DEADLINE, connect
 
 
 @pytest.fixture
@@ -39,6 +40,41 @@ async def test_a_taken_port_is_refused() -> None:
             async with serve(host, port):
                 pytest.fail("two servers on one port")
         await home.join("ann")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one server gets all connections")
+async def test_a_shared_port_lets_connections_in_to_each_server() -> None:
+    shared = Settings(reuse_port=True)
+    async with (
+        asyncio.timeout(DEADLINE),
+        serve("127.0.0.1", 0, settings=shared) as one,
+        serve(*one.address, settings=shared) as two,
+        contextlib.AsyncExitStack() as peers,
+    ):
+        names: list[str] = []
+        while not (one.room.names() and two.room.names()):  # which of them it will be is up to the kernel
+            peer = await connect(one.address)
+            peers.push_async_callback(peer.close)
+            names.append(f"ann{len(names)}")
+            assert (await peer.ask(f"JOIN {names[-1]}"))[-1] == f"OK JOIN {names[-1]}"
+        assert sorted([*one.room.names(), *two.room.names()]) == sorted(names)
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="this system can't share a port")
+@pytest.mark.parametrize(("first", "second"), [(True, False), (False, True)])
+async def test_a_port_is_not_shared_unless_both_servers_are_told_so(first: bool, second: bool) -> None:  # noqa: FBT001 (a parameter)
+    async with serve("127.0.0.1", 0, settings=Settings(reuse_port=first)) as server:
+        host, port = server.address
+        with pytest.raises(ListenError, match=rf"can't listen on {host}:{port}: Address already in use"):
+            async with serve(host, port, settings=Settings(reuse_port=second)):
+                pytest.fail("two servers on one port")
+
+
+async def test_a_system_that_shares_no_ports_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "SO_REUSEPORT", raising=False)
+    with pytest.raises(ListenError, match=r"can't listen on 127\.0\.0\.1:0: this system can't share a port"):
+        async with serve("127.0.0.1", 0, settings=Settings(reuse_port=True)):
+            pytest.fail("nobody can share a port")
 
 
 @pytest.mark.parametrize(

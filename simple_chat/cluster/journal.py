@@ -1,0 +1,261 @@
+"""The journal of a server that shares its room: what is said goes into the log, and is handed out from there.
+
+One message is on its way while the next one gathers in the room. It is sent until it is read back, so that
+nothing is lost, and has a number, so that nothing is doubled.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Self, TypeVar
+
+from simple_chat.backlog import Batch
+from simple_chat.cluster.entry import Entry
+from simple_chat.cluster.log import AWAY, START_PATIENCE, Log, say
+from simple_chat.cluster.nodes import BEAT
+from simple_chat.cluster.room import Message, SharedRoom
+from simple_chat.cluster.where import Where
+from simple_chat.errors import JournalError
+from simple_chat.journal.house import House
+from simple_chat.room import BATCH
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE = 2.0  # seconds that a message may take until the house is told
+_RETRY = 0.2  # seconds from one try to the next
+_TABLE = 60.0  # seconds from one table to the next
+_TABLE_BYTES = 64 * 1024 * 1024  # of the log, after which one is due in any case
+
+_Answer = TypeVar("_Answer")
+
+
+class ClusterJournal:
+    """A log that several servers share. What its methods are for is said in `simple_chat.journal.house`.
+
+    Args:
+        log: connected.
+        room: the room that the log is of.
+    """
+
+    past: Sequence[Batch] = ()
+    _house: House
+
+    def __init__(self, log: Log, room: SharedRoom) -> None:
+        self._log = log
+        self._room = room
+        self._message: Message | None = None  # on its way
+        self._news = asyncio.Event()  # there is one
+        self._back = asyncio.Event()  # it was read back, or never will be
+        self._ended = asyncio.Event()
+        self._lost = False
+        self._failing = False
+        self._trouble = ""
+        self._table_due = 0.0  # by the event loop's clock
+        self._table_due_at = 0  # bytes read
+        self._sending: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(cls, where: Where, room: SharedRoom, *, max_line: int) -> Self:
+        """Connect to the log.
+
+        Args:
+            where: where it is.
+            room: the room that it is of.
+            max_line: bytes that a line of a client may have.
+
+        Raises:
+            JournalError: it can't be used.
+        """
+        log = await Log.open(where)
+        if log.max_size < BATCH + 2 * max_line:
+            await log.close()
+            raise JournalError(f"NATS takes {log.max_size} bytes at a time: too few for lines of {max_line}")
+        return cls(log, room)
+
+    # What the house asks for
+
+    @property
+    def busy(self) -> bool:
+        """Whether a message is on its way."""
+        return self._message is not None
+
+    async def start(self, house: House) -> None:
+        """Learn who is in the room, and join the other servers."""
+        self._house = house
+        await self._load()
+        self._sending = asyncio.create_task(self._send())
+        self._begin()
+        try:
+            await asyncio.wait_for(self._back.wait(), START_PATIENCE)
+        except TimeoutError:
+            raise JournalError("the log takes nothing from this server") from None
+
+    def collect(self) -> None:
+        """Put what members did into the log."""
+        self._put(self._room.propose())
+
+    async def finish(self) -> None:
+        """Leave the other servers, behind all that was said here."""
+        self._room.end_here()
+        if not self.busy:
+            self.collect()
+        await self._ended.wait()
+
+    async def close(self) -> None:
+        """End."""
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
+        await self._log.close()
+
+    # What it does for that
+
+    async def _load(self) -> None:
+        """Take over the newest table, and read from there to the log's end."""
+        table, first, last = await self._find_table()
+        start = self._room.load(table, last if first > 1 else 0)
+        await self._log.follow(max(start, first, 1), self._apply, self._lose)
+        await self._log.wait_for(last)
+
+    async def _find_table(self) -> tuple[bytes | None, int, int]:
+        """Get the newest table, and the positions of the log's first and last entry.
+
+        If the log has lost its beginning and there is no table, nobody is there: else one would come.
+        """
+        tries = round(1.5 * _TABLE)
+        while True:
+            table = await _retry(self._log.last_table)
+            first, last = await _retry(self._log.bounds)
+            tries -= 1
+            if table is not None or first <= 1 or not tries:
+                return table, first, last
+            logger.warning("waiting for another server to say who is in the room")
+            await asyncio.sleep(1)
+
+    def _begin(self) -> None:
+        """Be a new server among the others."""
+        self._back.set()
+        self._room.begin(secrets.token_hex(8))
+        self._put(self._room.propose(beat=True))
+
+    def _put(self, message: Message | None) -> None:
+        if message is not None:
+            self._message = message
+            self._back = asyncio.Event()
+            self._news.set()
+
+    async def _send(self) -> None:
+        """Put messages into the log, one after another; and a beat, if there is none for a while."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT):
+                    await self._news.wait()
+            self._news.clear()
+            if self._message is None:
+                self._put(self._room.propose(beat=True))
+            if self._message is not None:
+                await self._deliver(self._message)
+            if self._lost:
+                await self._start_over()
+            else:
+                await self._keep_table()
+
+    async def _deliver(self, message: Message) -> None:
+        """Send a message until it is read back."""
+        back = self._back
+        late = asyncio.get_running_loop().call_later(_PATIENCE, self._fail)
+        try:
+            while not back.is_set():
+                await self._try(message, back)
+        finally:
+            late.cancel()
+
+    async def _try(self, message: Message, back: asyncio.Event) -> None:
+        try:
+            position = await self._log.append(message)
+        except AWAY as error:
+            self._trouble = say(error)
+            await asyncio.sleep(_RETRY)
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(back.wait(), _PATIENCE)
+            return
+        if position <= self._log.position:  # where something else was: it is not the same log any more
+            self._lose()
+        self._log.renew()
+
+    def _fail(self) -> None:
+        if not self._failing:
+            self._failing = True
+            logger.error("the log is away: %s", self._trouble)
+            self._house.journal_fails(
+                "The other servers can't be reached: what you say waits, or is refused."
+            )
+
+    def _apply(self, entry: Entry) -> None:
+        self._room.apply(entry)
+        if self._room.expelled:
+            logger.error("the other servers took this one for dead: it cuts all connections and begins anew")
+            self._house.journal_lost()
+            self._begin()
+        elif self._message is not None and not self._room.waits:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self._message = None
+        self._back.set()
+        if self._room.closed:
+            self._ended.set()
+        if self._failing:
+            self._failing = False
+            logger.info("the log is back")
+            self._house.journal_works("The other servers can be reached again.")
+        self._house.journal_ready()
+
+    def _lose(self) -> None:
+        """Know that entries are missing."""
+        self._lost = True
+        self._back.set()
+        self._news.set()
+
+    async def _start_over(self) -> None:
+        """Go on without knowing what happened meanwhile, and so without those who are here."""
+        logger.error("a part of the log is lost: all connections are cut")
+        self._room.expel()
+        self._house.journal_lost()
+        try:
+            await self._log.make()
+        except JournalError as error:
+            logger.error("%s", error)  # noqa: TRY400 - no traceback says more
+            await asyncio.sleep(1)
+            return
+        await self._load()
+        self._lost = False
+        self._begin()
+
+    async def _keep_table(self) -> None:
+        """Put into the log who is in the room, from time to time, if that is this server's task."""
+        now = asyncio.get_running_loop().time()
+        due = now >= self._table_due or self._log.size >= self._table_due_at
+        if not due or not self._room.keeps_table:
+            return
+        self._table_due, self._table_due_at = now + _TABLE, self._log.size + _TABLE_BYTES
+        table = self._room.table()
+        if len(table) > self._log.max_size:
+            logger.error("there are too many in the room for NATS's max_payload: no server can join any more")
+            return
+        try:
+            await self._log.keep_table(table)
+        except AWAY as error:
+            logger.warning("who is in the room can't be put into the log: %s", say(error))
+
+
+async def _retry(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """Ask the log until there is an answer."""
+    while True:
+        try:
+            return await ask()
+        except AWAY:
+            await asyncio.sleep(_RETRY)

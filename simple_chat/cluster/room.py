@@ -1,0 +1,357 @@
+"""The room as one of several servers sees it: the same on all of them, because all follow the same log.
+
+Pure. What members do here is not done yet: it is proposed to the log, one message at a time, and done when
+it is read back from there, between what was done elsewhere. So the log is the only place where it is decided
+who comes first, and who has a name. What a member asks (PING, WHO, HISTORY) goes the same way, for the answer
+to have its place; only no other server reads of it.
+"""
+
+import json
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from simple_chat.backlog import BACKLOG, NOBODY
+from simple_chat.cluster.entry import END, JOIN, LEAVE, Entry, encode_entry
+from simple_chat.cluster.nodes import Nodes
+from simple_chat.errors import LineRefusedError
+from simple_chat.protocol import (
+    Code,
+    Command,
+    History,
+    Join,
+    Joined,
+    Leave,
+    Left,
+    Ping,
+    Who,
+    encode,
+    encode_message,
+)
+from simple_chat.room import BATCH, HISTORY, MESSAGE, PRESENCE_LIMIT, Member, Room
+from simple_chat.text import name_key
+
+_FENCE = b""
+
+
+def _to_nobody(data: bytes) -> None:
+    """Write to those who are elsewhere."""
+
+
+class _Proposal(NamedTuple):
+    """What a member wants to do.
+
+    Attributes:
+        line: for the log; empty if it does not concern others.
+        member: who.
+        carry_out: does it, once it is read back; None for a message.
+    """
+
+    line: bytes
+    member: Member
+    carry_out: Callable[[], None] | None
+
+
+class _Guest(NamedTuple):
+    """Who is in the room on another server."""
+
+    name: str
+    node: str
+
+
+class Message(NamedTuple):
+    """What is to be put into the log.
+
+    Attributes:
+        ident: the same for no other message.
+        data: an entry, encoded.
+    """
+
+    ident: str
+    data: bytes
+
+
+class SharedRoom(Room):
+    """A room on several servers.
+
+    Args:
+        backlog: as `simple_chat.room.Room` has it.
+        history: the same.
+        presence_limit: the same; it should be equal on all servers.
+
+    Attributes:
+        node: what this server is called in the log; see `begin`.
+        position: of the last entry that was applied.
+        expelled: whether the others took this server for dead, so that nobody is in the room here any more.
+    """
+
+    def __init__(
+        self, *, backlog: int = BACKLOG, history: int = HISTORY, presence_limit: int = PRESENCE_LIMIT
+    ) -> None:
+        super().__init__(backlog=backlog, history=history, presence_limit=presence_limit)
+        self.position = 0
+        self._others = Member(NOBODY, _to_nobody)  # the author of all that is said elsewhere
+        self._guests: dict[str, _Guest] = {}  # by name key
+        self._nodes = Nodes()
+        self._taken = 0  # messages of the entry that is being applied
+        self._spoken: deque[tuple[int, int]] = deque()  # positions, and how many messages are there
+        self._remembered = 0  # messages that these are
+        self.begin("")
+
+    def begin(self, node: str) -> None:
+        """Be a new server in the log.
+
+        Args:
+            node: what to be called. No other one, and not this one before, was ever called the same.
+        """
+        self.node = node
+        self.expelled = False
+        self._number = 0
+        self._outbox: list[_Proposal] = []
+        self._outbox_size = 0
+        self._proposed: list[_Proposal] | None = None  # the message that is on its way
+        self._ending = False
+        self._late: list[Callable[[], None]] = []  # what came after the end was proposed
+
+    # What members do
+
+    def say(self, member: Member, text: str) -> None:
+        """Propose a message.
+
+        Raises:
+            LineRefusedError: not-joined or busy.
+        """
+        name = self.name_of(member)
+        if self.suspended and self._outbox_size >= BATCH:
+            raise LineRefusedError(Code.BUSY)
+        if not self._ending:
+            self._propose(_Proposal(encode_message(name, text), member, None))
+
+    def defers(self, member: Member, command: Command, carry_out: Callable[[], None]) -> bool:
+        """Propose a command, unless the log is away and it can be carried out without."""
+        line = _FENCE
+        match command:
+            case Join(name):
+                self._check_join(member, name)
+                line = JOIN + name.encode() + b"\n"
+            case Leave():
+                line = LEAVE + self.name_of(member).encode() + b"\n"
+            case Ping() if member.name is None:  # a stranger is owed nothing that PONG could be behind
+                return False
+            case Ping() | Who() | History():
+                if self.suspended and not self._is_speaking(member):
+                    return False
+            case _:
+                return False
+        if self.closed:
+            return False
+        if self._ending:
+            self._late.append(carry_out)
+        else:
+            self._propose(_Proposal(line, member, carry_out))
+        return True
+
+    def _propose(self, proposal: _Proposal) -> None:
+        self._outbox.append(proposal)
+        self._outbox_size += len(proposal.line)
+
+    def _is_speaking(self, member: Member) -> bool:
+        """Whether what a member said is yet to be read back."""
+        return any(each.member is member and each.carry_out is None for each in self._pending)
+
+    @property
+    def _pending(self) -> list[_Proposal]:
+        return [*(self._proposed or ()), *self._outbox]
+
+    def holds(self, name: str) -> bool:
+        """Whether somebody in the room, on whatever server, is called like that."""
+        return super().holds(name) or name_key(name) in self._guests
+
+    def names(self) -> tuple[str, ...]:
+        """Who is in the room, first those who are here."""
+        if self._names is None:
+            here = [str(member.name) for member in self._members.values()]
+            self._names = (*here, *(guest.name for guest in self._guests.values()))
+        return self._names
+
+    @property
+    def _tells_presence(self) -> bool:
+        return len(self._members) + len(self._guests) <= self._presence_limit
+
+    @property
+    def full(self) -> bool:
+        """Whether no more should be proposed until the log has what was."""
+        return self._outbox_size >= BATCH and not self.suspended
+
+    def suspend(self, members: Iterable[Member]) -> None:
+        """Take note that the log is away: what is not on its way and does not need it is done at once."""
+        super().suspend(members)
+        self._release()
+
+    def _release(self) -> None:
+        """Carry out questions of those who have said nothing just before, and refuse who wants to join."""
+        speaking = {each.member for each in self._pending if each.carry_out is None}
+        outbox, self._outbox = self._outbox, []
+        for each in outbox:
+            asks = not each.line and each.member not in speaking
+            if each.carry_out is not None and (asks or each.line.startswith(JOIN)):
+                self._outbox_size -= len(each.line)
+                each.carry_out()
+            else:
+                self._outbox.append(each)
+
+    # What goes into the log
+
+    @property
+    def waits(self) -> bool:
+        """Whether a message is on its way."""
+        return self._proposed is not None
+
+    def propose(self, *, beat: bool = False) -> Message | None:
+        """Make a message of what is proposed, unless the last one is on its way.
+
+        Args:
+            beat: whether to make one even if nothing is.
+        """
+        if self._proposed is not None or not (self._outbox or beat):
+            return None
+        self._proposed, self._outbox, self._outbox_size = self._outbox, [], 0
+        self._number += 1
+        data = encode_entry(self.node, self._number, (each.line for each in self._proposed))
+        return Message(f"{self.node}-{self._number}", data)
+
+    def end_here(self) -> None:
+        """Propose that this server leaves, behind all that is proposed already; nothing more is taken."""
+        self._propose(_Proposal(END, self._others, self._close))
+        self._ending = True
+
+    # What comes out of it
+
+    def apply(self, entry: Entry) -> None:
+        """Do what stands in the log next; of entries that `load` stands for, only remember what was said."""
+        if entry.position <= self.position:
+            for line in entry.lines:
+                if line.startswith(MESSAGE):
+                    self._take_message(self._others, line)
+        else:
+            self.position = entry.position
+            for node in self._nodes.advance(entry.time):
+                self._bury(node)
+            if entry.node and self._nodes.hear(entry.node, entry.number):
+                self._carry_out(entry)
+        if batch := self.close_batch(entry.time / 1e6):
+            self._keep_in_mind(entry.position)
+            self.hand_out(batch)
+
+    def _carry_out(self, entry: Entry) -> None:
+        if entry.node == self.node:
+            self._carry_out_own()
+        else:
+            for line in entry.lines:
+                self._carry_out_elsewhere(entry.node, line)
+
+    def _carry_out_own(self) -> None:
+        proposed, self._proposed = self._proposed or [], None
+        self.suspended = False  # the log is there
+        for line, member, carry_out in proposed:
+            if carry_out is None:
+                self._take_message(member, line)
+            else:
+                carry_out()
+
+    def _carry_out_elsewhere(self, node: str, line: bytes) -> None:
+        if line.startswith(MESSAGE):
+            self._take_message(self._others, line)
+        elif line.startswith(JOIN):
+            self._let_in(_Guest(line[len(JOIN) : -1].decode(), node))
+        elif line.startswith(LEAVE):
+            self._let_go(name_key(line[len(LEAVE) : -1].decode()))
+        elif line == END:
+            self._nodes.remove(node)
+            self._bury(node)
+
+    def _let_in(self, guest: _Guest) -> None:
+        if self.holds(guest.name):  # which its own server finds too
+            return
+        self._guests[name_key(guest.name)] = guest
+        self._names = None
+        if self._tells_presence:
+            self._take(self._others, encode(Joined(guest.name)))
+
+    def _let_go(self, key: str) -> None:
+        if self._tells_presence:
+            self._take(self._others, encode(Left(self._guests[key].name)))
+        del self._guests[key]
+        self._names = None
+
+    def expel(self) -> None:
+        """Let all go who are here, and forget what they wanted to do."""
+        self.expelled = True
+        self._proposed, self._outbox, self._outbox_size = None, [], 0
+        for member in list(self._members.values()):
+            self.leave(member)
+
+    def _bury(self, node: str) -> None:
+        """Let all members of a server go."""
+        if node == self.node:
+            self.expel()
+        for key in [key for key, guest in self._guests.items() if guest.node == node]:
+            self._let_go(key)
+
+    def _close(self) -> None:
+        """End in order: who is here gets no LEFT, but a BYE."""
+        self._nodes.remove(self.node)
+        self.closed = self.suspended = True
+        for carry_out in self._late:
+            carry_out()
+
+    def _take_message(self, author: Member, line: bytes) -> None:
+        super()._take_message(author, line)
+        self._taken += 1
+
+    # What those who come later start from
+
+    @property
+    def keeps_table(self) -> bool:
+        """Whether it is this server that puts its `table` into the log from time to time."""
+        return self._nodes.first == self.node
+
+    def _keep_in_mind(self, position: int) -> None:
+        """Remember where in the log the last messages begin."""
+        if self._taken:
+            self._spoken.append((position, self._taken))
+            self._remembered += self._taken
+            self._taken = 0
+        while self._spoken and self._remembered - self._spoken[0][1] >= HISTORY:
+            self._remembered -= self._spoken.popleft()[1]
+
+    def table(self) -> bytes:
+        """Who is there at `position`, so that nobody has to read the log from its beginning."""
+        here = [(self.node, member.name) for member in self._members.values()]
+        guests = [(guest.node, guest.name) for guest in self._guests.values()]
+        state = {
+            "position": self.position,
+            "history": self._spoken[0][0] if self._spoken else self.position + 1,
+            "nodes": self._nodes.save(),
+            "names": here + guests,
+        }
+        return zlib.compress(json.dumps(state).encode())
+
+    def load(self, table: bytes | None, end: int) -> int:
+        """Start from another server's table, with nobody here.
+
+        Args:
+            table: as `table` made it. None if there is nobody.
+            end: position of the log's last entry.
+
+        Returns:
+            The position of the first entry to apply.
+        """
+        nobody = {"position": end, "history": 0, "nodes": Nodes().save(), "names": []}
+        state: dict[str, Any] = json.loads(zlib.decompress(table)) if table else nobody
+        self.position = state["position"]
+        self._nodes = Nodes.load(state["nodes"])
+        self._guests = {name_key(name): _Guest(name, node) for node, name in state["names"]}
+        self._names = None
+        return int(state["history"])
