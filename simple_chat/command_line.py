@@ -2,11 +2,11 @@
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import simple_chat
-from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT
+from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, read_address
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,9 +39,37 @@ def add_address(group: argparse._ArgumentGroup, purpose: str, *more_names: str) 
         *more_names,
         type=filled,
         metavar="HOST",
-        default=os.environ.get("SIMPLE_CHAT_SERVER_HOST") or DEFAULT_HOST,
+        default=_default_host(),
         help=f"name or address {purpose} (default: SIMPLE_CHAT_SERVER_HOST, else {DEFAULT_HOST})",
     )
+    _add_port(group, purpose)
+
+
+def add_addresses(group: argparse._ArgumentGroup, purpose: str) -> None:
+    """Add a ``--host`` that may be given more than once, whose values are in ``hosts``, and ``--port``.
+
+    Args:
+        group: where to add them.
+        purpose: what the addresses are for.
+    """
+    group.add_argument(
+        "--host",
+        dest="hosts",
+        action=_AppendAll,
+        type=_addresses,
+        metavar="HOST[:PORT]",
+        default=_default_host(),
+        help=f"name or address {purpose}; given again, another that is tried when this one is not there "
+        f"(default: SIMPLE_CHAT_SERVER_HOST, with commas between several, else {DEFAULT_HOST})",
+    )
+    _add_port(group, purpose)
+
+
+def _default_host() -> str:
+    return os.environ.get("SIMPLE_CHAT_SERVER_HOST") or DEFAULT_HOST
+
+
+def _add_port(group: argparse._ArgumentGroup, purpose: str) -> None:
     group.add_argument(
         "--port",
         type=number(0, 65535),
@@ -49,6 +77,32 @@ def add_address(group: argparse._ArgumentGroup, purpose: str, *more_names: str) 
         default=os.environ.get("SIMPLE_CHAT_SERVER_PORT") or DEFAULT_PORT,
         help=f"TCP port {purpose} (default: SIMPLE_CHAT_SERVER_PORT, else {DEFAULT_PORT})",
     )
+
+
+class _AppendAll(argparse.Action):
+    """Gathers the lists that an option is given, where argparse's own would begin with the default."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - the signature is argparse's
+        namespace: argparse.Namespace,
+        values: str | Sequence[str] | None,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Take what the option is given once more."""
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*([] if before is self.default else before), *(values or [])])
+
+
+def _addresses(text: str) -> list[str]:
+    """Be an option's type: one address, or several with commas between them."""
+    addresses = [filled(each.strip()) for each in text.split(",")]
+    for each in addresses:
+        try:
+            read_address(each, DEFAULT_PORT)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+    return addresses
 
 
 def filled(text: str) -> str:

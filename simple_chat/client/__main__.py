@@ -10,7 +10,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from simple_chat.command_line import Parser, add_address, filled, number
+from simple_chat.command_line import Parser, add_addresses, filled, number
 from simple_chat.text import is_name
 
 
@@ -45,7 +45,7 @@ def _parser() -> Parser:
         "Chat at a prompt; or, where stdin or stdout is no terminal, from a pipe or a file.",
     )
     where = parser.add_argument_group("where to chat, and as whom")
-    add_address(where, "of the server")
+    add_addresses(where, "of the server")
     where.add_argument(
         "--unix", metavar="PATH", help="Unix socket of the server, taken instead of host and port"
     )

@@ -5,17 +5,17 @@ answers, which come in the order of the questions, for whoever asked.
 """
 
 import asyncio
-import random
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Self
 
-from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT
+from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, read_address
 from simple_chat.client.events import ChatEvent, Disconnected, Notice, Reconnected
 from simple_chat.client.link import Address, Link, open_link
+from simple_chat.client.rota import Rota
 from simple_chat.errors import (
     ChatError,
     ConnectError,
@@ -53,7 +53,6 @@ from simple_chat.text import is_name
 _EVENTS_AHEAD = 1_000  # that are read before somebody takes them; then the server has to wait
 _JOIN_PATIENCE = 30.0  # seconds that a server has to let us in, or not
 _BYE_PATIENCE = 5.0  # seconds that it has to say BYE
-_RETRY_AT_MOST = 60.0  # seconds between two tries
 _NAME_PATIENCE = 120.0  # seconds for a server to notice that we, who still have our name there, are gone
 _FULL = {Code.TOO_MANY_CONNECTIONS, Code.BUSY}  # refusals that need not be the last word
 
@@ -84,18 +83,21 @@ class Chat:
     the iteration raises `ConnectionLostError`, or with `reconnect` gives `Disconnected` and `Reconnected`.
 
     Args:
-        address: where the server is.
+        addresses: where the server is, or each of several that have the same room.
         username: the name to be there under.
         password: the server's; None if it has none.
         reconnect: whether to come back when the connection is gone.
     """
 
-    def __init__(self, address: Address, username: str, *, password: str | None, reconnect: bool) -> None:
+    def __init__(
+        self, addresses: Sequence[Address], username: str, *, password: str | None, reconnect: bool
+    ) -> None:
         self.username = username
-        self._address = address
+        self._rota = Rota(addresses)
         self._password = password
         self._reconnects = reconnect
         self._link: Link | None = None  # None while there is no connection
+        self._joined_at = 0.0  # by the event loop's clock
         self._questions: deque[_Question] = deque()
         self._tokens = count(1)
         self._events: deque[ChatEvent] = deque()
@@ -106,8 +108,13 @@ class Chat:
         self._failure: Exception | None = None
         self._reading: asyncio.Task[None]
 
+    @property
+    def server(self) -> str:
+        """Where the chat is, or tries to be: ``host:port`` of one of its servers."""
+        return str(self._rota.address)
+
     async def __aenter__(self) -> Self:
-        self._link = await self._join()
+        self._link = await self._join_first()
         self._reading = asyncio.create_task(self._read())
         return self
 
@@ -127,20 +134,38 @@ class Chat:
             if self._link is not None:
                 self._link.abort()
 
+    async def _join_first(self) -> Link:
+        """Join at the first server that answers.
+
+        Raises:
+            ConnectError: none does.
+        """
+        failures: list[ConnectError] = []
+        while len(failures) < len(self._rota):
+            try:
+                return await self._join()
+            except ConnectError as error:
+                failures.append(error)
+                self._rota.move_on()
+        if len(failures) == 1:
+            raise failures[0]
+        raise ConnectError("; ".join(map(str, failures))) from failures[-1]
+
     async def _join(self) -> Link:
         if not is_name(self.username):
             raise JoinRefusedError(Code.BAD_NAME, Code.BAD_NAME.advice)
         if self._password is not None:
             _check_sendable(Pass(self._password), self._password, "password")
-        link = await open_link(self._address)
+        link = await open_link(self._rota.address)
         try:
             async with asyncio.timeout(_JOIN_PATIENCE):
                 await link.join(self.username, self._password)
         except BaseException as error:
             link.abort()
             if isinstance(error, ConnectionLostError | TimeoutError):
-                raise ConnectError(f"can't join at {self._address}: {str(error) or 'no answer'}") from error
+                raise ConnectError(f"can't join at {self.server}: {str(error) or 'no answer'}") from error
             raise
+        self._joined_at = asyncio.get_running_loop().time()
         return link
 
     # What programs do
@@ -285,17 +310,20 @@ class Chat:
         self._questions.clear()
 
     async def _come_back(self, end: Bye | ConnectionLostError) -> None:
-        """Connect again, however long it takes, with full jitter so that not all come at once.
+        """Connect again, however long it takes.
 
         Raises:
-            JoinRefusedError: the server does not let us in again.
+            JoinRefusedError: a server does not let us in again.
         """
-        why = f"the server said {end}" if isinstance(end, Bye) else str(end)
+        why: str | None = f"the server said {end}" if isinstance(end, Bye) else str(end)
         loop = asyncio.get_running_loop()
-        lost_at = loop.time()
-        for attempt in count():
-            delay = random.uniform(0, min(_RETRY_AT_MOST, 2**attempt))  # noqa: S311 - no secret
-            self._tell(Disconnected(why, delay))
+        lost, lost_at = self.server, loop.time()
+        refusals: set[str] = set()
+        self._rota.lose(lost_at - self._joined_at)
+        while True:
+            delay = self._rota.next_try()
+            if why is not None:
+                self._tell(Disconnected(why, delay))
             await asyncio.sleep(delay)
             try:
                 self._link = await self._join()
@@ -304,14 +332,16 @@ class Chat:
             except JoinRefusedError as error:
                 if not _may_change(error.code, loop.time() - lost_at):
                     raise
-                why = str(error)
+                # Several servers refuse the same again and again, for one reason, which is told once.
+                why = None if len(self._rota) > 1 and error.code in refusals else str(error)
+                refusals.add(error.code)
             else:
-                self._tell(Reconnected())
+                self._tell(Reconnected(None if self.server == lost else self.server))
                 return
 
 
 def _may_change(refusal: str, seconds: float) -> bool:
-    """Whether a server that has refused us may yet let us in.
+    """Whether a server that has refused us may yet let us in, or another in its place.
 
     Args:
         refusal: the code.
@@ -321,7 +351,7 @@ def _may_change(refusal: str, seconds: float) -> bool:
 
 
 def connect(  # noqa: PLR0913 - all but the address have to be named
-    host: str = DEFAULT_HOST,
+    host: str | Sequence[str] = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
     *,
     username: str,
@@ -335,8 +365,10 @@ def connect(  # noqa: PLR0913 - all but the address have to be named
     Entering the block connects and joins; leaving it leaves the room in order.
 
     Args:
-        host: name or address of the server.
-        port: its TCP port.
+        host: name or address of the server, such as ``"chat.example"``, ``"chat.example:8091"``, ``"::1"`` or
+            ``"[::1]:8091"``. Or several of servers that have the same room: they are tried in their order
+            until one answers, and with `reconnect` the next one when the connection is gone.
+        port: the TCP port where `host` names none.
         username: the name to be there under.
         password: the server's; None if it has none. Without `tls` whoever is on the way can read it.
         unix: path of a Unix socket, taken instead of host and port.
@@ -344,7 +376,7 @@ def connect(  # noqa: PLR0913 - all but the address have to be named
         reconnect: whether to come back when the connection is gone, or while the server is full.
 
     Raises:
-        ValueError: `unix` and `tls` are given, but TLS is for TCP.
+        ValueError: `host` is no address, or `unix` and `tls` are given, but TLS is for TCP.
         ConnectError: on entering, if there is no server.
         JoinRefusedError: on entering, if it does not let us in; its code is auth-required or auth-failed if
             it is for want of the password.
@@ -352,7 +384,15 @@ def connect(  # noqa: PLR0913 - all but the address have to be named
     """
     if unix is not None and tls is not None:
         raise ValueError("a Unix socket is not for TLS: give one of unix and tls")
-    return Chat(Address(host, port, unix, tls), username, password=password, reconnect=reconnect)
+    addresses = [Address("", port, unix)] if unix is not None else _tcp_addresses(host, port, tls)
+    return Chat(addresses, username, password=password, reconnect=reconnect)
+
+
+def _tcp_addresses(hosts: str | Sequence[str], port: int, tls: ssl.SSLContext | None) -> list[Address]:
+    if not hosts and not isinstance(hosts, str):
+        raise ValueError("there has to be a host")
+    each_host = [hosts] if isinstance(hosts, str) else hosts
+    return [Address(*read_address(each, port), tls=tls) for each in each_host]
 
 
 def _sendable(text: str) -> Msg:

@@ -23,7 +23,7 @@ class Disconnected:
 
     Attributes:
         reason: for people.
-        retry_in: seconds until the next try.
+        retry_in: seconds until the next try; 0 if there is another server, which is tried at once.
     """
 
     reason: str
@@ -32,7 +32,13 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Reconnected:
-    """The client is in the room again. What was said meanwhile passed it by."""
+    """The client is in the room again. What was said meanwhile passed it by.
+
+    Attributes:
+        server: where, if that is another server than before.
+    """
+
+    server: str | None = None
 
 
 ChatEvent = Message | Joined | Left | Gap | Notice | Disconnected | Reconnected

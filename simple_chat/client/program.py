@@ -11,7 +11,6 @@ from typing import TextIO
 
 from simple_chat.client import password, pipe
 from simple_chat.client.chat import Chat, connect
-from simple_chat.client.link import Address
 from simple_chat.client.tls import client_context
 from simple_chat.client.view import TerminalView
 from simple_chat.errors import ChatError, JoinRefusedError, UnsendableTextError, reason
@@ -52,7 +51,7 @@ def _chat(options: argparse.Namespace, *, on_terminal: bool) -> int:
     questions = _QUESTIONS if on_terminal and secret is None else 0
     while True:
         chat = connect(
-            options.host,
+            options.hosts,
             options.port,
             username=options.username,
             password=secret,
@@ -68,7 +67,7 @@ def _chat(options: argparse.Namespace, *, on_terminal: bool) -> int:
             if secret is not None:
                 _complain(error)
         questions -= 1
-        secret = password.ask(str(Address(options.host, options.port, options.unix)))
+        secret = password.ask(chat.server)
 
 
 def _raise_unless_password_helps(

@@ -64,7 +64,8 @@ class JsonView:
 
     def event(self, event: ChatEvent, time: datetime) -> str:
         """Write an event of the room or the connection."""
-        return _json(type(event).__name__.lower(), time=timestamp(time), **asdict(event))
+        values = {name: value for name, value in asdict(event).items() if value is not None}
+        return _json(type(event).__name__.lower(), time=timestamp(time), **values)
 
     def names(self, names: Sequence[str]) -> str:
         """Write who is in the room."""
@@ -132,9 +133,9 @@ def _tell(event: Joined | Left | Gap | Notice | Disconnected | Reconnected) -> s
         case Notice(text):
             return text
         case Disconnected(why, retry_in):
-            return f"{why}; next try in {retry_in:.1f} s"
-        case Reconnected():
-            return "back in the room"
+            return f"{why}; next try {f'in {retry_in:.1f} s' if retry_in else 'at once'}"
+        case Reconnected(server):
+            return "back in the room" if server is None else f"back in the room, now at {server}"
         case _:
             assert_never(event)
 

@@ -33,6 +33,7 @@ from simple_chat import (
     UnsendableTextError,
     serve,
 )
+from simple_chat.address import show_address
 from simple_chat.client import chat as chat_module
 from simple_chat.client import link as link_module
 from tests.loopback.house import house
@@ -1035,6 +1036,153 @@ async def test_while_disconnected_nothing_can_be_sent_or_asked_and_leaving_takes
                 await late
     assert await rest(ann) == []
     assert len(fake.peers) == 1
+
+
+# Several servers
+
+
+@contextlib.asynccontextmanager
+async def joined_at_any(*addresses: Address, reconnect: bool = True) -> AsyncIterator[Chat]:
+    """Be in the room of several servers, in a block with a deadline."""
+    hosts = [show_address(*each) for each in addresses]
+    async with (
+        asyncio.timeout(DEADLINE),
+        simple_chat.connect(hosts, 1, username="ann", reconnect=reconnect) as chat,
+    ):
+        yield chat
+
+
+async def test_servers_are_tried_in_their_order_until_one_answers(closed_port: int) -> None:
+    async with (
+        fake_server(b"220 mail.example ESMTP\r\n", hangs_up=True) as other,
+        fake_server() as second,
+        fake_server() as third,
+    ):
+        nobody = ("127.0.0.1", closed_port)
+        async with joined_at_any(nobody, other.address, second.address, third.address) as ann:
+            assert ann.server == show_address(*second.address)
+            await second.asked()
+        assert (len(other.peers), third.peers) == (1, [])
+
+
+async def test_where_no_server_answers_it_is_told_of_each(closed_port: int) -> None:
+    where = f"127.0.0.1:{closed_port}"
+    with pytest.raises(ConnectError) as failed:
+        async with simple_chat.connect(["127.0.0.1", "::1"], closed_port, username="ann"):
+            pytest.fail("nobody is there")
+    first, second = str(failed.value).split("; ")
+    assert first == f"can't connect to {where}: Connection refused"
+    assert second.startswith(f"can't connect to [::1]:{closed_port}: ")
+
+
+async def test_server_that_refuses_has_answered() -> None:
+    refusal = HELLO + b"ERR name-taken somebody has it\n"
+    async with fake_server(refusal) as first, fake_server() as second:
+        with pytest.raises(JoinRefusedError, match=r"^name-taken: "):
+            async with joined_at_any(first.address, second.address):
+                pytest.fail("the name is taken")
+        assert second.peers == []
+
+
+async def test_host_may_name_its_port_but_is_no_list_of_none() -> None:
+    async with (
+        house() as home,
+        asyncio.timeout(DEADLINE),
+        simple_chat.connect(show_address(*home.server.address), 1, username="ann") as ann,
+    ):
+        assert await ann.who() == ["ann"]
+    with pytest.raises(ValueError, match="'here:there' is neither HOST nor HOST:PORT"):
+        simple_chat.connect("here:there", username="ann")
+    with pytest.raises(ValueError, match="there has to be a host"):
+        simple_chat.connect([], username="ann")
+
+
+async def test_chat_goes_on_at_the_next_server_at_once(jitter: list[tuple[float, float]]) -> None:
+    async with (
+        fake_server() as first,
+        fake_server() as second,
+        joined_at_any(first.address, second.address) as ann,
+    ):
+        await (await first.asked()).close()
+        where = show_address(*second.address)
+        assert await take(ann, 2) == [
+            Disconnected("connection lost: the server closed it", 0),
+            Reconnected(where),
+        ]
+        assert ann.server == where
+        (await second.asked()).send("MSG ben hello")
+        assert await anext(ann) == Message("ben", "hello")
+        assert jitter == []
+
+
+async def test_there_is_a_delay_whenever_all_servers_were_tried_in_a_row(
+    jitter: list[tuple[float, float]],
+) -> None:
+    full = b"ERR too-many-connections come back later\n"
+    async with (
+        fake_server(LET_IN, full, full, LET_IN) as first,
+        fake_server(full) as second,
+        joined_at_any(first.address, second.address) as ann,
+    ):
+        await (await first.asked()).close()
+        _, *failures, back = await take(ann, 7)
+        assert failures == [
+            Disconnected(f"can't connect to {show_address(*each)}: come back later", 0)
+            for each in (second.address, first.address, second.address, first.address, second.address)
+        ]
+        assert back == Reconnected()  # where it was before
+    assert jitter == [(0, 1), (0, 2), (0, 4)]
+
+
+@pytest.mark.parametrize("code", ["name-taken", "busy"])
+async def test_what_several_servers_refuse_for_a_while_is_told_once(
+    code: str, jitter: list[tuple[float, float]]
+) -> None:
+    refusal = HELLO + f"ERR {code} not now\n".encode()
+    async with (
+        fake_server(LET_IN, *5 * [refusal], LET_IN) as first,
+        fake_server(refusal) as second,
+        joined_at_any(first.address, second.address) as ann,
+    ):
+        await (await first.asked()).close()
+        _, *events = await take(ann, 3)
+        assert events == [Disconnected(f"{code}: not now", 0), Reconnected()]
+        assert (len(first.peers), len(second.peers)) == (7, 6)
+    assert jitter == [(0, most) for most in (1, 2, 4, 8, 16, 32)]
+
+
+@pytest.mark.usefixtures("jitter")
+async def test_name_that_stays_taken_at_several_servers_ends_the_iteration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chat_module, "_NAME_PATIENCE", -1.0)
+    refusal = HELLO + b"ERR name-taken not now\n"
+    async with (
+        fake_server() as first,
+        fake_server(refusal) as second,
+        joined_at_any(first.address, second.address) as ann,
+    ):
+        await (await first.asked()).close()
+        assert isinstance(await anext(ann), Disconnected)
+        with pytest.raises(JoinRefusedError, match=r"^name-taken: not now$"):
+            await anext(ann)
+
+
+def test_a_name_is_waited_for_as_long_as_a_cluster_may_keep_it() -> None:
+    assert chat_module._may_change("name-taken", 45.0)
+    assert chat_module._may_change("busy", 45.0)
+
+
+async def test_without_reconnect_the_next_server_is_not_tried() -> None:
+    async with (
+        fake_server() as first,
+        fake_server() as second,
+        joined_at_any(first.address, second.address, reconnect=False) as ann,
+    ):
+        await (await first.asked()).close()
+        with pytest.raises(ConnectionLostError):
+            await anext(ann)
+        assert second.peers == []
 
 
 # Memory

@@ -25,7 +25,9 @@ TOLD: list[tuple[ChatEvent, str]] = [
     (Gap(7), "7 lines are missing here: they came faster than they were read"),
     (Notice("be kind"), "be kind"),
     (Disconnected("connection lost", 1.25), "connection lost; next try in 1.2 s"),
+    (Disconnected("connection lost", 0.0), "connection lost; next try at once"),
     (Reconnected(), "back in the room"),
+    (Reconnected("[::1]:8091"), "back in the room, now at [::1]:8091"),
 ]
 
 
@@ -50,6 +52,7 @@ def test_people_are_told_events_dim_and_with_the_time(event: ChatEvent, told: st
         (Notice("be kind"), {"event": "notice", "text": "be kind"}),
         (Disconnected("lost", 1.25), {"event": "disconnected", "reason": "lost", "retry_in": 1.25}),
         (Reconnected(), {"event": "reconnected"}),
+        (Reconnected("[::1]:8091"), {"event": "reconnected", "server": "[::1]:8091"}),
     ],
 )
 def test_program_gets_an_object_an_event(event: ChatEvent, values: dict[str, object]) -> None:

@@ -345,6 +345,7 @@ async def test_without_a_name_the_status_is_2(server: Server, ann: Peer) -> None
         "--username two\u00a0words",
         "--username -bot",
         "--port x",
+        "--host 127.0.0.1:x",
         "--history -1",
         "--color red",
         "--password-file=",
@@ -361,6 +362,28 @@ async def test_where_no_server_is_the_status_is_1_and_one_line_says_where(
 ) -> None:
     ended = await run(*client(server, "--port", away, script=script))
     assert_refused(ended, 1, f"can't connect to 127.0.0.1:{away}: Connection refused")
+
+
+async def test_of_several_servers_it_takes_the_first_that_is_there(
+    server: Server, ann: Peer, away: str
+) -> None:
+    hosts = ("--host", f"127.0.0.1:{away}", "--host", server.host)
+    assert await run(*client(server, *hosts), data=b"send hi\n") == Outcome(0)
+    assert await ann.barrier() == USUAL
+    variable = f"127.0.0.1:{away},{server.host}:{server.port}"
+    command = (*CLIENT, "--port", away, "--username", "bot")
+    assert await run(*command, data=b"send hi\n", SIMPLE_CHAT_SERVER_HOST=variable) == Outcome(0)
+    assert await ann.barrier() == USUAL
+
+
+async def test_where_none_of_several_servers_is_the_status_is_1_and_one_line_says_where_each_was_sought(
+    server: Server, away: str
+) -> None:
+    ended = await run(*client(server, "--port", away, "--host", "127.0.0.1", "--host", "127.0.0.2"))
+    first, second = (
+        f"can't connect to {host}:{away}: Connection refused" for host in ("127.0.0.1", "127.0.0.2")
+    )
+    assert_refused(ended, 1, f"simple_chat: {first}; {second}")
 
 
 async def test_where_no_unix_socket_is_the_status_is_1_and_one_line_says_where() -> None:

@@ -115,6 +115,12 @@ def test_taken_port_is_told_in_one_line(server: Server) -> None:
     assert_refused(ended, 1, f"can't listen on 127.0.0.1:{server.port}: Address already in use")
 
 
+def test_port_can_be_shared() -> None:
+    with running_server("--reuse-port") as one, running_server("--reuse-port", "--port", one.port) as two:
+        assert two.port == one.port
+        assert_refused(run_server("--port", one.port), 1, "Address already in use")
+
+
 @pytest.mark.parametrize(
     "host",
     [ELSEWHERE, "no-such-host.invalid", "300.300.300.300", "a..b", 64 * "a", "\N{SNOWMAN}.invalid", "-"],

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from socket import socket
 
 import pytest
 import trustme
@@ -41,6 +42,21 @@ def test_password_is_asked_for_without_echo(fake_server: FakeServer, ann: Screen
         connection.wait_for("MSG hello")
         ann.wait_for(question, "> send hello", "ann>")
     assert b"s3cret" not in ann.raw
+
+
+def test_password_is_asked_for_in_the_name_of_the_server_that_demands_it(
+    fake_server: FakeServer, start: Start
+) -> None:
+    with socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        away = f"127.0.0.1:{closed.getsockname()[1]}"
+        hosts = f"{away},127.0.0.1:{fake_server.port}"
+        ann = start("--host", hosts, "--username", "ann", "--history", "0")
+        fake_server.refuse("JOIN ann", REQUIRED)
+        ann.wait_for(f"Password of 127.0.0.1:{fake_server.port}:")
+        ann.type("s3cret")
+        with fake_server.let_in("ann", "s3cret"):
+            ann.wait_until(lambda: ann.rows()[-1] == "ann>")
 
 
 def test_wrong_password_is_asked_for_again(fake_server: FakeServer, ann: Screen, question: str) -> None:

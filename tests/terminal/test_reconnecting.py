@@ -45,6 +45,60 @@ def test_client_keeps_the_typed_line_and_comes_back_when_the_server_was_killed(s
         assert ann.wait_for_end() == 0
 
 
+def test_client_goes_to_the_next_server_with_the_typed_line_when_its_own_was_killed(start: Start) -> None:
+    with mortal_server() as killed, running_server() as other, connect(other.port) as ben:
+        ben.join("ben")
+        servers = ("--host", f"127.0.0.1:{killed.port}", "--host", f"127.0.0.1:{other.port}")
+        ann = start(*servers, "--username", "ann")
+        ann.wait_for("ann>")
+        ann.press("send still here")
+        ann.wait_for("ann> send still here")
+        killed.process.kill()
+        ann.wait_until(lambda: f"* back in the room, now at 127.0.0.1:{other.port}" in ann.rows())
+        lost, *_ = ann.rows()
+        assert lost.startswith("* connection lost: ")
+        assert lost.endswith("; next try at once")
+        ann.wait_until(lambda: ann.rows()[-1] == "ann> send still here")
+        ann.press("\r")
+        assert ben.wait_for("MSG ann still here") == ["JOINED ann"]
+        ben.send("MSG welcome")
+        ann.wait_for("ben: welcome", "ann>")
+        ann.type("leave")
+        assert ann.wait_for_end() == 0
+
+
+def test_client_comes_back_to_the_first_server_when_the_second_ends(start: Start) -> None:
+    with mortal_server() as first:
+        with running_server() as second:
+            hosts = f"127.0.0.1:{first.port},127.0.0.1:{second.port}"
+            ann = start("--host", hosts, "--username", "ann")
+            ann.wait_for("ann>")
+            first.process.kill()
+            ann.wait_until(lambda: f"* back in the room, now at 127.0.0.1:{second.port}" in ann.rows())
+        with running_server("--port", first.port):
+            ann.wait_until(lambda: f"* back in the room, now at 127.0.0.1:{first.port}" in ann.rows())
+            ann.wait_until(lambda: ann.rows()[-1] == "ann>")
+
+
+def test_name_that_the_lost_connection_holds_is_waited_for_and_told_of_once(start: Start) -> None:
+    taken = "ERR name-taken somebody here has that name"
+    with FakeServer() as first, FakeServer() as second:
+        hosts = f"127.0.0.1:{first.port},127.0.0.1:{second.port}"
+        ann = start("--host", hosts, "--username", "ann", "--history", "0")
+        with first.let_in("ann"):
+            ann.wait_for("ann>")
+            ann.press("send patience")
+        second.refuse("JOIN ann", taken)
+        first.refuse("JOIN ann", taken)
+        second.refuse("JOIN ann", taken)
+        with first.let_in("ann") as connection:
+            ann.wait_until(lambda: "* back in the room" in ann.rows())
+            ann.wait_until(lambda: ann.rows()[-1] == "ann> send patience")
+            ann.press("\r")
+            connection.wait_for("MSG patience")
+        assert "".join(ann.rows()).count("name-taken") == 1
+
+
 def test_client_says_why_it_was_sent_away_and_comes_back(start: Start) -> None:
     with running_server() as ended:
         ann = start("--port", ended.port, "--username", "ann")
