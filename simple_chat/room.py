@@ -175,14 +175,14 @@ class Room:
             raise LineRefusedError(Code.BUSY)
         self._take_message(member, encode_message(name, text))
 
-    def defers(self, member: Member, command: Command, carry_out: Callable[[], None]) -> bool:  # noqa: ARG002
+    def defers(self, member: Member, command: Command | None, carry_out: Callable[[], None]) -> bool:  # noqa: ARG002
         """Whether a command of a member is carried out later, when its place in the sequence is known.
 
         Here none is: what happens here is the sequence.
 
         Args:
             member: who has no other command that is yet to be carried out.
-            command: any but MSG.
+            command: any but MSG; None for what is refused, which is only to be answered in its place.
             carry_out: is called then.
 
         Raises:

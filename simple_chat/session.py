@@ -334,14 +334,18 @@ class Session:
             return True
         return line is not None
 
-    def _complain(self, code: Code) -> None:
+    def _complain(self, code: Code, *, in_place: bool = False) -> None:
         """Say why a line is refused, unless there were too many already."""
         if self._entrance is not None and code is not Code.BUSY:
             self._entrance.errors += 1
             if self._entrance.errors > ERRORS_MAX:
                 self.refuse(Code.TOO_MANY_ERRORS)
                 return
-        self._answer(encode(Err(code, code.advice)), barrier=False)
+        refusal = partial(self._answer, encode(Err(code, code.advice)), barrier=False)
+        if code is Code.BUSY or in_place:
+            refusal()
+        else:
+            self._in_place(None, refusal)
 
     def _carry_out(self, command: Command) -> None:
         if self._entrance is not None and self._entrance.tries_left:
@@ -352,7 +356,7 @@ class Session:
         else:
             self._in_place(command, partial(self._carry_out_here, command))
 
-    def _in_place(self, command: Command, carry_out: Callable[[], None]) -> None:
+    def _in_place(self, command: Command | None, carry_out: Callable[[], None]) -> None:
         """Do something where it has its place in the sequence: now, unless the room defers it."""
         if command == Leave() and self.member.name is None:
             carry_out()
@@ -369,7 +373,7 @@ class Session:
         try:
             carry_out()
         except LineRefusedError as error:
-            self._complain(Code(error.code))
+            self._complain(Code(error.code), in_place=True)
         if self._gone:
             self.lost()
 

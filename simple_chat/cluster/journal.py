@@ -49,6 +49,7 @@ class ClusterJournal:
         self._news = asyncio.Event()  # there is one
         self._back = asyncio.Event()  # it was read back, or never will be
         self._ended = asyncio.Event()
+        self._flush_is_due = False
         self._lost = False
         self._failing = False
         self._trouble = ""
@@ -200,7 +201,17 @@ class ClusterJournal:
             logger.error("the other servers took this one for dead: it cuts all connections and begins anew")
             self._house.journal_lost()
             self._begin()
-        elif self._message is not None and not self._room.waits:
+        if self._room.brims:
+            self._flush()
+        elif not self._flush_is_due:
+            self._flush_is_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Hand out what all entries brought that were there at once."""
+        self._flush_is_due = False
+        self._room.flush()
+        if self._message is not None and not self._room.waits:
             self._go_on()
 
     def _go_on(self) -> None:

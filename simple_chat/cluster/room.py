@@ -25,6 +25,7 @@ from simple_chat.protocol import (
     Leave,
     Left,
     Ping,
+    Quit,
     Who,
     encode,
     encode_message,
@@ -94,6 +95,7 @@ class SharedRoom(Room):
         self._others = Member(NOBODY, _to_nobody)  # the author of all that is said elsewhere
         self._guests: dict[str, _Guest] = {}  # by name key
         self._nodes = Nodes()
+        self._applied_at = 0.0  # seconds since the epoch
         self._taken = 0  # messages of the entry that is being applied
         self._spoken: deque[tuple[int, int]] = deque()  # positions, and how many messages are there
         self._remembered = 0  # messages that these are
@@ -108,11 +110,17 @@ class SharedRoom(Room):
         self.node = node
         self.expelled = False
         self._number = 0
+        self._forget()
+        self._ending = False
+        self._late: list[Callable[[], None]] = []  # what came after the end was proposed
+
+    def _forget(self) -> None:
+        """Forget what is proposed."""
         self._outbox: list[_Proposal] = []
         self._outbox_size = 0
         self._proposed: list[_Proposal] | None = None  # the message that is on its way
-        self._ending = False
-        self._late: list[Callable[[], None]] = []  # what came after the end was proposed
+        self._speaking: set[Member] = set()  # who has messages in the outbox,
+        self._on_its_way: set[Member] = set()  # and who in the message
 
     # What members do
 
@@ -127,24 +135,11 @@ class SharedRoom(Room):
             raise LineRefusedError(Code.BUSY)
         if not self._ending:
             self._propose(_Proposal(encode_message(name, text), member, None))
+            self._speaking.add(member)
 
-    def defers(self, member: Member, command: Command, carry_out: Callable[[], None]) -> bool:
+    def defers(self, member: Member, command: Command | None, carry_out: Callable[[], None]) -> bool:
         """Propose a command, unless the log is away and it can be carried out without."""
-        line = _FENCE
-        match command:
-            case Join(name):
-                self._check_join(member, name)
-                line = JOIN + name.encode() + b"\n"
-            case Leave():
-                line = LEAVE + self.name_of(member).encode() + b"\n"
-            case Ping() if member.name is None:  # a stranger is owed nothing that PONG could be behind
-                return False
-            case Ping() | Who() | History():
-                if self.suspended and not self._is_speaking(member):
-                    return False
-            case _:
-                return False
-        if self.closed:
+        if self.closed or (line := self._line(member, command)) is None:
             return False
         if self._ending:
             self._late.append(carry_out)
@@ -152,17 +147,34 @@ class SharedRoom(Room):
             self._propose(_Proposal(line, member, carry_out))
         return True
 
+    def _line(self, member: Member, command: Command | None) -> bytes | None:
+        """What a command is in the log; None if it is carried out at once."""
+        match command:
+            case Join(name):
+                self._check_join(member, name)
+                return JOIN + name.encode() + b"\n"
+            case Leave():
+                return LEAVE + self.name_of(member).encode() + b"\n"
+            case Quit():
+                return None
+        return _FENCE if self._has_to_wait(member, command) else None
+
+    def _has_to_wait(self, member: Member, command: Command | None) -> bool:
+        """Whether an answer has to have its place in the log: at least behind what the member said."""
+        asks = isinstance(command, Ping | Who | History)
+        if self.suspended:
+            return asks and self._is_speaking(member)
+        if isinstance(command, Ping) and member.name is None:  # who is owed nothing that PONG could be behind
+            return False
+        return asks or self._is_speaking(member)
+
     def _propose(self, proposal: _Proposal) -> None:
         self._outbox.append(proposal)
         self._outbox_size += len(proposal.line)
 
     def _is_speaking(self, member: Member) -> bool:
         """Whether what a member said is yet to be read back."""
-        return any(each.member is member and each.carry_out is None for each in self._pending)
-
-    @property
-    def _pending(self) -> list[_Proposal]:
-        return [*(self._proposed or ()), *self._outbox]
+        return member in self._speaking or member in self._on_its_way
 
     def holds(self, name: str) -> bool:
         """Whether somebody in the room, on whatever server, is called like that."""
@@ -191,10 +203,9 @@ class SharedRoom(Room):
 
     def _release(self) -> None:
         """Carry out questions of those who have said nothing just before, and refuse who wants to join."""
-        speaking = {each.member for each in self._pending if each.carry_out is None}
         outbox, self._outbox = self._outbox, []
         for each in outbox:
-            asks = not each.line and each.member not in speaking
+            asks = not each.line and not self._is_speaking(each.member)
             if each.carry_out is not None and (asks or each.line.startswith(JOIN)):
                 self._outbox_size -= len(each.line)
                 each.carry_out()
@@ -217,6 +228,7 @@ class SharedRoom(Room):
         if self._proposed is not None or not (self._outbox or beat):
             return None
         self._proposed, self._outbox, self._outbox_size = self._outbox, [], 0
+        self._on_its_way, self._speaking = self._speaking, set()
         self._number += 1
         data = encode_entry(self.node, self._number, (each.line for each in self._proposed))
         return Message(f"{self.node}-{self._number}", data)
@@ -229,7 +241,11 @@ class SharedRoom(Room):
     # What comes out of it
 
     def apply(self, entry: Entry) -> None:
-        """Do what stands in the log next; of entries that `load` stands for, only remember what was said."""
+        """Do what stands in the log next; of entries that `load` stands for, only remember what was said.
+
+        What comes of it is handed out by `flush`, so that one write to each member may do for many entries.
+        """
+        self._applied_at = entry.time / 1e6
         if entry.position <= self.position:
             for line in entry.lines:
                 if line.startswith(MESSAGE):
@@ -240,8 +256,17 @@ class SharedRoom(Room):
                 self._bury(node)
             if entry.node and self._nodes.hear(entry.node, entry.number):
                 self._carry_out(entry)
-        if batch := self.close_batch(entry.time / 1e6):
+        if self._taken:
             self._keep_in_mind(entry.position)
+
+    @property
+    def brims(self) -> bool:
+        """Whether what is to be handed out fills a batch."""
+        return self._open_size >= BATCH
+
+    def flush(self) -> None:
+        """Hand out what came of the last entries."""
+        if batch := self.close_batch(self._applied_at):
             self.hand_out(batch)
 
     def _carry_out(self, entry: Entry) -> None:
@@ -253,6 +278,7 @@ class SharedRoom(Room):
 
     def _carry_out_own(self) -> None:
         proposed, self._proposed = self._proposed or [], None
+        self._on_its_way = set()
         self.suspended = False  # the log is there
         for line, member, carry_out in proposed:
             if carry_out is None:
@@ -288,7 +314,7 @@ class SharedRoom(Room):
     def expel(self) -> None:
         """Let all go who are here, and forget what they wanted to do."""
         self.expelled = True
-        self._proposed, self._outbox, self._outbox_size = None, [], 0
+        self._forget()
         for member in list(self._members.values()):
             self.leave(member)
 
@@ -319,11 +345,10 @@ class SharedRoom(Room):
 
     def _keep_in_mind(self, position: int) -> None:
         """Remember where in the log the last messages begin."""
-        if self._taken:
-            self._spoken.append((position, self._taken))
-            self._remembered += self._taken
-            self._taken = 0
-        while self._spoken and self._remembered - self._spoken[0][1] >= HISTORY:
+        self._spoken.append((position, self._taken))
+        self._remembered += self._taken
+        self._taken = 0
+        while self._remembered - self._spoken[0][1] >= HISTORY:
             self._remembered -= self._spoken.popleft()[1]
 
     def table(self) -> bytes:

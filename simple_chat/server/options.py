@@ -17,7 +17,7 @@ _SECONDS_MAX = 1_000_000
 """What the kernel's timeouts can be set to, and nobody wants more than eleven days."""
 
 _CLUSTER = ("cluster_room", "cluster_replicas", "cluster_creds", "cluster_ca")
-_ROOM = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_ROOM = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DAYS_MAX = 36_500
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -193,7 +193,7 @@ def _room(text: str) -> str:
     """Be an option's type: what a room may be called, which is what NATS allows."""
     if _ROOM.fullmatch(text):
         return text
-    raise argparse.ArgumentTypeError(f"{text!r} can't be a room: 1 to 32 of A-Z a-z 0-9 _ -")
+    raise argparse.ArgumentTypeError(f"{text!r} can't be a room: 1 to 64 of A-Z a-z 0-9 _ -")
 
 
 def _size(text: str) -> int:

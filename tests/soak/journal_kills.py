@@ -63,7 +63,8 @@ class Member(Peer):
     @property
     def acknowledged(self) -> int:
         """How many of its messages are covered by a PONG."""
-        return max((int(line.split()[1]) for line in self.told if line.startswith(b"PONG ")), default=0)
+        tokens = (line[len(b"PONG ") :] for line in self.told if line.startswith(b"PONG "))
+        return max((int(token) for token in tokens if token.isdigit()), default=0)
 
 
 class Speaker(Member):
@@ -80,6 +81,11 @@ class Speaker(Member):
         self._run = run
         self._filler = "x" * filler
         self._numbers = count(1)
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Say nothing more."""
+        self._stopped = True
 
     def begin(self) -> None:
         super().begin()
@@ -94,6 +100,8 @@ class Speaker(Member):
 
     def _say_more(self) -> None:
         """Say a few messages, and ask for a PONG that tells how many they were in all."""
+        if self._stopped:
+            return
         numbers = [next(self._numbers) for _ in range(_FEW)]
         texts = (f"MSG {self.name}-{self._run}-{number}-{self._filler}" for number in numbers)
         self.send(*texts, f"PING {numbers[-1]}")
