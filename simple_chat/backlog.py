@@ -140,15 +140,15 @@ class Backlog:
         """How many of the lines kept from `start` on are one author's own."""
         return sum(batch.count_own(author, start) for batch in self._batches if batch.end > start)
 
-    def past(self, start: int, stop: int) -> Iterator[tuple[float, bytes]]:
-        """The lines from `start` on, before `stop`, each with its time, as far as there are any yet.
+    def past(self, start: int, stop: int) -> Iterator[tuple[int, float, bytes]]:
+        """The lines from `start` on, before `stop`, each with its number and time, if there are any yet.
 
         It may be paused for as long as one likes: lines that are no longer kept then are passed over.
         """
         while (start := max(start, self.first)) < min(stop, self.end):
             batch = self._batches[self._find(start)]
-            for line in batch.lines(start, stop):
-                yield batch.time, line
+            for number, line in enumerate(batch.lines(start, stop), start):
+                yield number, batch.time, line
             start = batch.end
 
     def _find(self, number: int) -> int:

@@ -153,7 +153,7 @@ class Room:
             raise LineRefusedError(Code.ALREADY_JOINED)
         if self.holds(name):
             raise LineRefusedError(Code.NAME_TAKEN)
-        if self.suspended:
+        if self.suspended or self.closed:
             raise LineRefusedError(Code.BUSY)
 
     def holds(self, name: str) -> bool:
@@ -232,7 +232,12 @@ class Room:
         if not wanted:
             return iter(())
         lines = self._backlog.past(self._messages[-wanted], self.end)
-        return ((time, line) for time, line in lines if line.startswith(MESSAGE))
+        messages = (each for each in lines if each[2].startswith(MESSAGE))
+        return ((self._said_at(number, time), line) for number, time, line in messages)
+
+    def _said_at(self, number: int, batch_time: float) -> float:  # noqa: ARG002
+        """When a line was said."""
+        return batch_time
 
     # The sequence
 

@@ -58,4 +58,6 @@ def decode_entry(position: int, time: int, data: bytes) -> Entry:
     """
     head, *lines = data.splitlines(keepends=True)  # there is no CR in a line of the room
     node, number = head.decode().split()
+    if not data.endswith(b"\n"):
+        raise ValueError("its end is missing")
     return Entry(position, time, node, int(number), tuple(lines))

@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 
 from simple_chat.backlog import Batch
 from simple_chat.cluster.entry import Entry
-from simple_chat.cluster.log import AWAY, START_PATIENCE, Log, say
+from simple_chat.cluster.log import AWAY, START_PATIENCE, Log, say, stop
 from simple_chat.cluster.nodes import BEAT
 from simple_chat.cluster.room import Message, SharedRoom
 from simple_chat.cluster.where import Where
@@ -79,8 +79,8 @@ class ClusterJournal:
 
     @property
     def busy(self) -> bool:
-        """Whether a message is on its way."""
-        return self._message is not None
+        """Whether a message is on its way, or none can be."""
+        return self._message is not None or self._room.expelled
 
     async def start(self, house: House) -> None:
         """Learn who is in the room, and join the other servers."""
@@ -89,7 +89,8 @@ class ClusterJournal:
         self._sending = asyncio.create_task(self._send())
         self._begin()
         try:
-            await asyncio.wait_for(self._back.wait(), START_PATIENCE)
+            async with asyncio.timeout(START_PATIENCE):
+                await self._back.wait()
         except TimeoutError:
             raise JournalError("the log takes nothing from this server") from None
 
@@ -107,8 +108,7 @@ class ClusterJournal:
     async def close(self) -> None:
         """End."""
         if self._sending is not None:
-            self._sending.cancel()
-            await asyncio.gather(self._sending, return_exceptions=True)
+            await stop(self._sending)
         await self._log.close()
 
     # What it does for that
@@ -181,7 +181,8 @@ class ClusterJournal:
             await asyncio.sleep(_RETRY)
             return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(back.wait(), _PATIENCE)
+            async with asyncio.timeout(_PATIENCE):
+                await back.wait()
             return
         if position <= self._log.position:  # where something else was: it is not the same log any more
             self._lose()
@@ -233,9 +234,10 @@ class ClusterJournal:
 
     async def _start_over(self) -> None:
         """Go on without knowing what happened meanwhile, and so without those who are here."""
-        logger.error("a part of the log is lost: all connections are cut")
+        self._trouble = "a part of it is lost, and so all connections are cut"
         self._room.expel()
         self._house.journal_lost()
+        self._fail()
         try:
             await self._log.make()
         except JournalError as error:

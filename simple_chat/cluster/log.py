@@ -276,7 +276,8 @@ class Log:
                 await self._client.force_reconnect()  # it may be connected to a server that is cut off
                 return
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._broken.wait(), _HEARTBEAT)
+                async with asyncio.timeout(_HEARTBEAT):
+                    await self._broken.wait()
 
     async def _read(self, message: Msg) -> None:
         self._heard = asyncio.get_running_loop().time()
@@ -306,8 +307,7 @@ class Log:
 
     async def _stop_following(self) -> None:
         if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+            await stop(self._following)
 
     async def close(self) -> None:
         """Let go of it."""
@@ -322,6 +322,17 @@ def _ignore(entry: Entry) -> None:
 
 def _nothing() -> None:
     """Have nothing to lose yet."""
+
+
+async def stop(task: asyncio.Task[None]) -> None:
+    """Cancel a task that uses NATS, and wait for its end.
+
+    Before Python 3.12, `asyncio.wait_for`, with which the client library waits, forgets that it is cancelled
+    when what it waits for is there at the same moment: https://github.com/python/cpython/issues/86296.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_RETRY)
 
 
 def say(error: BaseException) -> str:

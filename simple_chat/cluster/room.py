@@ -8,8 +8,10 @@ to have its place; only no other server reads of it.
 
 import json
 import zlib
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from simple_chat.backlog import BACKLOG, NOBODY
@@ -61,6 +63,22 @@ class _Guest(NamedTuple):
     node: str
 
 
+class _Spoken(NamedTuple):
+    """What was said in one entry.
+
+    Attributes:
+        first: number of the first line that came of it.
+        messages: how many there are.
+        position: of the entry.
+        time: when it was stored, in microseconds since the epoch.
+    """
+
+    first: int
+    messages: int
+    position: int
+    time: int
+
+
 class Message(NamedTuple):
     """What is to be put into the log.
 
@@ -95,10 +113,12 @@ class SharedRoom(Room):
         self._others = Member(NOBODY, _to_nobody)  # the author of all that is said elsewhere
         self._guests: dict[str, _Guest] = {}  # by name key
         self._nodes = Nodes()
-        self._applied_at = 0.0  # seconds since the epoch
         self._taken = 0  # messages of the entry that is being applied
-        self._spoken: deque[tuple[int, int]] = deque()  # positions, and how many messages are there
+        self._reach = max(history, HISTORY)  # messages that another server may want to know from this one
+        self._spoken: deque[_Spoken] = deque()
         self._remembered = 0  # messages that these are
+        self._to_recall: set[int] = set()  # positions, of what was said before `load`
+        self._forget()
         self.begin("")
 
     def begin(self, node: str) -> None:
@@ -110,7 +130,6 @@ class SharedRoom(Room):
         self.node = node
         self.expelled = False
         self._number = 0
-        self._forget()
         self._ending = False
         self._late: list[Callable[[], None]] = []  # what came after the end was proposed
 
@@ -131,11 +150,10 @@ class SharedRoom(Room):
             LineRefusedError: not-joined or busy.
         """
         name = self.name_of(member)
-        if self.suspended and self._outbox_size >= BATCH:
+        if self._ending or (self.suspended and self._outbox_size >= BATCH):
             raise LineRefusedError(Code.BUSY)
-        if not self._ending:
-            self._propose(_Proposal(encode_message(name, text), member, None))
-            self._speaking.add(member)
+        self._propose(_Proposal(encode_message(name, text), member, None))
+        self._speaking.add(member)
 
     def defers(self, member: Member, command: Command | None, carry_out: Callable[[], None]) -> bool:
         """Propose a command, unless the log is away and it can be carried out without."""
@@ -220,18 +238,28 @@ class SharedRoom(Room):
         return self._proposed is not None
 
     def propose(self, *, beat: bool = False) -> Message | None:
-        """Make a message of what is proposed, unless the last one is on its way.
+        """Make a message of what is proposed: of up to `BATCH` bytes and a line. Not while one is on its way.
 
         Args:
             beat: whether to make one even if nothing is.
         """
-        if self._proposed is not None or not (self._outbox or beat):
+        if self.expelled or self._proposed is not None or not (self._outbox or beat):
             return None
-        self._proposed, self._outbox, self._outbox_size = self._outbox, [], 0
-        self._on_its_way, self._speaking = self._speaking, set()
+        self._proposed, self._outbox = self._split()
+        self._outbox_size -= sum(len(each.line) for each in self._proposed)
+        self._on_its_way = {each.member for each in self._proposed if each.carry_out is None}
+        self._speaking = {each.member for each in self._outbox if each.carry_out is None}
         self._number += 1
         data = encode_entry(self.node, self._number, (each.line for each in self._proposed))
         return Message(f"{self.node}-{self._number}", data)
+
+    def _split(self) -> tuple[list[_Proposal], list[_Proposal]]:
+        """What goes into the next message, and what does not, as when thousands leave at once."""
+        if self._outbox_size < BATCH:
+            return self._outbox, []
+        ends = accumulate(len(each.line) for each in self._outbox)
+        count = next(index for index, end in enumerate(ends, 1) if end >= BATCH)
+        return self._outbox[:count], self._outbox[count:]
 
     def end_here(self) -> None:
         """Propose that this server leaves, behind all that is proposed already; nothing more is taken."""
@@ -241,23 +269,23 @@ class SharedRoom(Room):
     # What comes out of it
 
     def apply(self, entry: Entry) -> None:
-        """Do what stands in the log next; of entries that `load` stands for, only remember what was said.
+        """Do what stands in the log next; of what `load` stands for, only remember what was said.
 
         What comes of it is handed out by `flush`, so that one write to each member may do for many entries.
         """
-        self._applied_at = entry.time / 1e6
-        if entry.position <= self.position:
-            for line in entry.lines:
-                if line.startswith(MESSAGE):
-                    self._take_message(self._others, line)
-        else:
+        start = self.end
+        if entry.position > self.position:
             self.position = entry.position
             for node in self._nodes.advance(entry.time):
                 self._bury(node)
             if entry.node and self._nodes.hear(entry.node, entry.number):
                 self._carry_out(entry)
+        elif entry.position in self._to_recall:
+            for line in entry.lines:
+                if line.startswith(MESSAGE):
+                    self._take_message(self._others, line)
         if self._taken:
-            self._keep_in_mind(entry.position)
+            self._keep_in_mind(entry, start)
 
     @property
     def brims(self) -> bool:
@@ -266,7 +294,7 @@ class SharedRoom(Room):
 
     def flush(self) -> None:
         """Hand out what came of the last entries."""
-        if batch := self.close_batch(self._applied_at):
+        if batch := self.close_batch(0):  # each message has its own time: see _said_at
             self.hand_out(batch)
 
     def _carry_out(self, entry: Entry) -> None:
@@ -328,13 +356,32 @@ class SharedRoom(Room):
     def _close(self) -> None:
         """End in order: who is here gets no LEFT, but a BYE."""
         self._nodes.remove(self.node)
-        self.closed = self.suspended = True
+        self.closed = True
         for carry_out in self._late:
             carry_out()
 
     def _take_message(self, author: Member, line: bytes) -> None:
         super()._take_message(author, line)
         self._taken += 1
+
+    # When what was said was said
+
+    def _keep_in_mind(self, entry: Entry, start: int) -> None:
+        """Remember where and when messages were said: the last ones.
+
+        Args:
+            entry: in which they are.
+            start: number of the first line that came of it.
+        """
+        self._spoken.append(_Spoken(start, self._taken, entry.position, entry.time))
+        self._remembered += self._taken
+        self._taken = 0
+        while self._remembered - self._spoken[0].messages >= self._reach:
+            self._remembered -= self._spoken.popleft().messages
+
+    def _said_at(self, number: int, batch_time: float) -> float:  # noqa: ARG002
+        index = bisect_right(self._spoken, number, key=lambda spoken: spoken.first)
+        return self._spoken[max(index - 1, 0)].time / 1e6
 
     # What those who come later start from
 
@@ -343,21 +390,13 @@ class SharedRoom(Room):
         """Whether it is this server that puts its `table` into the log from time to time."""
         return self._nodes.first == self.node
 
-    def _keep_in_mind(self, position: int) -> None:
-        """Remember where in the log the last messages begin."""
-        self._spoken.append((position, self._taken))
-        self._remembered += self._taken
-        self._taken = 0
-        while self._remembered - self._spoken[0][1] >= HISTORY:
-            self._remembered -= self._spoken.popleft()[1]
-
     def table(self) -> bytes:
         """Who is there at `position`, so that nobody has to read the log from its beginning."""
         here = [(self.node, member.name) for member in self._members.values()]
         guests = [(guest.node, guest.name) for guest in self._guests.values()]
         state = {
             "position": self.position,
-            "history": self._spoken[0][0] if self._spoken else self.position + 1,
+            "spoken": [spoken.position for spoken in self._spoken],
             "nodes": self._nodes.save(),
             "names": here + guests,
         }
@@ -373,10 +412,16 @@ class SharedRoom(Room):
         Returns:
             The position of the first entry to apply.
         """
-        nobody = {"position": end, "history": 0, "nodes": Nodes().save(), "names": []}
+        last = range(max(end - HISTORY, 0) + 1, end + 1)
+        nobody = {"position": end, "spoken": last, "nodes": Nodes().save(), "names": []}
         state: dict[str, Any] = json.loads(zlib.decompress(table)) if table else nobody
+        self.node = ""  # what this server did under its last name, others did
         self.position = state["position"]
         self._nodes = Nodes.load(state["nodes"])
         self._guests = {name_key(name): _Guest(name, node) for node, name in state["names"]}
         self._names = None
-        return int(state["history"])
+        self._messages.clear()
+        self._spoken.clear()
+        self._remembered = 0
+        self._to_recall = set(state["spoken"])
+        return min(self._to_recall, default=self.position + 1)

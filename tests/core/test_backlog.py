@@ -101,11 +101,11 @@ def test_large_batch_drives_out_as_many_as_it_must() -> None:
     assert (backlog.first, backlog.end) == (4, 45)
 
 
-def test_past_tells_the_time_of_each_line() -> None:
+def test_past_tells_the_number_and_time_of_each_line() -> None:
     backlog = Backlog()
     backlog.append(batch(0, [ANN, BOB], time=1.0))
     backlog.append(batch(2, [ANN], time=2.0))
-    assert list(backlog.past(1, 3)) == [(1.0, b"1 by 2\n"), (2.0, b"2 by 1\n")]
+    assert list(backlog.past(1, 3)) == [(1, 1.0, b"1 by 2\n"), (2, 2.0, b"2 by 1\n")]
 
 
 def test_past_passes_over_what_was_let_go_meanwhile() -> None:
@@ -113,10 +113,10 @@ def test_past_passes_over_what_was_let_go_meanwhile() -> None:
     backlog.append(batch(0, [ANN]))
     backlog.append(batch(1, [BOB]))
     past = backlog.past(0, 3)
-    assert next(past) == (0.0, b"0 by 1\n")
+    assert next(past) == (0, 0.0, b"0 by 1\n")
     for number in (2, 3):
         backlog.append(batch(number, [CLEO]))
-    assert list(past) == [(0.0, b"2 by 3\n")]
+    assert list(past) == [(2, 0.0, b"2 by 3\n")]
 
 
 def test_past_that_is_all_gone_is_empty() -> None:
@@ -154,4 +154,4 @@ def test_reader_gets_every_kept_line_of_others(
     assert pieces == b"".join(b"%d by %d\n" % line for line in asked if line[1] != ANN)
     assert left_out == sum(author == ANN for _, author in asked)
     assert backlog.count_own(ANN, start) == sum(author == ANN for _, author in everything[start:])
-    assert [line for _, line in backlog.past(start, stop)] == [b"%d by %d\n" % line for line in asked]
+    assert [line for _, _, line in backlog.past(start, stop)] == [b"%d by %d\n" % line for line in asked]
