@@ -51,6 +51,7 @@ class ClusterJournal:
         self._ended = asyncio.Event()
         self._flush_is_due = False
         self._lost = False
+        self._started = False
         self._failing = False
         self._trouble = ""
         self._table_due = 0.0  # by the event loop's clock
@@ -80,7 +81,7 @@ class ClusterJournal:
     @property
     def busy(self) -> bool:
         """Whether a message is on its way, or none can be."""
-        return self._message is not None or self._room.expelled
+        return self._message is not None or not self._room.node
 
     async def start(self, house: House) -> None:
         """Learn who is in the room, and join the other servers."""
@@ -93,6 +94,7 @@ class ClusterJournal:
                 await self._back.wait()
         except TimeoutError:
             raise JournalError("the log takes nothing from this server") from None
+        self._started = True
 
     def collect(self) -> None:
         """Put what members did into the log."""
@@ -100,6 +102,8 @@ class ClusterJournal:
 
     async def finish(self) -> None:
         """Leave the other servers, behind all that was said here."""
+        if not self._started:
+            return
         self._room.end_here()
         if not self.busy:
             self.collect()
@@ -164,11 +168,12 @@ class ClusterJournal:
                 await self._keep_table()
 
     async def _deliver(self, message: Message) -> None:
-        """Send a message until it is read back."""
+        """Send a message until it is read back, or never will be."""
         back = self._back
+        self._trouble = "what is put into it does not come back"
         late = asyncio.get_running_loop().call_later(_PATIENCE, self._fail)
         try:
-            while not back.is_set():
+            while not (back.is_set() or self._lost):
                 await self._try(message, back)
         finally:
             late.cancel()

@@ -9,12 +9,14 @@ import contextlib
 import logging
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Self
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
+from nats.errors import OutboundBufferLimitError
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
@@ -61,6 +63,7 @@ class Log:
         self._client = Client()
         self._stream = JetStreamContext(self._client, timeout=_TIMEOUT)
         self._trouble = "no answer"
+        self._says_why = False  # whether that is in NATS's own words
         self._take: Callable[[Entry], None] = _ignore
         self._lose: Callable[[], None] = _nothing
         self._heard = 0.0  # of the consumer, by the event loop's clock
@@ -78,9 +81,11 @@ class Log:
             JournalError: it can't be reached or made, or is not what it should be.
         """
         log = cls(where)
+        tls = _tls(where.ca)
+        _check_credentials(where.creds)
         try:
             async with asyncio.timeout(START_PATIENCE):
-                await log._connect()
+                await log._connect(tls)
                 await log.make()
         except BaseException as error:
             await log.close()
@@ -89,13 +94,13 @@ class Log:
             raise
         return log
 
-    async def _connect(self) -> None:
+    async def _connect(self, tls: ssl.SSLContext | None) -> None:
         try:
             await self._client.connect(
                 list(self._where.servers),
                 name="simple_chat",
                 error_cb=self._note,
-                tls=None if self._where.ca is None else ssl.create_default_context(cafile=self._where.ca),
+                tls=tls,
                 user_credentials=self._where.creds,
                 connect_timeout=1,
                 reconnect_time_wait=_RETRY,  # type: ignore[arg-type] # any number will do
@@ -104,15 +109,17 @@ class Log:
                 max_outstanding_pings=2,
                 pending_size=0,  # nothing waits in the client: it is sent again from here
             )
-        except (OSError, ValueError, NatsError, ImportError) as error:
+        except (OSError, ValueError, NatsError) as error:
             raise JournalError(f"can't use NATS at {','.join(self._where.servers)}: {say(error)}") from error
 
     async def _note(self, error: Exception) -> None:
         """Remember what is wrong: the client goes on trying, and tells nobody else."""
         if not isinstance(error, AWAY):  # it is ours
             logger.error("what follows from the log failed", exc_info=error)
-        self._trouble = say(error)
-        logger.debug("NATS: %s", self._trouble)
+        logger.debug("NATS: %s", say(error))
+        if not isinstance(error, ConnectionError) or not self._says_why:  # it hangs up after it said why
+            self._trouble = say(error)
+            self._says_why = not isinstance(error, OSError)
 
     async def make(self) -> None:
         """Make the stream, or check the one that is there, however long it takes.
@@ -155,6 +162,7 @@ class Log:
         wanted = self._config()
         for what in ("subjects", "storage", "num_replicas", "discard", "max_msgs_per_subject"):
             if (have := getattr(found, what)) != (need := getattr(wanted, what)):
+                need = getattr(need, "value", need)
                 raise JournalError(f"the stream {found.name} has {what} {have}, and should have {need}")
 
     @property
@@ -235,13 +243,18 @@ class Log:
         while True:
             try:
                 subscription = await self._subscribe()
+            except NotFoundError:  # there is no stream any more
+                self._lose()
+                return
             except AWAY as error:
                 self._trouble = say(error)
                 await asyncio.sleep(_RETRY)
                 continue
-            await self._wait_until_broken()
-            with contextlib.suppress(*AWAY):
-                await subscription.unsubscribe()
+            try:
+                await self._wait_until_broken()
+            finally:
+                with contextlib.suppress(*AWAY):
+                    await subscription.unsubscribe()
 
     async def _subscribe(self) -> Subscription:
         self._broken.clear()
@@ -312,8 +325,36 @@ class Log:
     async def close(self) -> None:
         """Let go of it."""
         await self._stop_following()
-        if not self._client.is_closed:
+        with contextlib.suppress(*AWAY, RuntimeError):  # which uvloop raises where the connection broke
             await self._client.close()
+
+
+def _tls(ca: str | None) -> ssl.SSLContext | None:
+    """How to talk TLS, if not by default.
+
+    Raises:
+        JournalError: the file can't be read.
+    """
+    try:
+        return None if ca is None else ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        raise JournalError(f"can't read the certificates in {ca}: {reason(error)}") from error
+
+
+def _check_credentials(path: str | None) -> None:
+    """Check that a file is there, and has credentials: the client library would look again and again.
+
+    Raises:
+        JournalError: it is not.
+    """
+    if path is None:
+        return
+    try:
+        text = Path(path).read_text(errors="replace")
+    except OSError as error:
+        raise JournalError(f"can't read the credentials in {path}: {reason(error)}") from error
+    if not all(f"BEGIN {part}" in text for part in ("NATS USER JWT", "USER NKEY SEED")):
+        raise JournalError(f"{path} has no credentials of a NATS user")
 
 
 def _ignore(entry: Entry) -> None:
@@ -341,4 +382,6 @@ def say(error: BaseException) -> str:
         return error.description or f"error {error.err_code}"
     if isinstance(error, TimeoutError):
         return "no answer"
+    if isinstance(error, OutboundBufferLimitError):  # as nothing is to wait in the client
+        return "not connected"
     return (reason(error) if isinstance(error, Exception) else "") or type(error).__name__

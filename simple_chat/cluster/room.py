@@ -100,7 +100,7 @@ class SharedRoom(Room):
         presence_limit: the same; it should be equal on all servers.
 
     Attributes:
-        node: what this server is called in the log; see `begin`.
+        node: what this server is called in the log; empty until `begin`.
         position: of the last entry that was applied.
         expelled: whether the others took this server for dead, so that nobody is in the room here any more.
     """
@@ -168,8 +168,9 @@ class SharedRoom(Room):
     def _line(self, member: Member, command: Command | None) -> bytes | None:
         """What a command is in the log; None if it is carried out at once."""
         match command:
-            case Join(name):
-                self._check_join(member, name)
+            case Join(name):  # even if it is taken here: it may be free in the log by now
+                if self.suspended or member.name is not None:
+                    self._check_join(member, name)
                 return JOIN + name.encode() + b"\n"
             case Leave():
                 return LEAVE + self.name_of(member).encode() + b"\n"
@@ -243,7 +244,7 @@ class SharedRoom(Room):
         Args:
             beat: whether to make one even if nothing is.
         """
-        if self.expelled or self._proposed is not None or not (self._outbox or beat):
+        if not self.node or self._proposed is not None or not (self._outbox or beat):
             return None
         self._proposed, self._outbox = self._split()
         self._outbox_size -= sum(len(each.line) for each in self._proposed)
@@ -342,6 +343,7 @@ class SharedRoom(Room):
     def expel(self) -> None:
         """Let all go who are here, and forget what they wanted to do."""
         self.expelled = True
+        self.node = ""
         self._forget()
         for member in list(self._members.values()):
             self.leave(member)
@@ -415,7 +417,7 @@ class SharedRoom(Room):
         last = range(max(end - HISTORY, 0) + 1, end + 1)
         nobody = {"position": end, "spoken": last, "nodes": Nodes().save(), "names": []}
         state: dict[str, Any] = json.loads(zlib.decompress(table)) if table else nobody
-        self.node = ""  # what this server did under its last name, others did
+        self.expelled = False
         self.position = state["position"]
         self._nodes = Nodes.load(state["nodes"])
         self._guests = {name_key(name): _Guest(name, node) for node, name in state["names"]}

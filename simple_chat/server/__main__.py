@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server until it is told to end.
 
     Returns:
-        The exit status: 0 after an end in order, 1 if it could not start.
+        The exit status: 0 when it was told to end, 1 if it could not start.
     """
     options = command_line.parse(arguments)
     try:
@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _raise_descriptor_limit()
         with asyncio.Runner(loop_factory=_loop_factory(options.loop)) as runner:
             runner.run(_run(options, moderation))
+    except asyncio.CancelledError:  # told to end before it listened
+        return 0
     except (ChatError, ImportError) as error:
         print(f"simple_chat: {error}", file=sys.stderr)
         return 1
@@ -44,10 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _run(options: argparse.Namespace, moderation: Moderation) -> None:
-    loop = asyncio.get_running_loop()
+    starting: asyncio.Task[None] = asyncio.current_task()  # type: ignore[assignment] # there is one
+    _on_ending_signals(starting.cancel)
     told = asyncio.Event()
-    for each in _ENDING_SIGNALS:
-        loop.add_signal_handler(each, told.set)
     serving = serve(
         options.host,
         options.port,
@@ -57,12 +58,17 @@ async def _run(options: argparse.Namespace, moderation: Moderation) -> None:
         settings=command_line.settings(options),
     )
     async with _counting(moderation), serving as server:
+        _on_ending_signals(told.set)
         if server.tls is not None:
-            loop.add_signal_handler(signal.SIGHUP, _reload, server, options)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, server, options)
         await told.wait()
         logger.info("shutting down")
-        for each in _ENDING_SIGNALS:
-            loop.add_signal_handler(each, server.cut)  # told twice, it waits for nobody
+        _on_ending_signals(server.cut)  # told twice, it waits for nobody
+
+
+def _on_ending_signals(act: Callable[[], object]) -> None:
+    for each in _ENDING_SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(each, act)
 
 
 @contextlib.asynccontextmanager

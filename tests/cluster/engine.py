@@ -335,11 +335,20 @@ class Engine:
         return self._is_current(node) and bool(self._ask(_has_jetstream, [index]))
 
     def _is_current(self, node: _Node) -> bool:
-        """Whether a server has what it must have, and who leads knows that."""
+        """Whether a server has what it must have, and the others know it."""
         if not node.look("/healthz"):
             return False
-        if len(self._nodes) == 1:
-            return True
+        return len(self._nodes) == 1 or (self._is_routed(node) and self._is_followed(node))
+
+    def _is_routed(self, node: _Node) -> bool:
+        """Whether a server is connected to each of the others, and tells clients where they are."""
+        others = {each.name for each in self._nodes if each.awake} - {node.name}
+        routes = node.look("/routez").get("routes", ())
+        told = node.look("/varz").get("connect_urls", ())
+        return others <= {route.get("remote_name") for route in routes} and len(told) > len(others)
+
+    def _is_followed(self, node: _Node) -> bool:
+        """Whether all agree on who leads, and whoever that is counts a server among those who follow."""
         views = {each.name: each.look("/jsz").get("meta_cluster", {}) for each in self._nodes if each.awake}
         leaders = {view.get("leader", "") for view in views.values()}
         if len(leaders) != 1:  # who was stopped believes for a while what it knew before

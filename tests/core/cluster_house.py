@@ -270,7 +270,7 @@ class Server(House):
     def cut(self) -> None:
         """End every connection, of which the room knows nothing any more."""
         for guest in list(self.guests):
-            each.session.forsake()
+            guest.session.forsake()
             guest.lose()
 
     def finish(self) -> None:

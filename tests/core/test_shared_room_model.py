@@ -55,7 +55,8 @@ class ClusterMachine(RuleBasedStateMachine):
 
     @rule(guest=guests, name=st.sampled_from(NAMES))
     def join(self, guest: Visitor, name: str) -> None:
-        guest.send(f"JOIN {name}")
+        if not guest.server.cut_off:  # which refuses it at once, before what was said has its place
+            guest.send(f"JOIN {name}")
 
     @rule(guest=guests, count=st.integers(1, 3))
     def say(self, guest: Visitor, count: int) -> None:
@@ -80,7 +81,8 @@ class ClusterMachine(RuleBasedStateMachine):
         if question == "PING":
             self.said += 1
             question = f"PING {self.said}"
-        guest.send(question)
+        if not guest.server.cut_off or question.startswith(("PING", "WHO", "HISTORY")):  # as with JOIN
+            guest.send(question)
 
     @rule(guest=consumes(guests), half_close=st.booleans())
     def quit(self, guest: Visitor, *, half_close: bool) -> None:
@@ -149,7 +151,12 @@ class ClusterMachine(RuleBasedStateMachine):
 
     @rule(server=some_server)
     def cut_off(self, server: int) -> None:
-        self.mortal(server, lambda server: None if server.ended else server.suspend())
+        def cut_off(server: Server) -> None:
+            if server.follows:
+                server.turn()
+                server.suspend()
+
+        self.mortal(server, cut_off)
 
     @rule(server=some_server)
     def come_back(self, server: int) -> None:
