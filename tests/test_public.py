@@ -22,6 +22,10 @@ PURE = [
     "client/events",
     "client/typed",
     "client/view",
+    "cluster/entry",
+    "cluster/nodes",
+    "cluster/room",
+    "cluster/where",
     "framing",
     "journal/house",
     "journal/memory",
@@ -133,7 +137,7 @@ def test_using_the_package_loads_neither_a_prompt_nor_an_event_loop_of_others() 
     ended = run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE, check=True)
     loaded = {module.partition(".")[0] for module in ended.stdout.split()}
     assert {"simple_chat", "asyncio"} <= loaded
-    assert not loaded & {"prompt_toolkit", "uvloop", "aiofiles"}
+    assert not loaded & {"prompt_toolkit", "uvloop", "aiofiles", "nats"}
 
 
 @pytest.mark.parametrize(("side", "other"), [("server", "client"), ("client", "server")])

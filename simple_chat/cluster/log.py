@@ -12,18 +12,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
-from nats.errors import Error as NatsError
-from nats.errors import OutboundBufferLimitError
-from nats.js import JetStreamContext, api
-from nats.js.errors import APIError, NotFoundError
-
 from simple_chat.cluster.entry import Entry, decode_entry
 from simple_chat.cluster.room import Message
 from simple_chat.cluster.where import Where
-from simple_chat.errors import JournalError, reason
+from simple_chat.errors import JournalError, SetupError, reason
+
+try:
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+    from nats.errors import Error as NatsError
+    from nats.errors import OutboundBufferLimitError
+    from nats.js import JetStreamContext, api
+    from nats.js.errors import APIError, NotFoundError
+except ImportError as error:
+    raise SetupError("a cluster needs nats-py: pip install 'simple_chat[cluster]'") from error
 
 logger = logging.getLogger(__name__)
 

@@ -36,11 +36,6 @@ def patient_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers_module, "DEADLINE", PATIENCE)
 
 
-def kill_two(engine: Engine) -> None:
-    engine.kill(0)
-    engine.kill(1)
-
-
 def pause_two(engine: Engine) -> None:
     engine.pause(0)
     engine.pause(1)
@@ -132,7 +127,7 @@ async def test_members_go_on_talking_when_the_leader_is_killed(engine: Engine, r
 # There is no majority, or nobody at all
 
 
-@pytest.mark.parametrize("strike", [kill_two, pause_two, kill_all])
+@pytest.mark.parametrize("strike", [pause_two, kill_all])
 async def test_what_is_said_while_nats_is_away_is_there_once_and_in_order_afterwards(
     engine: Engine, room_name: str, strike: Strike
 ) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from tests.cluster.credentials import Operator
 from tests.cluster.engine import Engine, Tls
 from tests.cluster.house import gather, house, houses, options, settings
 from tests.loopback.house import House
-from tests.programs import run_server, running_server
+from tests.programs import DEADLINE, run_server, running_server
 
 AUTHORITY = trustme.CA()
 NOBODY = "nats://127.0.0.1:1"
@@ -246,6 +248,23 @@ async def test_nats_that_is_not_there_is_told() -> None:
     told = await refusal(Settings(cluster=(NOBODY, "nats://127.0.0.1:2")))
     assert told.startswith(f"can't use NATS at {NOBODY},nats://127.0.0.1:2: ")
     assert "refused" in told.lower()
+
+
+# A client library that is not there
+
+WITHOUT_NATS = """
+import sys
+sys.modules["nats.aio.client"] = None
+from simple_chat.server.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_client_library_that_is_missing_is_named() -> None:
+    command = [sys.executable, "-c", WITHOUT_NATS, "--cluster", NOBODY]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == "simple_chat: a cluster needs nats-py: pip install 'simple_chat[cluster]'\n"
 
 
 # Options

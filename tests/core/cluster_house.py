@@ -32,9 +32,10 @@ class Visitor(Guest):
         self.lost = False
 
     def send(self, *lines: str) -> None:
-        """Send whole lines, in one packet."""
-        self.sent += lines
-        super().send(*lines)
+        """Send whole lines, in one packet, while there is a connection."""
+        if not self.lost:
+            self.sent += lines
+            super().send(*lines)
 
     def close(self) -> None:
         """Send nothing more, which means to quit."""

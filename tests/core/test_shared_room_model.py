@@ -212,8 +212,7 @@ class ClusterMachine(RuleBasedStateMachine):
             self.unblock(guest)
         self.wait(LEASE + 10)
         for guest in [*self.everybody, self.observer]:
-            if not guest.lost:
-                guest.send("QUIT")
+            guest.send("QUIT")
             self.rest()
             assert guest.lost or guest.session.over or guest.server.dead
         assert self.cluster.servers[0].expelled == 0

@@ -1,0 +1,103 @@
+"""What one room on several servers costs: python -m tests.soak.cluster_cost [--members COUNT].
+
+A server by itself and one whose room's log three NATS servers keep take turns; both have all members. The
+NATS servers share a processor with the load tool, and write all to the disk before they confirm it.
+"""
+
+import argparse
+import contextlib
+import os
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import uvloop
+
+from simple_chat.bench.crowd import allow_files
+from simple_chat.bench.load import Plan, run
+from simple_chat.bench.own import Target
+from simple_chat.bench.processors import apart
+from simple_chat.bench.result import Result
+from tests.cluster.engine import Engine
+from tests.programs import running_server
+
+ROOM = "cost"
+WINDOW = 8
+"""Messages on their way at a time, for the processor time."""
+
+RATE = 50
+"""Messages a second, for the delay."""
+
+
+def main() -> int:
+    """Measure."""
+    options = _parse()
+    allow_files(options.members)
+    plan = Plan(clients=options.members, senders=options.members, window=WINDOW, seconds=options.seconds)
+    paced = Plan(clients=options.members, senders=options.members, rate=RATE, seconds=options.seconds)
+    results: dict[str, list[tuple[Result, Result]]] = defaultdict(list)
+    with TemporaryDirectory() as folder, _running_engine(Path(folder)) as engine:
+        cluster = ("--cluster", engine.url, "--cluster-room", ROOM)
+        for number in range(options.rounds):
+            for name, more in (("a server by itself", ()), ("one of a cluster", cluster)):
+                print(f"round {number + 1}, {name}", file=sys.stderr)
+                results[name].append((_measure(plan, *more), _measure(paced, *more)))
+                engine.delete(ROOM)
+    _print_table(results)
+    return 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m tests.soak.cluster_cost", description="Measure what one room on several servers costs."
+    )
+    parser.add_argument("--rounds", type=int, default=5, metavar="COUNT", help="runs a figure (default: 5)")
+    parser.add_argument("--members", type=int, default=500, metavar="COUNT", help="default: 500")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of a run that are measured (default: 3)")
+    return parser.parse_args()
+
+
+@contextlib.contextmanager
+def _running_engine(folder: Path) -> Iterator[Engine]:
+    """Run NATS on the processor that the load tool is on while it measures; see `apart`."""
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(mine)})
+    with Engine(folder) as engine:
+        os.sched_setaffinity(0, mine)
+        yield engine
+
+
+def _measure(plan: Plan, *more: str) -> Result:
+    with running_server(*more) as server:
+        target = Target(server.host, int(server.port), server.process.pid)
+        with apart(server.process.pid):
+            result = uvloop.run(run(plan, target, lambda _what, _share: None))
+    assert result.right, result.first_faults
+    return result
+
+
+def _print_table(results: dict[str, list[tuple[Result, Result]]]) -> None:
+    """Print a table in Markdown."""
+    rows = {name: _medians(pairs) for name, pairs in results.items()}
+    alone, *_ = rows.values()
+    print("| | us a delivery | | median | 99th percentile |\n|---|---|---|---|---|")
+    for name, (cost, median, high) in rows.items():
+        print(
+            f"| {name} | {cost:.2f} | {cost / alone[0]:.2f} | {median / 1e3:.1f} ms | {high / 1e3:.1f} ms |"
+        )
+
+
+def _medians(pairs: list[tuple[Result, Result]]) -> tuple[float, float, float]:
+    """Processor time of a delivery, and the delay's median and 99th percentile, all in microseconds."""
+    return (
+        statistics.median(busy.cpu_us_per_delivery or 0 for busy, _ in pairs),
+        statistics.median(paced.latency_us["p50"] for _, paced in pairs),
+        statistics.median(paced.latency_us["p99"] for _, paced in pairs),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
