@@ -1,11 +1,12 @@
 """How many servers for how many users: python examples/cluster/sizing.py [--members COUNT] [--table].
 
 For one room that several servers share over one stream. A server publishes what its members say, one message
-in flight until it has handed it out itself; every server reads all messages back in one order and writes them
-to its own members, one after another. What that costs is arithmetic; how late it makes a line is simulated.
+in flight until it has handed it out itself. Every server reads all messages back in one order, and hands out
+in rounds: one write to each of its own members, of all that waits, until that fills a batch. What that costs
+is arithmetic; how late it makes a line is simulated.
 
-Two ways to hand out are compared: a write to each member for every message of the stream, and one for all
-messages that wait when the last round is over, up to a full batch.
+The answer is the fewest servers whose delay, from saying a line to writing it to a member, is below 200 ms
+(--bound) at the 99th percentile, and which could keep up if every round were a full batch.
 
 In the simulation lines are said at random (Poisson), each at a server at random. All servers publish, but as
 all of them read the same messages and have as many members, the rounds are reckoned for only a few, and the
@@ -19,11 +20,9 @@ import heapq
 import math
 import statistics
 import sys
-from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from functools import partial
 from itertools import count
 from random import Random
@@ -58,14 +57,7 @@ RATES = (1, 10, 100)
 
 _WATCHED = 3  # servers whose rounds are simulated
 _PLACES = tuple((place + 0.5) / 8 for place in range(8))  # in a round, at which delays are looked at
-_P99 = statistics.NormalDist().inv_cdf(0.99)
-
-
-class Way(Enum):
-    """How a server hands out what it reads from the stream."""
-
-    EACH = "a write a message"
-    MERGED = "a write for all that wait"
+_SPREAD = math.sqrt(0.5) / statistics.NormalDist().inv_cdf(0.99)  # of two normal variates that are added
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +94,7 @@ class Trip:
             of_message: a normal variate that all readers of a message have in common.
             of_reader: another one of this reader's.
         """
-        spread = math.log(self.p99 / self.median) / _P99
-        return self.median * math.exp(spread * math.sqrt(0.5) * (of_message + of_reader))
+        return self.median * math.pow(self.p99 / self.median, (of_message + of_reader) * _SPREAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,21 +150,11 @@ def stream_messages(room: Room, trip: Trip) -> float:
     return max(room.processes / (trip.median + waits), room.rate / room.batch)
 
 
-def cpu_share(room: Room, costs: Costs, messages: float) -> float:
-    """Share of a core that a process needs for a write a message; more than 1 cannot be had.
-
-    Args:
-        room: the room.
-        costs: of what a process does.
-        messages: on the stream, a second.
-    """
-    bytes_each = room.rate * room.size
-    return messages * costs.batch + room.crowd * (messages * costs.write + bytes_each * costs.byte)
-
-
 def least_share(room: Room, costs: Costs) -> float:
-    """Share of a core that a process needs if every message, and so every write, is a full batch."""
-    return cpu_share(room, costs, room.rate / room.batch)
+    """Share of a core that a process needs if every round is a full batch; more than 1 cannot be had."""
+    rounds = room.rate / room.batch
+    bytes_each = room.rate * room.size
+    return rounds * costs.batch + room.crowd * (rounds * costs.write + bytes_each * costs.byte)
 
 
 def stream_reads(room: Room, messages: float, nats_servers: int) -> tuple[float, float]:
@@ -248,8 +229,9 @@ class _Message:
 class _Simulation:
     """One run, event by event: lines are said, messages read, rounds over."""
 
-    def __init__(self, room: Room, way: Way, plan: Plan) -> None:
-        self._room, self._way, self._plan = room, way, plan
+    def __init__(self, room: Room, plan: Plan) -> None:
+        self._room, self._plan = room, plan
+        self._crowd, self._batch = room.crowd, room.batch
         self._random = Random(plan.seed)  # noqa: S311 - nothing here is secret
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()  # what is due at the same time keeps its order
@@ -257,7 +239,7 @@ class _Simulation:
         self._cores = [_Core() for _ in range(min(_WATCHED, room.processes))]
         self._servers: dict[int, _Server] = {}  # who has said anything
         self._lines = self._messages = 0
-        self._delays = array("d")
+        self._delays: list[float] = []
         self._worst = 0.0
 
     def run(self) -> Outcome:
@@ -293,7 +275,7 @@ class _Simulation:
         if server.core.busy:
             server.core.held_up.append(server)
             return
-        lines = min(len(server.gathered), self._room.batch)
+        lines = min(len(server.gathered), self._batch)
         message = _Message(server, [server.gathered.popleft() for _ in range(lines)])
         server.in_flight = True
         self._messages += 1
@@ -309,11 +291,11 @@ class _Simulation:
             self._begin_round(core)
 
     def _begin_round(self, core: _Core) -> None:
-        costs, members = self._plan.costs, self._room.crowd
+        costs = self._plan.costs
         messages = self._take(core)
         said = [time for message in messages for time in message.said]
         first = self._now + costs.batch * len(messages)
-        took = members * (costs.write + len(said) * self._room.size * costs.byte)
+        took = self._crowd * (costs.write + len(said) * self._room.size * costs.byte)
         for time in said:
             self._delays.extend([first + place * took - time for place in _PLACES])
         self._worst = max(self._worst, first + took - min(said))
@@ -322,14 +304,11 @@ class _Simulation:
         self._at(first + took, partial(self._end_round, core, messages))
 
     def _take(self, core: _Core) -> list[_Message]:
-        """Take the messages that make a round."""
-        messages = [core.unread.popleft()]
-        lines = len(messages[0].said)
-        while self._way is Way.MERGED and core.unread:
-            lines += len(core.unread[0].said)
-            if lines > self._room.batch:
-                break
+        """Take the messages that make a round: all that wait, until they fill a batch."""
+        messages, lines = [], 0
+        while core.unread and lines < self._batch:
             messages.append(core.unread.popleft())
+            lines += len(messages[-1].said)
         return messages
 
     def _end_round(self, core: _Core, messages: list[_Message]) -> None:
@@ -346,25 +325,25 @@ class _Simulation:
     def _outcome(self) -> Outcome:
         messages = self._messages / self._now
         utilisation = sum(core.spent for core in self._cores) / len(self._cores) / self._now
-        delays = sorted(self._delays)
+        delays = self._delays
+        delays.sort()
         median, p99 = delays[len(delays) // 2], delays[len(delays) * 99 // 100]
         stable = least_share(self._room, self._plan.costs) < 1
         return Outcome(messages, utilisation, stable, median, p99, self._worst)
 
 
-def simulate(room: Room, way: Way, plan: Plan) -> Outcome:
+def simulate(room: Room, plan: Plan) -> Outcome:
     """Simulate a room; the same plan gives the same outcome."""
-    return _Simulation(room, way, plan).run()
+    return _Simulation(room, plan).run()
 
 
-def fewest_processes(room: Room, way: Way, plan: Plan, bound: float) -> int | None:
+def fewest_processes(room: Room, plan: Plan, bound: float) -> int | None:
     """Find the smallest number of processes with which the room is stable and quick enough.
 
     Twice as many are tried until it is, then those between; more are taken to be no worse.
 
     Args:
         room: its own number of processes does not matter.
-        way: how messages are handed out.
         plan: of the simulations.
         bound: seconds, which the delay's 99th percentile has to be below.
 
@@ -376,7 +355,7 @@ def fewest_processes(room: Room, way: Way, plan: Plan, bound: float) -> int | No
         candidate = replace(room, processes=processes)
         if not _may_do(candidate, plan, bound):
             return False
-        outcome = simulate(candidate, way, plan)
+        outcome = simulate(candidate, plan)
         return outcome.stable and outcome.p99 < bound
 
     enough = 1
@@ -411,13 +390,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     processes = math.ceil(options.members / options.per_process)
     room = Room(options.members, options.rate, options.size, processes)
     _print_arithmetic(room, plan, options.nats_servers)
-    _print_outcomes(room, plan, options.bound / 1e3)
+    _print_outcome(room, plan, options.bound / 1e3)
     return 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        "python examples/cluster/sizing.py", description="Reckon how many servers a room needs."
+        "python examples/cluster/sizing.py",
+        description="Reckon how many servers a room needs: the fewest whose delay, from saying a line to "
+        "writing it to a member, is below --bound at the 99th percentile.",
     )
 
     def add(flag: str, default: float, metavar: str, what: str) -> None:
@@ -461,12 +442,11 @@ def _amount(text: str) -> float:
 def _print_arithmetic(room: Room, plan: Plan, nats_servers: int) -> None:
     messages = stream_messages(room, plan.trip)
     reads, read_bytes = stream_reads(room, messages, nats_servers)
-    share, least = cpu_share(room, plan.costs, messages), least_share(room, plan.costs)
     print(f"{room.members:,} members, {room.rate:,g} messages/s of {room.size:,} bytes.")
     print(f"{room.processes:,} processes of {room.crowd:,} members. On paper:\n")
     print(f"- egress: {_traffic(room.egress)} in all, {_traffic(room.egress_each)} a process")
     print(f"- a process: {room.deliveries_each:,.0f} deliveries/s")
-    print(f"- its share of a core: {share:.2f} to write every line at once, {least:.2f} in full batches")
+    print(f"- its share of a core: at least {least_share(room, plan.costs):.2f}, in full batches")
     print(
         f"- reads from each of {nats_servers} NATS servers: {reads:,.0f} messages/s, {_traffic(read_bytes)}"
     )
@@ -474,35 +454,35 @@ def _print_arithmetic(room: Room, plan: Plan, nats_servers: int) -> None:
         print(f"- more than about {READERS:,} readers of one stream want mirrors")
 
 
-def _print_outcomes(room: Room, plan: Plan, bound: float) -> None:
-    """Print what the simulation finds as a table in Markdown, a column each way."""
-    outcomes = [simulate(room, way, plan) for way in Way]
+def _print_outcome(room: Room, plan: Plan, bound: float) -> None:
+    """Print what the simulation finds as a table in Markdown."""
+    outcome = simulate(room, plan)
     watched = min(_WATCHED, room.processes)
     print(f"\nSimulated, {plan.lines:,} messages, in detail at {watched} of the servers:\n")
-    print(f"| | {' | '.join(way.value for way in Way)} |\n|---|{'---|' * len(Way)}")
-    _print_row("messages/s on the stream", [f"{outcome.messages:,.0f}" for outcome in outcomes])
-    _print_row("utilisation of a process", [f"{outcome.utilisation:.2f}" for outcome in outcomes])
-    _print_row("stable", [_stability(outcome) for outcome in outcomes])
-    _print_row("delay, median", [_delay(outcome, outcome.median) for outcome in outcomes])
-    _print_row("delay, 99th percentile", [_delay(outcome, outcome.p99) for outcome in outcomes])
-    _print_row("delay, worst", [_delay(outcome, outcome.worst) for outcome in outcomes])
-    numbers = [fewest_processes(room, way, plan, bound) for way in Way]
-    _print_row(f"fewest processes, p99 below {bound * 1e3:,g} ms", [_number(number) for number in numbers])
+    print("| | |\n|---|---|")
+    _print_row("messages/s on the stream", f"{outcome.messages:,.0f}")
+    _print_row("utilisation of a process", f"{outcome.utilisation:.2f}")
+    _print_row("stable", _stability(outcome))
+    _print_row("delay, median", _delay(outcome, outcome.median))
+    _print_row("delay, 99th percentile", _delay(outcome, outcome.p99))
+    _print_row("delay, worst", _delay(outcome, outcome.worst))
+    _print_row(
+        f"fewest processes, p99 below {bound * 1e3:,g} ms", _number(fewest_processes(room, plan, bound))
+    )
 
 
 def _print_table(plan: Plan, size: int, bound: float) -> None:
     """Print a table in Markdown, a row for each size of a room."""
-    print(f"| users | messages/s | egress | processes, {' | processes, '.join(way.value for way in Way)} |")
-    print(f"|---|---|---|{'---|' * len(Way)}")
+    print("| users | messages/s | egress | processes |\n|---|---|---|---|")
     for members in USERS:
         for rate in RATES:
             room = Room(members, rate, size, processes=1)
-            numbers = [_number(fewest_processes(room, way, plan, bound)) for way in Way]
-            _print_row(f"{members:,}", [f"{rate:,}", _traffic(room.egress), *numbers])
+            processes = _number(fewest_processes(room, plan, bound))
+            _print_row(f"{members:,}", f"{rate:,}", _traffic(room.egress), processes)
 
 
-def _print_row(name: str, cells: Sequence[str]) -> None:
-    print(f"| {name} | {' | '.join(cells)} |")
+def _print_row(*cells: str) -> None:
+    print(f"| {' | '.join(cells)} |")
 
 
 def _stability(outcome: Outcome) -> str:

@@ -166,9 +166,11 @@ class ClusterMachine(RuleBasedStateMachine):
     @rule(server=some_server)
     def finish(self, server: int) -> None:
         def finish(server: Server) -> None:
-            if server.follows and server not in self.ending:
+            server.turn()
+            if not server.follows or server in self.ending:
+                return
+            if all(guest.session.dry for guest in server.guests):  # else a message may be refused
                 self.ending.add(server)
-                server.turn()
                 server.finish()
 
         self.mortal(server, finish)
