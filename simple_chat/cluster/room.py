@@ -9,7 +9,7 @@ to have its place; only no other server reads of it.
 import json
 import zlib
 from bisect import bisect_right
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -394,15 +394,16 @@ class SharedRoom(Room):
 
     def table(self) -> bytes:
         """Who is there at `position`, so that nobody has to read the log from its beginning."""
-        here = [(self.node, member.name) for member in self._members.values()]
-        guests = [(guest.node, guest.name) for guest in self._guests.values()]
+        names = defaultdict(list, {self.node: [member.name for member in self._members.values()]})
+        for guest in self._guests.values():
+            names[guest.node].append(guest.name)
         state = {
             "position": self.position,
             "spoken": [spoken.position for spoken in self._spoken],
             "nodes": self._nodes.save(),
-            "names": here + guests,
+            "names": names,
         }
-        return zlib.compress(json.dumps(state).encode())
+        return zlib.compress(json.dumps(state).encode(), level=1)  # nobody is served meanwhile
 
     def load(self, table: bytes | None, end: int) -> int:
         """Start from another server's table, with nobody here.
@@ -415,12 +416,13 @@ class SharedRoom(Room):
             The position of the first entry to apply.
         """
         last = range(max(end - HISTORY, 0) + 1, end + 1)
-        nobody = {"position": end, "spoken": last, "nodes": Nodes().save(), "names": []}
+        nobody = {"position": end, "spoken": last, "nodes": Nodes().save(), "names": {}}
         state: dict[str, Any] = json.loads(zlib.decompress(table)) if table else nobody
         self.expelled = False
         self.position = state["position"]
         self._nodes = Nodes.load(state["nodes"])
-        self._guests = {name_key(name): _Guest(name, node) for node, name in state["names"]}
+        guests = (_Guest(name, node) for node, names in state["names"].items() for name in names)
+        self._guests = {name_key(guest.name): guest for guest in guests}
         self._names = None
         self._messages.clear()
         self._spoken.clear()
