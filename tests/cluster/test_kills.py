@@ -64,6 +64,6 @@ async def test_nothing_acknowledged_is_lost_doubled_or_reordered(
         if strike is pause_server:
             assert not any(member.told[-1].startswith(b"BYE") for member in gone[0].members)
             peer = await connect(servers[-1].address)
-            assert await peer.ask("JOIN again") == ["OK JOIN again"]
+            assert (await peer.ask("JOIN again"))[1:] == ["OK JOIN again"]  # behind the greeting
             await peer.close()
     print(f"{strike.__name__} {run}: {lines} lines")  # noqa: T201 - pytest shows it with -s
