@@ -315,15 +315,16 @@ class Chat:
         Raises:
             JoinRefusedError: a server does not let us in again.
         """
-        why: str | None = f"the server said {end}" if isinstance(end, Bye) else str(end)
+        why = f"the server said {end}" if isinstance(end, Bye) else str(end)
         loop = asyncio.get_running_loop()
         lost, lost_at = self.server, loop.time()
-        refusals: set[str] = set()
+        told: set[str] = set()
         self._rota.lose(lost_at - self._joined_at)
         while True:
             delay = self._rota.next_try()
-            if why is not None:
+            if len(self._rota) == 1 or why not in told:  # of several each fails again and again: told once
                 self._tell(Disconnected(why, delay))
+            told.add(why)
             await asyncio.sleep(delay)
             try:
                 self._link = await self._join()
@@ -332,9 +333,7 @@ class Chat:
             except JoinRefusedError as error:
                 if not _may_change(error.code, loop.time() - lost_at):
                     raise
-                # Several servers refuse the same again and again, for one reason, which is told once.
-                why = None if len(self._rota) > 1 and error.code in refusals else str(error)
-                refusals.add(error.code)
+                why = "the name is not free yet" if error.code == Code.NAME_TAKEN else str(error)
             else:
                 self._tell(Reconnected(None if self.server == lost else self.server))
                 return

@@ -96,7 +96,7 @@ def test_name_that_the_lost_connection_holds_is_waited_for_and_told_of_once(star
             ann.wait_until(lambda: ann.rows()[-1] == "ann> send patience")
             ann.press("\r")
             connection.wait_for("MSG patience")
-        assert "".join(ann.rows()).count("name-taken") == 1
+        assert "".join(ann.rows()).count("the name is not free yet") == 1
 
 
 def test_client_says_why_it_was_sent_away_and_comes_back(start: Start) -> None:
