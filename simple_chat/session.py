@@ -100,12 +100,12 @@ class Session:
 
     Attributes:
         member: the connection as the room sees it.
+        deferred: whether a command waits for its place in the sequence, and what came behind it too.
         dry: whether everything that came in was carried out.
         slowed: whether more lines than are allowed came in, so that the next ones have to wait a while.
     """
 
     __slots__ = (
-        "_deferred",
         "_empty_at",
         "_entrance",
         "_farewell",
@@ -114,6 +114,7 @@ class Session:
         "_lines",
         "_room",
         "_telnet",
+        "deferred",
         "dry",
         "member",
         "slowed",
@@ -127,9 +128,9 @@ class Session:
         self._telnet: Telnet | None = None  # until the client negotiates, which few do
         self._entrance: _Entrance | None = _Entrance(TRIES_MAX if locked else 0)  # until it has joined
         self._farewell: _Farewell | None = None  # once nothing more is taken
-        self._deferred: Callable[[], None] | None = None  # what is done when the room says so
         self._gone = False
         self.member = room.connect(write)
+        self.deferred = False
         self.dry = True
         self.slowed = False
 
@@ -169,11 +170,6 @@ class Session:
     def _waits(self) -> bool:
         """Whether what came in waits for the client, the clock or the password's check."""
         return self.slowed or self.member.answer is not None or self.deferred or self.secret is not None
-
-    @property
-    def deferred(self) -> bool:
-        """Whether a command waits for its place in the sequence, and all that came behind it waits too."""
-        return self._deferred is not None
 
     def receive(self, data: bytes) -> None:
         """Take in what came from the client; `take` carries it out."""
@@ -241,7 +237,7 @@ class Session:
         for taken in range(allowed):
             if self._farewell or member.answer or room.full or len(answers) >= PIECE:
                 return taken
-            if self._deferred or (self._entrance and self._entrance.secret):
+            if self.deferred or (self._entrance and self._entrance.secret):
                 return taken
             if not self._take_line():
                 self.dry = True
@@ -300,7 +296,7 @@ class Session:
                 self._say(farewell)
 
     def _say(self, farewell: _Farewell) -> None:
-        if not farewell.said and self._deferred is None:
+        if not farewell.said and not self.deferred:
             self._in_place(Leave(), partial(self._part, farewell))
 
     def _part(self, farewell: _Farewell) -> None:
@@ -313,12 +309,12 @@ class Session:
         """The connection is gone: so is its member."""
         self._gone = True
         self._room.block(self.member)
-        if self.member.name is not None and self._deferred is None:
+        if self.member.name is not None and not self.deferred:
             self._in_place(Leave(), partial(self._room.leave, self.member))
 
     def forsake(self) -> None:
         """Expect nothing more of the room, which has let the member go."""
-        self._deferred = None
+        self.deferred = False
         self.dry = True
 
     def _take_line(self) -> bool:
@@ -360,22 +356,22 @@ class Session:
         """Do something where it has its place in the sequence: now, unless the room defers it."""
         if command == Leave() and self.member.name is None:
             carry_out()
-        elif self._room.defers(self.member, command, self._go_on):
-            self._deferred = carry_out
+        elif self._room.defers(self.member, command, partial(self._go_on, carry_out)):
+            self.deferred = True
         else:
             carry_out()
 
-    def _go_on(self) -> None:
-        """Do what was deferred."""
-        carry_out, self._deferred = self._deferred, None
-        if carry_out is None:
-            return
+    def _go_on(self, carry_out: Callable[[], None]) -> None:
+        """Do what was deferred, and then what had to wait for that."""
+        self.deferred = False
         try:
             carry_out()
         except LineRefusedError as error:
             self._complain(Code(error.code), in_place=True)
         if self._gone:
             self.lost()
+        elif self._farewell is not None and self.member.answer is None:
+            self._say(self._farewell)
 
     def _carry_out_here(self, command: Join | Leave | Quit | Ping | Who | History | Help | Pass) -> None:
         match command:
