@@ -399,6 +399,17 @@ def test_who_is_sent_away_leaves_in_its_place(cluster: Cluster) -> None:
     assert bob.read() == ["MSG ann 1", "LEFT ann"]
 
 
+def test_who_is_sent_away_while_a_question_waits_has_the_answer_before(cluster: Cluster) -> None:
+    ann, bob, _ = members(cluster, "ann", "bob", "cleo")
+    ann.send("PING x")
+    ann.server.turn()
+    ann.end("stalled")
+    cluster.rest()
+    assert ann.read() == ["PONG x", "BYE stalled"]
+    assert ann.session.over
+    assert bob.read() == ["LEFT ann"]
+
+
 def test_who_is_sent_away_with_a_join_on_its_way_leaves_behind_it(cluster: Cluster) -> None:
     (bob,) = cluster.servers[1].join("bob")
     ann = cluster.servers[0].connect()
@@ -412,6 +423,15 @@ def test_who_is_sent_away_with_a_join_on_its_way_leaves_behind_it(cluster: Clust
 
 
 # What is asked
+
+
+def test_refusal_comes_behind_what_was_said_before(cluster: Cluster) -> None:
+    ann, bob, _ = members(cluster, "ann", "bob", "cleo")
+    say(bob, "first")
+    ann.send("MSG 1", "NICK x")
+    ann.server.speak()
+    cluster.rest()
+    assert [line.split()[:2] for line in ann.read()] == [["MSG", "bob"], ["ERR", "unknown-command"]]
 
 
 def test_pong_comes_behind_all_that_stood_in_the_log(cluster: Cluster) -> None:
