@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -101,10 +102,14 @@ async def test_who_takes_nothing_is_cut_and_has_left(way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 async def test_it_is_cut_after_just_that_time(way: str) -> None:
     async with stalled(way, look_around=False) as scene:
-        watch = Watch(0, TIMEOUT)
-        watch.hold_up(scene.connection)
-        assert [watch.stalled(now) for now in (100.0, 130.0, 159.9)] == [[], [], []]
-        assert watch.stalled(160.0) == [scene.connection]
+
+        def cut() -> list[bool]:
+            watch = Watch(0, TIMEOUT)
+            watch.hold_up(scene.connection)
+            return [watch.stalled(now) == [scene.connection] for now in (100.0, 130.0, 159.9, 160.0)]
+
+        # Between two looks the kernel may have moved a last bit into the peer's buffer.
+        await comes_true(lambda: cut() == [False, False, False, True])
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -116,7 +121,8 @@ async def test_who_takes_slowly_but_steadily_is_not_cut(way: str) -> None:
         for minute in range(1, 6):
             await scene.take_a_bit()
             assert watch.stalled(minute * TIMEOUT) == []
-        assert watch.stalled(6 * TIMEOUT) == [scene.connection]
+        later = count(6)  # than the last bit, which the kernel may still be moving
+        await comes_true(lambda: watch.stalled(next(later) * TIMEOUT) == [scene.connection])
 
 
 @pytest.mark.parametrize("way", WAYS)
