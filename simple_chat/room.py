@@ -355,6 +355,8 @@ class Room:
 
     def awaits(self, member: Member) -> bool:
         """Whether a member is to be settled again as soon as the next batch was handed out."""
+        if self.end == self._backlog.end:
+            return False
         return not member.blocked and (member.answer is not None or member.own_ahead > 0)
 
     def block(self, member: Member) -> None:

@@ -157,9 +157,9 @@ class ClusterJournal:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BEAT):
                     await self._news.wait()
-            self._news.clear()
             if self._message is None:
                 self._put(self._room.propose(beat=True))
+            self._news.clear()
             if self._message is not None:
                 await self._deliver(self._message)
             if self._lost:
@@ -194,7 +194,8 @@ class ClusterJournal:
         self._log.renew()
 
     def _fail(self) -> None:
-        if not self._failing:
+        self._flush()  # nobody waits for what is there already, and it may be all that is missed
+        if not self._failing and (self._lost or self._message is not None):
             self._failing = True
             logger.error("the log is away: %s", self._trouble)
             self._house.journal_fails(
@@ -217,7 +218,9 @@ class ClusterJournal:
         """Hand out what all entries brought that were there at once."""
         self._flush_is_due = False
         self._room.flush()
-        if self._message is not None and not self._room.waits:
+        if self._message is None:
+            self._house.journal_ready()
+        elif not self._room.waits:
             self._go_on()
 
     def _go_on(self) -> None:

@@ -186,14 +186,14 @@ class Server:
         for connection in chain(waiting, served):  # whoever found the batch full comes first next time
             if self._guard(connection, connection.settle):
                 self.schedule(connection)
-            if self._journal.busy and self._waits_for_journal(connection):
+            if self._waits_for_journal(connection):
                 self._awaiting[connection] = None
         if self._waiting or self._newcomers:
             self._call_for_turn()
 
     def _waits_for_journal(self, connection: Connection) -> bool:
         session = connection.session
-        return connection in self._connections and (session.deferred or self.room.awaits(session.member))
+        return (session.deferred or self.room.awaits(session.member)) and connection in self._connections
 
     def _some_newcomers(self) -> list[Connection]:
         """Take as many newcomers as may have a turn, so that a crowd of them delays nobody in the room."""

@@ -10,6 +10,7 @@ from signal import SIGCONT, SIGKILL, SIGSTOP
 
 import pytest
 
+from simple_chat.cluster import journal as journal_module
 from simple_chat.cluster.entry import encode_entry
 from tests import peer as peers_module
 from tests.cluster.engine import Engine
@@ -91,6 +92,23 @@ async def test_what_a_pong_is_behind_is_everywhere_before_the_next_one(
             assert await ann.ask(f"MSG {number}") == []
             assert await bob.barrier() == [f"MSG ann {number}"]
             assert await cleo.barrier() == [f"MSG ann {number}"]
+
+
+async def test_what_needs_no_log_is_answered_while_others_talk(engine: Engine, room_name: str) -> None:
+    async with houses(engine, room_name, 2) as homes:
+        ann, bob = await gather(homes, "ann", "bob")
+        answered = asyncio.Event()
+
+        async def talk() -> None:
+            while not answered.is_set():
+                await ann.ask("MSG 1", "MSG 2")
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(talk())
+            for _ in range(200):
+                bob.send("HELP")
+                await bob.until("OK HELP")
+            answered.set()
 
 
 async def test_history_is_the_same_everywhere_with_the_same_times(engine: Engine, room_name: str) -> None:
@@ -404,6 +422,22 @@ async def test_a_server_that_ends_acknowledges_nothing_that_it_does_not_take(
             heard = await ann.until("LEFT bob")
             assert ("MSG bob late" in heard) >= taken
             assert await asyncio.to_thread(ending.process.wait, DEADLINE) == 0
+
+
+# Servers that have nothing to say
+
+
+async def test_a_server_with_nothing_to_say_is_heard_once_in_a_while(
+    engine: Engine, room_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rarely = 0.5
+    monkeypatch.setattr(journal_module, "BEAT", rarely)
+    async with house(engine, room_name), engine.client() as client:
+        log = await client.jetstream().subscribe(f"{room_name}.log")
+        beats = [(await log.next_msg(DEADLINE)).metadata.timestamp for _ in range(5)]
+        assert all(
+            (later - earlier).total_seconds() >= rarely for earlier, later in itertools.pairwise(beats)
+        )
 
 
 # Servers that die

@@ -227,14 +227,18 @@ class Server(House):
         self.store()
 
     def deliver(self, most: int | None = None) -> None:
-        """Read on in the log, as far as it is or `most` entries; all of them are there at once."""
+        """Read on in the log, as far as it is or `most` entries, and hand out what they brought."""
+        self.follow(most)
+        self._flush()
+
+    def follow(self, most: int | None = None) -> None:
+        """Read on in the log, as far as it is or `most` entries; what they brought is handed out later."""
         if not self.follows:
             return
         stop = self._cluster.end if most is None else min(self.position + most, self._cluster.end)
         while self.position < stop and not self.ended:
             self.position += 1
             self._apply(self._cluster.log[self.position - 1])
-        self._flush()
 
     def _apply(self, entry: Entry) -> None:
         self.room.apply(entry)
@@ -247,7 +251,9 @@ class Server(House):
 
     def _flush(self) -> None:
         self.room.flush()
-        if self._message is not None and not self.room.waits:
+        if self._message is None:
+            self._serve_awaiting()
+        elif not self.room.waits:
             self._go_on()
 
     def _go_on(self) -> None:
@@ -258,6 +264,9 @@ class Server(House):
             self.ended = True
             for guest in self.guests:
                 guest.end("shutdown")
+        self._serve_awaiting()
+
+    def _serve_awaiting(self) -> None:
         awaiting, self._awaiting = self._awaiting, {}
         for each in awaiting:
             member = each.session.member
@@ -282,6 +291,7 @@ class Server(House):
 
     def suspend(self) -> None:
         """Find that the log is away, with a message on the way to it."""
+        self._flush()
         self.cut_off = self._failing = True
         self.beat()
         self._suspend()

@@ -55,7 +55,7 @@ class ClusterMachine(RuleBasedStateMachine):
 
     @rule(guest=guests, name=st.sampled_from(NAMES))
     def join(self, guest: Visitor, name: str) -> None:
-        if not guest.server.cut_off:  # which refuses it at once, before what was said has its place
+        if not guest.server.room.suspended:  # which refuses it at once, before what was said has its place
             guest.send(f"JOIN {name}")
 
     @rule(guest=guests, count=st.integers(1, 3))
@@ -81,7 +81,7 @@ class ClusterMachine(RuleBasedStateMachine):
         if question == "PING":
             self.said += 1
             question = f"PING {self.said}"
-        if not guest.server.cut_off or question.startswith(("PING", "WHO", "HISTORY")):  # as with JOIN
+        if not guest.server.room.suspended or question.startswith(("PING", "WHO", "HISTORY")):  # as with JOIN
             guest.send(question)
 
     @rule(guest=consumes(guests), half_close=st.booleans())
@@ -128,6 +128,10 @@ class ClusterMachine(RuleBasedStateMachine):
     @rule(server=some_server, most=st.none() | st.integers(1, 3))
     def deliver(self, server: int, most: int | None) -> None:
         self.server(server).deliver(most)
+
+    @rule(server=some_server, most=st.none() | st.integers(1, 3))
+    def follow(self, server: int, most: int | None) -> None:
+        self.server(server).follow(most)
 
     @rule()
     def rest(self) -> None:
