@@ -17,6 +17,7 @@ VARIABLE = "SIMPLE_CHAT_PASSWORD"
 
 _NO_TEXT = "\udcff"  # what was typed is not Unicode, and neither is this: it is refused in the same words
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LOOK = 0.5  # seconds
 
 
 def given(path: str | None) -> str | None:
@@ -66,9 +67,13 @@ def _ending_the_input(received: list[int]) -> Iterator[None]:
         raise EOFError
 
     before = {each: signal.signal(each, end) for each in _ENDING_SIGNALS}
+    # Python would not see a signal that comes just before it begins to read until another one interrupts it.
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, lambda _number, _frame: None)
+    signal.setitimer(signal.ITIMER_REAL, _LOOK, _LOOK)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for each, handler in before.items():
             signal.signal(each, handler)
 

@@ -1,6 +1,8 @@
 """The server demands a password: it is asked for, and nobody who looks on sees it."""
 
+import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from socket import socket
@@ -17,6 +19,19 @@ Start = Callable[..., Screen]
 REQUIRED = "ERR auth-required there is a password here, PASS <secret> first"
 FAILED = "ERR auth-failed that is not the password"
 WRONG = "simple_chat: auth-failed: that is not the password"
+
+ASKING = """
+import signal, sys, threading
+from simple_chat.client import password
+
+def strike():
+    with open(sys.argv[1]) as go:
+        go.read()
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+threading.Thread(target=strike, daemon=True).start()
+password.ask("the room")
+"""
 
 
 @pytest.fixture
@@ -128,6 +143,17 @@ def test_signal_at_the_question_is_an_end_in_order_with_its_status(
     assert ann.wait_for_end() == status
     assert "Traceback" not in "".join(ann.rows())
     assert ann.is_as_before()
+
+
+def test_signal_that_does_not_interrupt_the_reading_ends_the_question_too(tmp_path: Path) -> None:
+    """As when it comes just before the reading begins."""
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    with Screen(sys.executable, "-c", ASKING, str(go)) as screen:
+        screen.wait_for("Password of the room:")
+        go.write_text("")
+        assert screen.wait_for_end() == 143
+        assert screen.is_as_before()
 
 
 @pytest.mark.usefixtures("question")
