@@ -23,7 +23,7 @@ from simple_chat.journal.transcript import Transcript
 from tests.programs import run_server, running_server
 
 DEADLINE = 10.0
-TIME = 1795463301.0  # a Monday in November 2026
+TIME = 1606160901.0  # a Monday in November 2020, long ago
 
 OLDER = [b"START", b"JOINED ann", b"MSG ann one"]
 NEWER = [b"MSG ann two", b"MSG ann three", b"LEFT ann", b"JOINED bob", b"MSG bob four"]
@@ -360,12 +360,18 @@ def test_later_segment_is_kept_behind_one_that_is_kept(four: list[Path]) -> None
     assert left(four[0].parent) == [1, 2, 3]
 
 
-@pytest.mark.parametrize("keep", [1, timedelta(days=1)], ids=["size", "age"])
-async def test_server_deletes_when_it_begins(tmp_path: Path, keep: int | timedelta) -> None:
+@pytest.mark.parametrize(
+    ("keep", "kept"),
+    [(1, [FIRST]), (timedelta(days=1), [FIRST, FIRST + len(NEWER)])],  # the last one is over a day old
+    ids=["size", "age"],
+)
+async def test_server_deletes_when_it_begins(
+    tmp_path: Path, keep: int | timedelta, kept: list[int]
+) -> None:
     for path in write(tmp_path, OLDER, NEWER):
         os.utime(path, (0, 0))
     assert await begin(tmp_path, policy=Policy(keep=keep)) == [*OLDER, *NEWER, b"START"]
-    assert left(tmp_path) == [FIRST]
+    assert left(tmp_path) == kept
 
 
 async def test_server_deletes_when_a_segment_is_full(tmp_path: Path) -> None:
