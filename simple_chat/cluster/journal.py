@@ -189,7 +189,7 @@ class ClusterJournal:
             async with asyncio.timeout(_PATIENCE):
                 await back.wait()
             return
-        if position <= self._log.position:  # where something else was: it is not the same log any more
+        if self._room.waits and position <= self._log.position:  # where something else was: another log
             self._lose()
         self._log.renew()
 
