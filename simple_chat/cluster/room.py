@@ -49,11 +49,13 @@ class _Proposal(NamedTuple):
         line: for the log; empty if it does not concern others.
         member: who.
         carry_out: does it, once it is read back; None for a message.
+        hasty: whether it need not wait while the log is away, unless the member has said something before.
     """
 
     line: bytes
     member: Member
     carry_out: Callable[[], None] | None
+    hasty: bool = False
 
 
 class _Guest(NamedTuple):
@@ -162,7 +164,8 @@ class SharedRoom(Room):
         if self._ending:
             self._late.append(carry_out)
         else:
-            self._propose(_Proposal(line, member, carry_out))
+            hasty = not isinstance(command, Leave | Ping)
+            self._propose(_Proposal(line, member, carry_out, hasty))
         return True
 
     def _line(self, member: Member, command: Command | None) -> bytes | None:
@@ -180,12 +183,10 @@ class SharedRoom(Room):
 
     def _has_to_wait(self, member: Member, command: Command | None) -> bool:
         """Whether an answer has to have its place in the log: at least behind what the member said."""
-        asks = isinstance(command, Ping | Who | History)
-        if self.suspended:
-            return asks and self._is_speaking(member)
-        if isinstance(command, Ping) and member.name is None:  # who is owed nothing that PONG could be behind
-            return False
-        return asks or self._is_speaking(member)
+        if isinstance(command, Ping):  # also while the log is away, where others may be heard all the same;
+            return member.name is not None  # but a stranger is owed nothing that PONG could be behind
+        asks, speaks = isinstance(command, Who | History), self._is_speaking(member)
+        return asks and speaks if self.suspended else asks or speaks
 
     def _propose(self, proposal: _Proposal) -> None:
         self._outbox.append(proposal)
@@ -221,11 +222,10 @@ class SharedRoom(Room):
         self._release()
 
     def _release(self) -> None:
-        """Carry out questions of those who have said nothing just before, and refuse who wants to join."""
+        """Answer what is asked by those who have said nothing just before, and refuse who wants to join."""
         outbox, self._outbox = self._outbox, []
         for each in outbox:
-            asks = not each.line and not self._is_speaking(each.member)
-            if each.carry_out is not None and (asks or each.line.startswith(JOIN)):
+            if each.carry_out is not None and each.hasty and not self._is_speaking(each.member):
                 self._outbox_size -= len(each.line)
                 each.carry_out()
             else:
@@ -309,11 +309,11 @@ class SharedRoom(Room):
         proposed, self._proposed = self._proposed or [], None
         self._on_its_way = set()
         self.suspended = False  # the log is there
-        for line, member, carry_out in proposed:
-            if carry_out is None:
-                self._take_message(member, line)
+        for each in proposed:
+            if each.carry_out is None:
+                self._take_message(each.member, each.line)
             else:
-                carry_out()
+                each.carry_out()
 
     def _carry_out_elsewhere(self, node: str, line: bytes) -> None:
         if line.startswith(MESSAGE):

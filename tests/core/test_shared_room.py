@@ -975,10 +975,10 @@ def test_join_that_is_on_its_way_waits(cluster: Cluster) -> None:
 
 
 QUESTIONS = [
-    ("PING x", ["PONG"]),
     ("WHO", ["NAMES", "OK"]),
     ("HISTORY", ["PAST", "OK"]),
 ]
+PING = ("PING x", ["PONG"])
 
 
 def verbs(visitor: Visitor) -> list[str]:
@@ -1003,7 +1003,30 @@ def test_who_said_nothing_is_answered_at_once(cluster: Cluster, question: str, a
     assert dan.read() == ["MSG ann 1"]
 
 
-@pytest.mark.parametrize(("question", "answer"), QUESTIONS)
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_pong_waits_for_what_others_may_have_said_meanwhile(cluster: Cluster, *, asked_before: bool) -> None:
+    a, b, _ = cluster.servers
+    ann, dan = a.join("ann", "dan")
+    (bob,) = b.join("bob")
+    cluster.read()
+    if asked_before:
+        say(dan, "0")
+        a.turn()
+        ann.send("PING x")  # which waits to be proposed
+        a.turn()
+    a.suspend()
+    if not asked_before:
+        ann.send("PING x")
+    bob.send("MSG 1", "PING y")
+    cluster.rest()
+    assert "PONG y" in bob.read()
+    assert ann.read() == []
+    a.resume()
+    cluster.rest()
+    assert ann.read() == [*(["MSG dan 0"] if asked_before else []), "MSG bob 1", "PONG x"]
+
+
+@pytest.mark.parametrize(("question", "answer"), [*QUESTIONS, PING])
 @pytest.mark.parametrize("turn_between", [False, True])
 def test_who_said_something_is_answered_behind_it(
     cluster: Cluster, question: str, answer: list[str], *, turn_between: bool
