@@ -51,6 +51,7 @@ async def _chat_server(engine: Engine, room: str, options: Sequence[str]) -> Asy
             process.kill()
         await server.read_log()
         await process.wait()
+    assert "Traceback" not in "".join(server.log)
 
 
 async def crowds(servers: Sequence[Server], run: int) -> list[Crowd]:
@@ -63,6 +64,11 @@ async def crowds(servers: Sequence[Server], run: int) -> list[Crowd]:
             crowd.speakers.append(Speaker(f"speaker{at}-{number}", run, filler))
             await enter(crowd.speakers[-1], server.address)
     return all_
+
+
+async def talk(there: Sequence[Crowd], pings: int) -> None:
+    """Wait until everybody who talks there was answered so many more PINGs."""
+    await asyncio.gather(*(speaker.go_on(pings) for crowd in there for speaker in crowd.speakers))
 
 
 async def quieten(there: Sequence[Crowd]) -> None:
@@ -88,6 +94,10 @@ def check(there: Sequence[Crowd], gone: Sequence[Crowd]) -> int:
     for crowd in there[1:]:
         since = first.shown.index(b"JOINED %b" % crowd.listener.name.encode()) + 1
         check_same(crowd.listener.shown, first.shown[since:], f"what {crowd.listener.name} heard")
+    for crowd in gone:
+        heard = crowd.listener.shown
+        since = first.shown.index(b"JOINED %b" % crowd.listener.name.encode()) + 1
+        check_same(heard, first.shown[since:][: len(heard)], f"what {crowd.listener.name} heard")
     for crowd in (*there, *gone):
         for speaker in crowd.speakers:
             own = b"MSG %b " % speaker.name.encode()

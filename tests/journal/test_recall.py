@@ -365,9 +365,7 @@ def test_later_segment_is_kept_behind_one_that_is_kept(four: list[Path]) -> None
     [(1, [FIRST]), (timedelta(days=1), [FIRST, FIRST + len(NEWER)])],  # the last one is over a day old
     ids=["size", "age"],
 )
-async def test_server_deletes_when_it_begins(
-    tmp_path: Path, keep: int | timedelta, kept: list[int]
-) -> None:
+async def test_server_deletes_when_it_begins(tmp_path: Path, keep: int | timedelta, kept: list[int]) -> None:
     for path in write(tmp_path, OLDER, NEWER):
         os.utime(path, (0, 0))
     assert await begin(tmp_path, policy=Policy(keep=keep)) == [*OLDER, *NEWER, b"START"]

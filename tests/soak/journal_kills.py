@@ -87,6 +87,10 @@ class Speaker(Member):
         """Say nothing more."""
         self._stopped = True
 
+    async def go_on(self, pings: int) -> None:
+        """Wait until it was answered some PINGs that it is yet to send."""
+        await self.until(f"PONG {len(self.said) + pings * _FEW}")
+
     def begin(self) -> None:
         super().begin()
         for _ in range(_WINDOW):
