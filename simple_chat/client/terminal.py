@@ -232,7 +232,8 @@ class _Terminal:
             for each in group:
                 await self._carry_out(each)
                 passed += 1
-            await self._chat.ping()
+            if any(isinstance(each, Msg) for each in group):  # all else is answered, or needs no server
+                await self._chat.ping()
         except ConnectionLostError as error:
             self._screen.show(self._view.hint(str(error)))
             for at, each in enumerate(group):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 from tests.terminal.screen import Screen, wrapped
-from tests.terminal.wire import Wire
+from tests.terminal.wire import FakeServer, Wire
 
 Join = Callable[..., Screen]
 Member = Callable[[str], Wire]
@@ -42,6 +42,19 @@ def test_who_names_everybody(join: Join, member: Member) -> None:
     ann = join("ann")
     ann.type("who")
     ann.wait_for("> who", "* 2 here: Ben, ann", "ann>")
+
+
+def test_questions_are_answered_while_the_server_can_acknowledge_nothing(
+    fake_server: FakeServer, start: Join
+) -> None:
+    ann = start("--port", fake_server.port, "--username", "ann", "--history", "0")
+    with fake_server.let_in("ann") as connection:
+        ann.wait_for("ann>")
+        for name in ("ben", "cleo"):
+            ann.type("who")
+            connection.wait_for("WHO")
+            connection.send(f"NAMES ann {name}", "OK WHO 2")
+            ann.wait_for("> who", f"* 2 here: ann, {name}", "ann>")
 
 
 def test_help_lists_the_commands(join: Join) -> None:
