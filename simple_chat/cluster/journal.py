@@ -102,7 +102,7 @@ class ClusterJournal:
 
     async def finish(self) -> None:
         """Leave the other servers, behind all that was said here."""
-        if not self._started:
+        if not (self._started and self._room.node):  # it is not among them yet, or not any more
             return
         self._room.end_here()
         if not self.busy:

@@ -96,4 +96,5 @@ async def test_what_all_members_of_three_servers_saw_is_one_sequence(engine: Eng
     )
     recordings = [recording for visitor in visitors for recording in visitor.recordings]
     sequence = check(watched, recordings)
+    assert len(sequence) > MEMBERS * SECONDS
     print(f"{len(recordings)} connections, {len(sequence)} lines")  # noqa: T201 - as above

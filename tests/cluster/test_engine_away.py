@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from math import ceil
+from signal import SIGCONT, SIGSTOP
 from subprocess import PIPE, Popen
 
 import pytest
@@ -124,6 +125,43 @@ async def test_members_go_on_talking_when_the_leader_is_killed(engine: Engine, r
         assert len(whole) == len(names) + sum(map(len, said))
 
 
+# One of them hangs
+
+
+@contextlib.contextmanager
+def running_server_at(engine: Engine, room: str, index: int) -> Iterator[Server]:
+    """Run a server that connects to one of NATS's servers; of the others it is told there."""
+    with running_server("--cluster", engine.urls[index], "--cluster-room", room) as server:
+        yield server
+
+
+async def test_server_goes_on_when_the_nats_server_that_it_is_connected_to_hangs(
+    engine: Engine, room_name: str
+) -> None:
+    with running_server_at(engine, room_name, 0) as near, running_server_at(engine, room_name, 1) as far:
+        ann, bob = await gather_at((near, far), "ann", "bob")
+        await asyncio.to_thread(engine.pause, 0)
+        await ann.ask("MSG 1")
+        assert room_lines(await bob.barrier()) == ["MSG ann 1"]
+        await bob.ask("MSG 2")
+        assert room_lines(await ann.barrier()) == ["MSG bob 2"]
+
+
+async def test_server_that_missed_something_cuts_all_connections(engine: Engine, room_name: str) -> None:
+    with running_server_at(engine, room_name, 1) as far, running_server_at(engine, room_name, 0) as near:
+        bob, ann = await gather_at((far, near), "bob", "ann")
+        near.process.send_signal(SIGSTOP)
+        await asyncio.to_thread(engine.kill, 0)
+        await bob.ask("MSG 1")
+        async with engine.client(1, 2) as client:
+            await client.jetstream().purge_stream(room_name)
+        await bob.ask("MSG 2")
+        near.process.send_signal(SIGCONT)
+        await ann.ended()
+        assert b"MSG bob 2" not in ann.received
+        assert b"BYE" not in ann.received
+
+
 # There is no majority, or nobody at all
 
 
@@ -213,6 +251,7 @@ async def test_server_that_is_told_to_end_meanwhile_ends_in_order(
         ann.send("MSG late")
         ending.process.terminate()
         await ann.ended()
+        assert b"BYE" not in ann.received  # as what it said may be lost
         assert await asyncio.to_thread(ending.process.wait, DEADLINE) == 0
 
 
@@ -252,7 +291,8 @@ async def test_server_that_is_told_to_end_before_it_knows_who_is_there_ends(
         await client.jetstream().purge_stream(room_name)
     with starting_server("--port", "0", *options(engine, room_name)) as starting:
         assert starting.stderr is not None
-        assert "waiting for another server" in await asyncio.to_thread(starting.stderr.readline)
+        async with asyncio.timeout(PATIENCE):
+            assert "waiting for another server" in await asyncio.to_thread(starting.stderr.readline)
         await asyncio.to_thread(check_that_it_ends, starting)
 
 

@@ -180,6 +180,16 @@ async def test_one_server_keeps_one_replica(guarded: Engine, guarded_room: str, 
             assert (await client.jetstream().stream_info(guarded_room)).config.num_replicas == 1
 
 
+async def test_rights_that_the_readme_names_are_enough(
+    guarded: Engine, guarded_room: str, key: dict[str, Any], operator: Operator
+) -> None:
+    calls = ("STREAM.INFO", "STREAM.CREATE", "STREAM.MSG.GET", "CONSUMER.CREATE")
+    publish = [f"{guarded_room}.>", *(f"$JS.API.{call}.{guarded_room}" for call in calls)]
+    user = operator.user("narrow", publish=publish, subscribe=["_INBOX.>"])
+    async with houses(guarded, guarded_room, 2, **{**key, "cluster_creds": str(user)}) as homes:
+        await check_that_they_hear_each_other(*homes)
+
+
 def test_program_has_options_for_all_of_it(guarded: Engine, guarded_room: str, key: dict[str, Any]) -> None:
     more = [f"--{name.replace('_', '-')}={value}" for name, value in key.items()]
     with running_server(*options(guarded, guarded_room), *more) as server:

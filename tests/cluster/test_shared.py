@@ -255,7 +255,8 @@ async def test_of_all_who_want_a_name_at_once_one_gets_it(engine: Engine, room_n
     async with houses(engine, room_name, presence_limit=0) as homes:
         rivals = [[await home.connect() for _ in names] for home in homes]
         for number, name in enumerate(names):
-            for index in range(3):
+            for turn in range(3):  # each is the first one for a third of the names
+                index = (number + turn) % 3
                 wanted = name.upper() if index == number % 2 else name
                 rivals[index][number].send(f"JOIN {wanted}")
         for number, name in enumerate(names):
