@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _PATIENCE = 2.0  # seconds that a message may take until the house is told
 _RETRY = 0.2  # seconds from one try to the next
+_HEAD = 1024  # bytes of a message that are not what somebody said, and more
 _TABLE = 60.0  # seconds from one table to the next
 _TABLE_BYTES = 64 * 1024 * 1024  # of the log, after which one is due in any case
 
@@ -71,7 +72,7 @@ class ClusterJournal:
             JournalError: it can't be used.
         """
         log = await Log.open(where)
-        if log.max_size < BATCH + 2 * max_line:
+        if log.max_size < BATCH + 3 * max_line + _HEAD:  # a control character is three bytes in the room
             await log.close()
             raise JournalError(f"NATS takes {log.max_size} bytes at a time: too few for lines of {max_line}")
         return cls(log, room)
@@ -118,26 +119,39 @@ class ClusterJournal:
     # What it does for that
 
     async def _load(self) -> None:
-        """Take over the newest table, and read from there to the log's end."""
-        table, first, last = await self._find_table()
-        start = self._room.load(table, last if first > 1 else 0)
-        await self._log.follow(max(start, first, 1), self._apply, self._lose)
-        await self._log.wait_for(last)
+        """Take over the newest table, and read from there to the log's end.
+
+        Raises:
+            JournalError: nobody tells who is there.
+        """
+        is_whole = False
+        while not is_whole:  # else entries went away just when they were to be read
+            self._lost = False
+            table, first, last = await self._find_table()
+            start = self._room.load(table, last if first > 1 else 0)
+            await self._log.follow(max(start, first, 1), self._apply, self._lose)
+            is_whole = await self._log.wait_for(last)
 
     async def _find_table(self) -> tuple[bytes | None, int, int]:
         """Get the newest table, and the positions of the log's first and last entry.
 
         If the log has lost its beginning and there is no table, nobody is there: else one would come.
+
+        Raises:
+            JournalError: there are other servers, and none comes.
         """
-        tries = round(1.5 * _TABLE)
-        while True:
+        ends = set[int]()
+        for _ in range(round(1.5 * _TABLE)):
             table = await _retry(self._log.last_table)
             first, last = await _retry(self._log.bounds)
-            tries -= 1
-            if table is not None or first <= 1 or not tries:
+            if table is not None or first <= 1:
                 return table, first, last
+            ends.add(last)
             logger.warning("waiting for another server to say who is in the room")
             await asyncio.sleep(1)
+        if len(ends) > 1:
+            raise JournalError("no other server says who is in the room: their logs tell why")
+        return None, first, last
 
     def _begin(self) -> None:
         """Be a new server among the others."""
@@ -153,7 +167,7 @@ class ClusterJournal:
 
     async def _send(self) -> None:
         """Put messages into the log, one after another; and a beat, if there is none for a while."""
-        while True:
+        while not self._ended.is_set():  # nobody counts what comes behind the end
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BEAT):
                     await self._news.wait()
@@ -208,7 +222,8 @@ class ClusterJournal:
             logger.error("the other servers took this one for dead: it cuts all connections and begins anew")
             self._house.journal_lost()
             self._begin()
-        if self._room.brims:
+        is_back = self._failing and not self._room.waits
+        if self._room.brims or is_back:  # nobody has a turn before all know that
             self._flush()
         elif not self._flush_is_due:
             self._flush_is_due = True
@@ -248,13 +263,13 @@ class ClusterJournal:
         self._fail()
         try:
             await self._log.make()
+            await self._load()
         except JournalError as error:
+            self._lost = True
             logger.error("%s", error)  # noqa: TRY400 - no traceback says more
             await asyncio.sleep(1)
-            return
-        await self._load()
-        self._lost = False
-        self._begin()
+        else:
+            self._begin()
 
     async def _keep_table(self) -> None:
         """Put into the log who is in the room, from time to time, if that is this server's task."""

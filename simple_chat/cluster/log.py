@@ -10,19 +10,22 @@ import logging
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from simple_chat.cluster.entry import Entry, decode_entry
 from simple_chat.cluster.room import Message
 from simple_chat.cluster.where import Where
 from simple_chat.errors import JournalError, SetupError, reason
 
+if TYPE_CHECKING:
+    from datetime import datetime
+
 try:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
+    from nats.aio.transport import TcpTransport
     from nats.errors import Error as NatsError
-    from nats.errors import OutboundBufferLimitError
     from nats.js import JetStreamContext, api
     from nats.js.errors import APIError, NotFoundError
 except ImportError as error:
@@ -63,14 +66,16 @@ class Log:
 
     def __init__(self, where: Where) -> None:
         self._where = where
+        self._tls = _tls(where.ca)
         self._client = Client()
-        self._stream = JetStreamContext(self._client, timeout=_TIMEOUT)
+        self._created: datetime | None = None  # when the stream was
         self._trouble = "no answer"
         self._says_why = False  # whether that is in NATS's own words
         self._take: Callable[[Entry], None] = _ignore
         self._lose: Callable[[], None] = _nothing
         self._heard = 0.0  # of the consumer, by the event loop's clock
         self._broken = asyncio.Event()  # another consumer is needed
+        self._hole = False  # entries are missing
         self._progress = asyncio.Event()  # something was read
         self._following: asyncio.Task[None] | None = None
         self.position = 0
@@ -84,11 +89,10 @@ class Log:
             JournalError: it can't be reached or made, or is not what it should be.
         """
         log = cls(where)
-        tls = _tls(where.ca)
         _check_credentials(where.creds)
         try:
             async with asyncio.timeout(START_PATIENCE):
-                await log._connect(tls)
+                await log._connect()
                 await log.make()
         except BaseException as error:
             await log.close()
@@ -97,13 +101,14 @@ class Log:
             raise
         return log
 
-    async def _connect(self, tls: ssl.SSLContext | None) -> None:
+    async def _connect(self) -> None:
+        self._client = Client()
         try:
             await self._client.connect(
                 list(self._where.servers),
                 name="simple_chat",
                 error_cb=self._note,
-                tls=tls,
+                tls=self._tls,
                 user_credentials=self._where.creds,
                 connect_timeout=1,
                 reconnect_time_wait=_RETRY,  # type: ignore[arg-type] # any number will do
@@ -123,6 +128,17 @@ class Log:
         if not isinstance(error, ConnectionError) or not self._says_why:  # it hangs up after it said why
             self._trouble = say(error)
             self._says_why = not isinstance(error, OSError)
+
+    @property
+    def _stream(self) -> JetStreamContext:
+        """What NATS is asked for; nothing while it is not connected, for that would pile up in the client.
+
+        Raises:
+            ConnectionError: it is not.
+        """
+        if not self._client.is_connected:
+            raise ConnectionError("not connected")
+        return JetStreamContext(self._client, timeout=_TIMEOUT)
 
     async def make(self) -> None:
         """Make the stream, or check the one that is there, however long it takes.
@@ -145,10 +161,13 @@ class Log:
                 return
 
     async def _info(self) -> api.StreamInfo:
+        """Learn of the stream, which is the one to read from now on, and is made if there is none."""
         try:
-            return await self._stream.stream_info(self._where.room)
+            info = await self._stream.stream_info(self._where.room)
         except NotFoundError:
-            return await self._stream.add_stream(self._config())
+            info = await self._stream.add_stream(self._config())
+        self._created = info.created
+        return info
 
     def _config(self) -> api.StreamConfig:
         return api.StreamConfig(
@@ -216,7 +235,7 @@ class Log:
         Raises:
             NatsError, TimeoutError, OSError: the log is away.
         """
-        state = (await self._stream.stream_info(self._where.room)).state
+        state = (await self._info()).state
         return state.first_seq, state.last_seq
 
     async def follow(self, start: int, take: Callable[[Entry], None], lose: Callable[[], None]) -> None:
@@ -229,29 +248,32 @@ class Log:
         """
         await self._stop_following()
         self.position = start - 1
+        self._hole = False
         self._take, self._lose = take, lose
         self._following = asyncio.create_task(self._keep_following())
 
-    async def wait_for(self, position: int) -> None:
-        """Wait until everything up to a position is read."""
-        while self.position < position:
+    async def wait_for(self, position: int) -> bool:
+        """Wait until everything up to a position is read, and return whether it could be."""
+        while self.position < position and not self._hole:
             self._progress.clear()
             await self._progress.wait()
+        return not self._hole
 
     def renew(self) -> None:
         """Make another consumer: what should have come did not."""
         self._broken.set()
 
     async def _keep_following(self) -> None:
-        while True:
+        while not self._hole:
             try:
                 subscription = await self._subscribe()
-            except NotFoundError:  # there is no stream any more
-                self._lose()
+            except NotFoundError:  # there is no stream any more, or another one
+                self._miss()
                 return
             except AWAY as error:
                 self._trouble = say(error)
                 await asyncio.sleep(_RETRY)
+                await self._come_back()
                 continue
             try:
                 await self._wait_until_broken()
@@ -259,7 +281,23 @@ class Log:
                 with contextlib.suppress(*AWAY):
                     await subscription.unsubscribe()
 
+    async def _come_back(self) -> None:
+        """Connect again if the client gave up, as when credentials ran out: they may be new by now."""
+        if self._client.is_closed:
+            with contextlib.suppress(JournalError):
+                await self._connect()
+
+    def _miss(self) -> None:
+        """Know that entries are missing, and read no more."""
+        self._hole = True
+        self._broken.set()
+        self._progress.set()
+        self._lose()
+
     async def _subscribe(self) -> Subscription:
+        stream = self._stream
+        if (await stream.stream_info(self._where.room)).created != self._created:
+            raise NotFoundError
         self._broken.clear()
         inbox = self._client.new_inbox()
         # The limits of the client library would lose messages without a word.
@@ -267,7 +305,7 @@ class Log:
             inbox, cb=self._read, pending_msgs_limit=0, pending_bytes_limit=0
         )
         try:
-            await self._stream.add_consumer(
+            await stream.add_consumer(
                 self._where.room,
                 deliver_subject=inbox,
                 deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
@@ -289,6 +327,7 @@ class Log:
         loop = asyncio.get_running_loop()
         while not self._broken.is_set():
             if loop.time() - self._heard > _SILENCE:
+                self._hang_up()
                 await self._client.force_reconnect()  # it may be connected to a server that is cut off
                 return
             with contextlib.suppress(TimeoutError):
@@ -297,7 +336,7 @@ class Log:
 
     async def _read(self, message: Msg) -> None:
         self._heard = asyncio.get_running_loop().time()
-        if not message.reply:  # a heartbeat
+        if not message.reply or self._hole:  # a heartbeat, or of no use any more
             return
         sequence = message.metadata.sequence
         if sequence.stream == self.position + 1:
@@ -307,7 +346,7 @@ class Log:
             self._progress.set()
         elif sequence.stream > self.position:
             if sequence.consumer == 1:  # this is the first that there is
-                self._lose()
+                self._miss()
             else:
                 self._broken.set()
 
@@ -328,8 +367,16 @@ class Log:
     async def close(self) -> None:
         """Let go of it."""
         await self._stop_following()
+        late = asyncio.get_running_loop().call_later(_TIMEOUT, self._hang_up)
         with contextlib.suppress(*AWAY, RuntimeError):  # which uvloop raises where the connection broke
             await self._client.close()
+        late.cancel()
+
+    def _hang_up(self) -> None:
+        """Cut the connection: over TLS the client would wait for NATS to agree, which may be cut off."""
+        transport = self._client._transport  # noqa: SLF001 - it has no other way
+        if isinstance(transport, TcpTransport) and transport._io_writer is not None:  # noqa: SLF001
+            transport._io_writer.transport.abort()  # noqa: SLF001
 
 
 def _tls(ca: str | None) -> ssl.SSLContext | None:
@@ -385,6 +432,4 @@ def say(error: BaseException) -> str:
         return error.description or f"error {error.err_code}"
     if isinstance(error, TimeoutError):
         return "no answer"
-    if isinstance(error, OutboundBufferLimitError):  # as nothing is to wait in the client
-        return "not connected"
     return (reason(error) if isinstance(error, Exception) else "") or type(error).__name__
