@@ -15,7 +15,6 @@ from simple_chat.room import BATCH
 from tests import peer as peers_module
 from tests.cluster.engine import Engine
 from tests.cluster.house import AWAY, BACK, BUSY, gather, house, houses, join, options, room_lines
-from tests.loopback.house import House
 from tests.peer import Peer, connect
 from tests.programs import DEADLINE, Server, running_server
 
@@ -159,6 +158,22 @@ async def test_server_that_missed_something_cuts_all_connections(engine: Engine,
         near.process.send_signal(SIGCONT)
         await ann.ended()
         assert b"MSG bob 2" not in ann.received
+        assert b"BYE" not in ann.received
+
+
+async def test_server_that_was_away_does_not_read_on_in_another_log(engine: Engine, room_name: str) -> None:
+    with running_server_at(engine, room_name, 1) as far, running_server_at(engine, room_name, 0) as near:
+        bob, ann = await gather_at((far, near), "bob", "ann")
+        near.process.send_signal(SIGSTOP)
+        await asyncio.to_thread(engine.kill, 0)
+        await bob.ask("MSG 1")
+        await asyncio.to_thread(engine.delete, room_name)
+        await bob.ended()
+        bob = await join_again((far.host, int(far.port)), "bob")
+        for number in range(20):  # the new log is longer than the old one was
+            await bob.ask(f"MSG {number}")
+        near.process.send_signal(SIGCONT)
+        await ann.ended()
         assert b"BYE" not in ann.received
 
 
@@ -309,15 +324,19 @@ async def test_deleted_stream_cuts_all_connections_and_the_room_begins_anew(
         for peer in (ann, bob):
             await peer.ended()
             assert b"BYE" not in peer.received
-        ann, bob = [await join_again(*each) for each in zip(homes, ("ann", "bob"), strict=True)]
+        ann, bob = [
+            await join_again(home.server.address, name)
+            for home, name in zip(homes, ("ann", "bob"), strict=True)
+        ]
         await ann.barrier()
         await ann.ask("MSG 2")
         assert await bob.barrier() == ["MSG ann 2"]
 
 
-async def join_again(home: House, name: str) -> Peer:
+async def join_again(address: tuple[str, int], name: str) -> Peer:
     """Let a peer in as soon as its server is ready for that."""
-    peer = await home.connect()
+    peer = await connect(address)
+    await peer.line()
     async with asyncio.timeout(PATIENCE):
         peer.send(f"JOIN {name}")
         while (answer := await peer.line()) == BUSY:

@@ -196,6 +196,17 @@ def test_program_has_options_for_all_of_it(guarded: Engine, guarded_room: str, k
         server.join("alice")
 
 
+def test_server_ends_though_nats_hangs(
+    guarded: Engine, guarded_room: str, key: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    more = [f"--{name.replace('_', '-')}={value}" for name, value in key.items()]
+    with running_server(*options(guarded, guarded_room), *more, "--drain", "1") as server:
+        guarded.pause(0)
+        request.addfinalizer(guarded.start)
+        server.process.terminate()
+        assert server.process.wait(DEADLINE) == 0  # where TLS is to be ended by both sides
+
+
 async def test_three_replicas_on_one_server_are_refused(
     guarded: Engine, guarded_room: str, key: dict[str, Any]
 ) -> None:

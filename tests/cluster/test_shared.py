@@ -11,13 +11,13 @@ from signal import SIGCONT, SIGKILL, SIGSTOP
 import pytest
 
 from simple_chat.cluster import journal as journal_module
-from simple_chat.cluster.entry import encode_entry
+from simple_chat.cluster.entry import END, encode_entry
 from tests import peer as peers_module
 from tests.cluster.engine import Engine
 from tests.cluster.house import BUSY, TAKEN, doomed_server, gather, house, houses, join, options
 from tests.loopback.house import House
 from tests.loopback.test_slow import SMALL, Talk, follow
-from tests.peer import Peer
+from tests.peer import Peer, connect
 from tests.programs import DEADLINE, running_server
 
 RACED = 300
@@ -439,6 +439,24 @@ async def test_a_server_with_nothing_to_say_is_heard_once_in_a_while(
         assert all(
             (later - earlier).total_seconds() >= rarely for earlier, later in itertools.pairwise(beats)
         )
+
+
+async def test_a_server_says_nothing_behind_its_end(
+    engine: Engine, room_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "BEAT", 0.05)
+    async with engine.client() as client:
+        async with house(engine, room_name, drain=1) as home:
+            slow = await connect(home.server.address, receive_buffer=4096)
+            await slow.ask("JOIN slow")
+            slow.pause()
+            talker = await home.join("talker")
+            for _ in range(100):
+                await talker.ask(*(f"MSG {'x' * 4000}" for _ in range(15)))  # more than the kernel takes
+        await slow.close()
+        last = await client.jetstream().get_last_msg(room_name, f"{room_name}.log")
+        assert last.data is not None
+        assert last.data.endswith(END)
 
 
 # Servers that die

@@ -1095,6 +1095,26 @@ def test_leaving_waits_for_the_log(cluster: Cluster) -> None:
     assert cleo.read() == ["LEFT ann", "JOINED ann", "LEFT bob"]
 
 
+def test_answer_does_not_overtake_what_was_read_with_it(cluster: Cluster) -> None:
+    a, b, _ = cluster.servers
+    ann, dan = a.join("ann", "dan")
+    (bob,) = b.join("bob")
+    cluster.read()
+    ann.send("WHO")
+    dan.send("LEAVE")
+    a.turn()
+    a.suspend()
+    say(bob, "1")
+    b.speak()
+    a.resume()
+    a.store()
+    a.follow()
+    a.turn()  # before it is handed out, and without knowing that the log is back
+    cluster.rest()
+    assert ann.read() == ["MSG bob 1", "NAMES ann dan bob", "OK WHO 3", "LEFT dan"]
+    assert dan.read() == ["MSG bob 1", "OK LEAVE"]
+
+
 def test_lost_connection_whose_question_is_answered_leaves_all_the_same(cluster: Cluster) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
