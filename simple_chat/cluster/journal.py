@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 _PATIENCE = 2.0  # seconds that a message may take until the house is told
 _RETRY = 0.2  # seconds from one try to the next
-_HEAD = 1024  # bytes of a message that are not what somebody said, and more
+_HEAD = 1024  # bytes that an entry's first line and NATS's headers take at the most, and more
 _TABLE = 60.0  # seconds from one table to the next
 _TABLE_BYTES = 64 * 1024 * 1024  # of the log, after which one is due in any case
 

@@ -368,9 +368,11 @@ class Log:
         """Let go of it."""
         await self._stop_following()
         late = asyncio.get_running_loop().call_later(_TIMEOUT, self._hang_up)
-        with contextlib.suppress(*AWAY, RuntimeError):  # which uvloop raises where the connection broke
-            await self._client.close()
-        late.cancel()
+        try:
+            with contextlib.suppress(*AWAY, RuntimeError):  # which uvloop raises where the connection broke
+                await self._client.close()
+        finally:
+            late.cancel()
 
     def _hang_up(self) -> None:
         """Cut the connection: over TLS the client would wait for NATS to agree, which may be cut off."""

@@ -183,8 +183,9 @@ class SharedRoom(Room):
 
     def _has_to_wait(self, member: Member, command: Command | None) -> bool:
         """Whether an answer has to have its place in the log: at least behind what the member said."""
-        if isinstance(command, Ping):  # also while the log is away, where others may be heard all the same;
-            return member.name is not None  # but a stranger is owed nothing that PONG could be behind
+        if isinstance(command, Ping):
+            # Also while the log is away, for others may be heard elsewhere; but a stranger is owed nothing.
+            return member.name is not None
         asks, speaks = isinstance(command, Who | History), self._is_speaking(member)
         return asks and speaks if self.suspended else asks or speaks
 

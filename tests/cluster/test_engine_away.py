@@ -223,7 +223,7 @@ def check_what_they_heard(ann: list[str], bob: list[str], cleo: list[str]) -> No
     assert by(cleo, "ann") == ["MSG ann 1", "MSG ann 2"]
     of_bob = ["MSG bob 1", "MSG bob 2", "LEFT bob", "JOINED Bobby", "MSG Bobby 3"]
     assert [line for line in without(cleo, "ann") if line != "PONG cleo"] == of_bob
-    assert cleo.count("PONG cleo") == 1  # not before
+    assert cleo.count("PONG cleo") == 1
     assert [line for line in ann if line != "PONG ann"] == of_bob
     assert ann.count("PONG ann") == 1
     answers = ["NAMES bob ann cleo", "OK WHO 3", "OK LEAVE", "OK JOIN Bobby"]
