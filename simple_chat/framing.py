@@ -3,7 +3,10 @@
 Pure.
 """
 
+from collections.abc import Callable
+
 from simple_chat.errors import LineRefusedError
+from simple_chat.opening import REQUEST_END_MAX, ends_http_request, is_http_request
 from simple_chat.protocol import Code
 
 MAX_LINE = 4096
@@ -14,7 +17,8 @@ class LineBuffer:
     """Cuts a stream of bytes into lines, however the stream was cut into packets.
 
     Holds no more than one unfinished line and what was fed last. A line that is too long is refused once,
-    as soon as that is certain, and the rest of it is thrown away up to its LF.
+    as soon as that is certain, and the rest of it is thrown away up to its LF. The first line that is not
+    empty is refused if it is an HTTP request's, however long that is: see `simple_chat.opening`.
 
     Args:
         max_line: bytes a line may have before its line end.
@@ -23,7 +27,7 @@ class LineBuffer:
         crlf: whether a line so far ended in CRLF.
     """
 
-    __slots__ = ("_data", "_ended", "_max_line", "_overlong", "_start", "crlf")
+    __slots__ = ("_data", "_ended", "_first", "_max_line", "_overlong", "_start", "crlf")
 
     def __init__(self, max_line: int = MAX_LINE) -> None:
         self._max_line = max_line
@@ -31,6 +35,7 @@ class LineBuffer:
         self._start = 0  # of the line that is next
         self._overlong = False  # the line that is next was refused already
         self._ended = False
+        self._first = True  # no line has come yet, apart from empty ones
         self.crlf = False
 
     def feed(self, data: bytes) -> None:
@@ -64,7 +69,7 @@ class LineBuffer:
             The line without its line end, perhaps empty, or None if it is still to come.
 
         Raises:
-            LineRefusedError: line-too-long, not-utf8, or incomplete-line at the end of the stream.
+            LineRefusedError: line-too-long, not-utf8, not-chat, or incomplete-line at the end of the stream.
                 The line is gone then; the next call goes on behind it.
         """
         while True:
@@ -81,9 +86,11 @@ class LineBuffer:
             self.crlf = self.crlf or cr
             line = self._data[start:stop]
             self._drop(lf + 1)
-            if self._overlong:
-                self._overlong = False
-            else:
+            overlong, self._overlong = self._overlong, False
+            if self._first and line:
+                self._first = False
+                _check_first(line, ends_http_request if overlong else is_http_request)
+            if not overlong:
                 return _decode(line)
 
     def _drop(self, taken: int) -> None:
@@ -96,15 +103,20 @@ class LineBuffer:
         self._start = taken
 
     def _keep_unfinished(self, stop: int) -> None:
-        """Keep the beginning of a line for later; of one that was refused, only a CR that may end it."""
+        """Keep the beginning of a line for later; of one that was refused, only what its end may tell."""
         if self._overlong:
-            self._drop(stop)
+            self._drop(max(stop - REQUEST_END_MAX, self._start) if self._first else stop)
         # The beginning alone: it may be a byte behind a large piece of memory that was received with it.
         self._data, self._start = self._data[self._start :], 0
         if self._ended and not self.at_end:
             self._drop(len(self._data))
             if not self._overlong:
                 raise LineRefusedError(Code.INCOMPLETE_LINE)
+
+
+def _check_first(line: bytes, is_http: Callable[[bytes], bool]) -> None:
+    if is_http(line):
+        raise LineRefusedError(Code.NOT_CHAT)
 
 
 def _decode(line: bytes) -> str:

@@ -202,8 +202,6 @@ class Session:
         entrance.opening = start if visitor is None else None
         if visitor is Visitor.CHAT:
             return start.removeprefix(BYTE_ORDER_MARK)
-        if visitor is Visitor.HTTP:
-            self._answer(HTTP_ANSWER)
         if visitor is not None:
             self.refuse(Code.NOT_CHAT)
         return None
@@ -331,7 +329,11 @@ class Session:
         return line is not None
 
     def _complain(self, code: Code, *, in_place: bool = False) -> None:
-        """Say why a line is refused, unless there were too many already."""
+        """Say why a line is refused, unless there were too many already, or it is none of a chat client."""
+        if code is Code.NOT_CHAT:
+            self._answer(HTTP_ANSWER)
+            self.refuse(code)
+            return
         if self._entrance is not None and code is not Code.BUSY:
             self._entrance.errors += 1
             if self._entrance.errors > ERRORS_MAX:

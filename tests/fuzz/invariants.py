@@ -18,6 +18,7 @@ from functools import cache
 
 from simple_chat.errors import LineRefusedError
 from simple_chat.framing import LineBuffer
+from simple_chat.opening import REQUEST_END_MAX
 from simple_chat.protocol import (
     Code,
     Command,
@@ -116,15 +117,18 @@ def _cut(stream: bytes, sizes: list[int]) -> Iterator[bytes]:
 def _receive(case: Case, packets: tuple[bytes, ...]) -> tuple[list[Outcome], dict[bytes, None]]:
     """Receive packets as a session does: all lines, and everything that telnet is refused."""
     telnet, lines = Telnet(), LineBuffer(case.max_line)
+    held_max = max(case.max_line, REQUEST_END_MAX) + 1
     taken: list[Outcome] = []
     refused = b""
     for packet in packets:
         clear = telnet.feed(packet) if case.telnet else packet
         assert len(clear) <= len(packet) + 3, "more came out of telnet than went in"
         lines.feed(clear)
-        assert lines.held <= case.max_line + 1 + len(clear), "more is held than a line and a packet"
+        assert lines.held <= max(case.max_line, REQUEST_END_MAX) + 1 + len(clear), (
+            "more is held than a line and a packet"
+        )
         taken += _take_all(lines)
-        assert len(lines._data) <= case.max_line + 1, "more is held than an unfinished line"
+        assert len(lines._data) <= held_max, "more is held than an unfinished line"
         assert len(telnet._unfinished) <= 3, "more is held than a negotiation's end needs"
         answer = telnet.take_refusals()
         assert len(answer) <= _REFUSALS_MAX, "refusals pile up"
@@ -154,19 +158,44 @@ def _take_all(lines: LineBuffer) -> list[Outcome]:
 def _expected(text: bytes, case: Case) -> Iterator[Outcome]:
     """The same, said of the whole text: one outcome a line end, and one for what stands behind the last."""
     *complete, rest = text.split(b"\n")
-    crlf = False
+    crlf, first = False, True
     for line in complete:
         body = line.removesuffix(b"\r")
         too_long = len(body) > case.max_line
         if too_long:
             yield Code.LINE_TOO_LONG, crlf  # certain before its end has come
         crlf = crlf or line.endswith(b"\r")
-        if not too_long:
+        if first and body and _is_request(body, too_long=too_long):
+            yield Code.NOT_CHAT, crlf
+        elif not too_long:
             yield _decoded(body), crlf
+        first = first and not body
     if len(rest.removesuffix(b"\r")) > case.max_line:
         yield Code.LINE_TOO_LONG, crlf
     elif rest and case.ends:
         yield Code.INCOMPLETE_LINE, crlf
+
+
+def _is_request(line: bytes, *, too_long: bool) -> bool:
+    if too_long:  # its end alone is looked at
+        _, space, version = line[-REQUEST_END_MAX:].rstrip(b" \t").rpartition(b" ")
+        return bool(space) and version.upper()[:5] == b"HTTP/" and _is_version(version[5:])
+    words = line.split(b" ")
+    words = words[:1] + [word for word in words[1:] if word]
+    method_and_target = b"".join(words[:2])
+    if len(words) < 3 or not words[0] or len(method_and_target.split()) != 1:
+        return False
+    return method_and_target.strip() == method_and_target and _begins_version(words[2])
+
+
+def _begins_version(word: bytes) -> bool:
+    return word.upper()[:5] == b"HTTP/" and word[5:6].isdigit()
+
+
+def _is_version(version: bytes) -> bool:
+    return (version.isdigit() and len(version) == 1) or (
+        len(version) == 3 and version[1:2] == b"." and version.replace(b".", b"").isdigit()
+    )
 
 
 def _decoded(line: bytes) -> str | Code:

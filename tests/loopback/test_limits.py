@@ -110,7 +110,7 @@ async def err(home: House, peer: Peer) -> None:  # noqa: ARG001
 
 async def browse(home: House, peer: Peer) -> None:  # noqa: ARG001
     peer.write(b"GET / HTTP/1.1\r\n\r\n")
-    assert (await peer.rest())[-2:] == refusal(Code.NOT_CHAT)
+    assert (await peer.rest())[-2:] == [f"{line}\r" for line in refusal(Code.NOT_CHAT)]
 
 
 async def loiter(home: House, peer: Peer) -> None:
