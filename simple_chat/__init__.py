@@ -19,25 +19,25 @@ if TYPE_CHECKING:
         Notice,
         Reconnected,
     )
+    from simple_chat.core.protocol import HistoryMessage
     from simple_chat.errors import (
         ChatError,
+        CommandError,
+        ConfigError,
         ConnectError,
         ConnectionLostError,
+        InvalidMessageError,
         JoinRefusedError,
         JournalError,
-        LineRefusedError,
         ListenError,
-        SetupError,
-        UnsendableTextError,
     )
     from simple_chat.journal.policy import Sync
-    from simple_chat.protocol import Past
-    from simple_chat.server.service import Server, serve
-    from simple_chat.server.settings import Settings
+    from simple_chat.server.config import Settings
+    from simple_chat.server.server import Server, serve
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_LAZY_IMPORTS = {
     "Chat": "client.chat",
     "ChatError": "errors",
     "ChatEvent": "client.events",
@@ -49,44 +49,44 @@ _HOMES = {
     "Joined": "client.events",
     "JournalError": "errors",
     "Left": "client.events",
-    "LineRefusedError": "errors",
+    "CommandError": "errors",
     "ListenError": "errors",
     "Message": "client.events",
     "Notice": "client.events",
-    "Past": "protocol",
+    "HistoryMessage": "core.protocol",
     "Reconnected": "client.events",
-    "Server": "server.service",
-    "Settings": "server.settings",
-    "SetupError": "errors",
+    "Server": "server.server",
+    "Settings": "server.config",
+    "ConfigError": "errors",
     "Sync": "journal.policy",
-    "UnsendableTextError": "errors",
+    "InvalidMessageError": "errors",
     "connect": "client.chat",
-    "serve": "server.service",
+    "serve": "server.server",
 }
 
 __all__ = [
     "Chat",
     "ChatError",
     "ChatEvent",
+    "CommandError",
+    "ConfigError",
     "ConnectError",
     "ConnectionLostError",
     "Disconnected",
     "Gap",
+    "HistoryMessage",
+    "InvalidMessageError",
     "JoinRefusedError",
     "Joined",
     "JournalError",
     "Left",
-    "LineRefusedError",
     "ListenError",
     "Message",
     "Notice",
-    "Past",
     "Reconnected",
     "Server",
     "Settings",
-    "SetupError",
     "Sync",
-    "UnsendableTextError",
     "connect",
     "serve",
 ]
@@ -95,6 +95,6 @@ __all__ = [
 if not TYPE_CHECKING:  # a type checker would take it for a promise that there is every name
 
     def __getattr__(name):  # noqa: ANN001, ANN202 - which no type checker reads
-        if name not in _HOMES:
+        if name not in _LAZY_IMPORTS:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return getattr(import_module(f"{__name__}.{_LAZY_IMPORTS[name]}"), name)

@@ -7,11 +7,11 @@ class ChatError(Exception):
     """The root: catching it catches everything this package raises on purpose."""
 
 
-class LineRefusedError(ChatError):
+class CommandError(ChatError):
     """A line can't be carried out; its sender is answered ``ERR``.
 
     Args:
-        code: why, one of `simple_chat.protocol.Code`.
+        code: why, one of `simple_chat.core.protocol.Code`.
     """
 
     def __init__(self, code: str) -> None:
@@ -23,11 +23,11 @@ class ListenError(ChatError):
     """The server can't listen at an address it was given; the message says where and why."""
 
 
-class SetupError(ChatError):
+class ConfigError(ChatError):
     """A program can't be what it was told to be; the message says what is wrong, and with which file."""
 
 
-class JournalError(SetupError):
+class JournalError(ConfigError):
     """A journal can't be used; the message says which file, which line of it, and why."""
 
 
@@ -39,7 +39,7 @@ class JoinRefusedError(ChatError):
     """The server does not let the client in.
 
     Args:
-        code: why, one of `simple_chat.protocol.Code` or a newer one.
+        code: why, one of `simple_chat.core.protocol.Code` or a newer one.
         advice: what to do next, in the server's words.
     """
 
@@ -53,11 +53,11 @@ class ConnectionLostError(ChatError):
     """The connection is gone. Whether the last lines arrived is not known."""
 
 
-class UnsendableTextError(ChatError):
+class InvalidMessageError(ChatError):
     """A text can't be sent as one line; the message says why."""
 
 
-def reason(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Say why the system refused something, in the words that people know from it."""
     if isinstance(error, UnicodeError):
         return "that is no host name"  # what it says itself is about an encoding called idna

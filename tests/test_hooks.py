@@ -7,7 +7,7 @@ from subprocess import CompletedProcess, run
 
 import pytest
 
-from tests.programs import program
+from tests.harness.programs import program
 
 ROOT = Path(__file__).parents[1]
 DEADLINE = 120.0

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import uvloop
 from rivals import Rival, rivals, running
 
-from simple_chat.bench.crowd import allow_files
+from simple_chat.bench.clients import allow_files
 from simple_chat.bench.errors import LoadError
 from simple_chat.bench.load import Plan, run
 from simple_chat.bench.processors import apart

@@ -11,7 +11,7 @@ from pathlib import Path
 from subprocess import DEVNULL, Popen
 
 from simple_chat.bench.dialect import SIMPLE_CHAT, Dialect
-from simple_chat.bench.own import Target
+from simple_chat.bench.server_process import Target
 
 _USUAL_ROOM = Path(__file__).with_name("usual_room.py")
 _PATIENCE = 10.0  # seconds that a server has to start

@@ -46,8 +46,8 @@ ROUND_TRIP_MS = 3.0
 ROUND_TRIP_P99_MS = 9.0
 """The same at the 99th percentile: a guess, to be measured on the network that is meant."""
 
-BATCH = 32 * 1024
-"""Bytes of lines that fill a batch, as in `simple_chat.room`."""
+BATCH_BYTES = 32 * 1024
+"""Bytes of lines that fill a batch, as in `simple_chat.core.room`."""
 
 READERS = 1_000
 """Servers that read a stream before it wants mirrors, roughly."""
@@ -136,7 +136,7 @@ class Room:
     @property
     def batch(self) -> int:
         """Lines that fill a batch."""
-        return max(1, BATCH // self.size)
+        return max(1, BATCH_BYTES // self.size)
 
 
 def stream_messages(room: Room, trip: Trip) -> float:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT
 from simple_chat.bench.errors import LoadError
 from simple_chat.bench.message import SHORTEST
-from simple_chat.command_line import Parser, number
+from simple_chat.cli import Parser, number
 
 if TYPE_CHECKING:
-    from simple_chat.bench.own import Target
     from simple_chat.bench.result import Result
+    from simple_chat.bench.server_process import Target
 
 _PICTURES = (".png", ".svg")
 _INTERRUPTED = 130
@@ -64,7 +64,7 @@ async def _run(options: Namespace) -> "Result":
 
 @asynccontextmanager
 async def _target(options: Namespace) -> AsyncIterator["Target"]:
-    from simple_chat.bench.own import Target, own_server  # noqa: PLC0415 - see above
+    from simple_chat.bench.server_process import Target, own_server  # noqa: PLC0415 - see above
 
     if _names_server(options):
         yield Target(options.host or DEFAULT_HOST, options.port or DEFAULT_PORT, options.pid)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from simple_chat.bench import message
-from simple_chat.bench.crowd import Crowd, allow_files
+from simple_chat.bench.clients import Crowd, allow_files
 from simple_chat.bench.dialect import SIMPLE_CHAT, Dialect
 from simple_chat.bench.latency import Latencies
-from simple_chat.bench.own import Target
-from simple_chat.bench.pace import Pace, Rate, Window
+from simple_chat.bench.pacing import Pace, Rate, Window
 from simple_chat.bench.result import CURVE, PERCENTS, Result
-from simple_chat.bench.streams import Reference, Stream
+from simple_chat.bench.server_process import Target
 from simple_chat.bench.usage import Server
+from simple_chat.bench.verify import Reference, Stream
 
 WARM_UP = 1.0
 """Seconds before the measurement."""

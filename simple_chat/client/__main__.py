@@ -10,17 +10,17 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from simple_chat.command_line import Parser, add_addresses, filled, number
-from simple_chat.text import is_name
+from simple_chat.cli import Parser, add_addresses, filled, number
+from simple_chat.core.text import is_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Chat until the user leaves, and return the exit status."""
     on_terminal = _on_terminal()
     options = _parse(arguments, on_terminal=on_terminal)
-    from simple_chat.client import program  # noqa: PLC0415 - see above
+    from simple_chat.client import cli  # noqa: PLC0415 - see above
 
-    return program.run(options, on_terminal=on_terminal)
+    return cli.run(options, on_terminal=on_terminal)
 
 
 def _parse(arguments: Sequence[str] | None, *, on_terminal: bool) -> Namespace:

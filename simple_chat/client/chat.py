@@ -13,25 +13,18 @@ from itertools import count
 from typing import Self
 
 from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, read_address
+from simple_chat.client.connection import Address, Link, open_link
+from simple_chat.client.endpoints import EndpointPool
 from simple_chat.client.events import ChatEvent, Disconnected, Notice, Reconnected
-from simple_chat.client.link import Address, Link, open_link
-from simple_chat.client.rota import Rota
-from simple_chat.errors import (
-    ChatError,
-    ConnectError,
-    ConnectionLostError,
-    JoinRefusedError,
-    LineRefusedError,
-    UnsendableTextError,
-)
-from simple_chat.framing import MAX_LINE
-from simple_chat.protocol import (
+from simple_chat.core.framing import MAX_LINE
+from simple_chat.core.protocol import (
     Bye,
     Code,
     Err,
     Event,
     Gap,
     History,
+    HistoryMessage,
     Info,
     Joined,
     Leave,
@@ -41,14 +34,21 @@ from simple_chat.protocol import (
     Names,
     Ok,
     Pass,
-    Past,
     Ping,
     Pong,
     Quit,
     Who,
     encode,
 )
-from simple_chat.text import is_name
+from simple_chat.core.text import is_name
+from simple_chat.errors import (
+    ChatError,
+    CommandError,
+    ConnectError,
+    ConnectionLostError,
+    InvalidMessageError,
+    JoinRefusedError,
+)
 
 _EVENTS_AHEAD = 1_000  # that are read before somebody takes them; then the server has to wait
 _JOIN_PATIENCE = 30.0  # seconds that a server has to let us in, or not
@@ -93,7 +93,7 @@ class Chat:
         self, addresses: Sequence[Address], username: str, *, password: str | None, reconnect: bool
     ) -> None:
         self.username = username
-        self._rota = Rota(addresses)
+        self._rota = EndpointPool(addresses)
         self._password = password
         self._reconnects = reconnect
         self._link: Link | None = None  # None while there is no connection
@@ -179,7 +179,7 @@ class Chat:
             text: one line.
 
         Raises:
-            UnsendableTextError: it is empty, too long, of several lines or no text at all.
+            InvalidMessageError: it is empty, too long, of several lines or no text at all.
             ConnectionLostError: there is no connection.
         """
         await self._connected().send(_sendable(text))
@@ -193,17 +193,17 @@ class Chat:
         answer = await self._ask(Who())
         return [name for event in answer if isinstance(event, Names) for name in event.names]
 
-    async def history(self, limit: int | None = None) -> list[Past]:
+    async def history(self, limit: int | None = None) -> list[HistoryMessage]:
         """Ask for the room's last messages, oldest first.
 
         Args:
             limit: how many at most, or None for all that the server keeps.
 
         Raises:
-            LineRefusedError: the server takes no such number.
+            CommandError: the server takes no such number.
             ConnectionLostError: there is no connection any more.
         """
-        return [event for event in await self._ask(History(limit)) if isinstance(event, Past)]
+        return [event for event in await self._ask(History(limit)) if isinstance(event, HistoryMessage)]
 
     async def ping(self) -> None:
         """Wait until the server has taken everything sent before.
@@ -286,10 +286,10 @@ class Chat:
             case Info(text):
                 self._tell(Notice(text))
             case Err(code) if self._is_for_question(code):
-                self._questions.popleft().fail(LineRefusedError(code))
+                self._questions.popleft().fail(CommandError(code))
             case Err(_, text):
                 self._tell(Notice(text))
-            case Names() | Past() if self._questions:
+            case Names() | HistoryMessage() if self._questions:
                 self._questions[0].parts.append(event)
             case Ok() | Pong() if self._questions:
                 self._questions.popleft().succeed()
@@ -379,7 +379,7 @@ def connect(  # noqa: PLR0913 - all but the address have to be named
         ConnectError: on entering, if there is no server.
         JoinRefusedError: on entering, if it does not let us in; its code is auth-required or auth-failed if
             it is for want of the password.
-        UnsendableTextError: on entering, if the password is none that can be sent.
+        InvalidMessageError: on entering, if the password is none that can be sent.
     """
     if unix is not None and tls is not None:
         raise ValueError("a Unix socket is not for TLS: give one of unix and tls")
@@ -409,15 +409,15 @@ def _check_sendable(command: Msg | Pass, text: str, what: str) -> None:
         what: that this is.
 
     Raises:
-        UnsendableTextError: it is empty, too long, of several lines or no text at all.
+        InvalidMessageError: it is empty, too long, of several lines or no text at all.
     """
     if not text:
-        raise UnsendableTextError(f"an empty {what} can't be sent")
+        raise InvalidMessageError(f"an empty {what} can't be sent")
     if "\n" in text or "\r" in text:
-        raise UnsendableTextError(f"a {what} of several lines can't be sent: it has to be one")
+        raise InvalidMessageError(f"a {what} of several lines can't be sent: it has to be one")
     try:
         size = len(encode(command)) - 1
     except UnicodeEncodeError:
-        raise UnsendableTextError(f"the {what} can't be sent: it is not Unicode") from None
+        raise InvalidMessageError(f"the {what} can't be sent: it is not Unicode") from None
     if size > MAX_LINE:
-        raise UnsendableTextError(f"the {what} is too long: {size} bytes on the wire, {MAX_LINE} at most")
+        raise InvalidMessageError(f"the {what} is too long: {size} bytes on the wire, {MAX_LINE} at most")

@@ -5,7 +5,7 @@ Pure. Made for ``match``: `Message`, `Joined`, `Left` and `Gap` are those of the
 
 from dataclasses import dataclass
 
-from simple_chat.protocol import Gap, Joined, Left, Message
+from simple_chat.core.protocol import Gap, Joined, Left, Message
 
 __all__ = ["ChatEvent", "Disconnected", "Gap", "Joined", "Left", "Message", "Notice", "Reconnected"]
 

@@ -14,12 +14,12 @@ from io import TextIOWrapper
 from typing import TextIO
 
 from simple_chat.client.chat import Chat
+from simple_chat.client.commands import HELP, Hint, Typed, read_typed
 from simple_chat.client.events import ChatEvent, Message
-from simple_chat.client.typed import HELP, Hint, Typed, read_typed
-from simple_chat.client.view import JsonView, PlainView, View
-from simple_chat.errors import ConnectionLostError, LineRefusedError, UnsendableTextError
-from simple_chat.framing import LineBuffer
-from simple_chat.protocol import Help, History, Leave, Msg, Who
+from simple_chat.client.formatting import JsonView, PlainView, View
+from simple_chat.core.framing import LineBuffer
+from simple_chat.core.protocol import Help, History, Leave, Msg, Who
+from simple_chat.errors import CommandError, ConnectionLostError, InvalidMessageError
 
 _READ_SIZE = 64 * 1024
 _LONGEST_LINE = 1024 * 1024  # bytes; longer than anything that can be sent, so that it is `send` that says so
@@ -37,7 +37,7 @@ async def run(chat: Chat, *, history: int, as_json: bool) -> None:
         ConnectError: there is no server.
         JoinRefusedError: it does not let us in.
         ConnectionLostError: the connection ended before the input did.
-        UnsendableTextError: at the end, if there were lines that could not be sent.
+        InvalidMessageError: at the end, if there were lines that could not be sent.
         BrokenPipeError: nobody reads what is written.
     """
     if isinstance(sys.stdout, TextIOWrapper):
@@ -58,7 +58,7 @@ async def run(chat: Chat, *, history: int, as_json: bool) -> None:
             raise
     await showing  # until the last event before the end is written
     if pipe.unsendable:
-        raise UnsendableTextError(f"lines that could not be sent: {pipe.unsendable}")
+        raise InvalidMessageError(f"lines that could not be sent: {pipe.unsendable}")
 
 
 class _Pipe:
@@ -85,7 +85,7 @@ class _Pipe:
     async def carry_out_input(self) -> None:
         """Carry out the lines of stdin, and wait until the server has taken them."""
         async for line in _stdin_lines():
-            if isinstance(line, LineRefusedError):
+            if isinstance(line, CommandError):
                 self._complain(f"a line of the input could not be read: {line.code}")
             elif isinstance(typed := read_typed(line), Leave):
                 break
@@ -100,7 +100,7 @@ class _Pipe:
             case Msg(text):
                 try:
                     await self._chat.send(text)
-                except UnsendableTextError as error:
+                except InvalidMessageError as error:
                     self._complain(str(error))
             case Who():
                 _write(self._stream(), self._view.names(await self._chat.who()))
@@ -126,7 +126,7 @@ def _write(stream: TextIO | None, text: str) -> None:
         stream.flush()
 
 
-async def _stdin_lines() -> AsyncIterator[str | LineRefusedError]:
+async def _stdin_lines() -> AsyncIterator[str | CommandError]:
     """The lines that come in, or why one can't be read. The last one needs no line end."""
     lines = LineBuffer(_LONGEST_LINE)
     async for chunk in _stdin_chunks():
@@ -135,10 +135,10 @@ async def _stdin_lines() -> AsyncIterator[str | LineRefusedError]:
             yield line
 
 
-def _next_line(lines: LineBuffer) -> str | LineRefusedError | None:
+def _next_line(lines: LineBuffer) -> str | CommandError | None:
     try:
         return lines.next_line()
-    except LineRefusedError as error:
+    except CommandError as error:
         return error
 
 

@@ -24,12 +24,12 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.output.vt100 import Vt100_Output
 
 from simple_chat.client.chat import Chat
+from simple_chat.client.commands import HELP, Hint, Typed, complete, read_pasted
 from simple_chat.client.events import Joined, Left, Reconnected
-from simple_chat.client.typed import HELP, Hint, Typed, complete, read_pasted
-from simple_chat.client.view import TerminalView
-from simple_chat.errors import ConnectionLostError, UnsendableTextError, reason
-from simple_chat.protocol import Help, History, Leave, Msg, Who
-from simple_chat.text import harmless
+from simple_chat.client.formatting import TerminalView
+from simple_chat.core.protocol import Help, History, Leave, Msg, Who
+from simple_chat.core.text import sanitize
+from simple_chat.errors import ConnectionLostError, InvalidMessageError, describe_error
 
 _GATHER = 0.03  # seconds that lines are gathered for one redrawing
 _PASTE_MAX = 3  # lines that are sent without asking
@@ -179,7 +179,7 @@ class _Terminal:
         try:
             buffer.append_to_history()
         except OSError as error:
-            self._screen.show(self._view.hint(f"what you type can't be kept: {reason(error)}"))
+            self._screen.show(self._view.hint(f"what you type can't be kept: {describe_error(error)}"))
 
     def _take(self, text: str) -> None:
         if len(read_pasted(text)) > _PASTE_MAX:
@@ -246,7 +246,7 @@ class _Terminal:
             case Msg(text):
                 try:
                     await self._chat.send(text)
-                except UnsendableTextError as error:
+                except InvalidMessageError as error:
                     self._screen.show(self._view.hint(str(error)))
             case Who():
                 self._names = set(names := await self._chat.who())
@@ -260,9 +260,9 @@ class _Terminal:
 
 
 def _paste(event: KeyPressEvent) -> None:
-    """Insert what is pasted, made harmless: the prompt shows it before anything is sent."""
+    """Insert what is pasted, sanitized: the prompt shows it before anything is sent."""
     lines = event.data.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    event.current_buffer.insert_text("\n".join(map(harmless, lines)))
+    event.current_buffer.insert_text("\n".join(map(sanitize, lines)))
 
 
 def _typed_before(path: Path | None) -> TypedBefore:

@@ -2,7 +2,7 @@
 
 import ssl
 
-from simple_chat.certificates import show, trust
+from simple_chat.tls import show, trust
 
 _NOT_FOR_THIS_HOST = {62, 64}  # X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH
 _NO_TLS = "that is no TLS server"
@@ -42,7 +42,7 @@ def client_context(
         key: a PEM file with its private key; None if it is in the same file.
 
     Raises:
-        SetupError: a file can't be used.
+        ConfigError: a file can't be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -7,7 +7,7 @@ only clock, and what nobody wrote during is left out of it: after the log itself
 from dataclasses import dataclass
 from typing import Any, Self
 
-BEAT = 5.0
+HEARTBEAT_INTERVAL = 5.0
 """Seconds after which a server that has nothing to say says that it is there."""
 
 LEASE = 30.0
@@ -15,7 +15,7 @@ LEASE = 30.0
 
 _SECOND = 1_000_000
 _LEASE = round(LEASE * _SECOND)
-_STEP_MAX = round((BEAT + 1) * _SECOND)
+_STEP_MAX = round((HEARTBEAT_INTERVAL + 1) * _SECOND)
 
 
 @dataclass(slots=True)

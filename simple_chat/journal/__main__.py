@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
 
-from simple_chat.command_line import Parser, filled
+from simple_chat.cli import Parser, filled
 from simple_chat.errors import ChatError
-from simple_chat.journal.transcript import Start, Summary, Transcript, as_json, as_text
+from simple_chat.journal.reader import JournalReader, Start, Summary, as_json, as_text
 
 _POLL = 0.2  # seconds from one look to the next
 
@@ -56,7 +56,7 @@ async def _run(options: Namespace) -> int:
 async def _show(options: Namespace, told: asyncio.Event) -> None:
     """Print the records, and if that is wanted those that follow."""
     view = as_json if options.json else as_text
-    transcript = Transcript(options.directory, options.start)
+    transcript = JournalReader(options.directory, options.start)
     while not told.is_set():
         async for records in transcript.read():
             print("\n".join(map(view, records)), flush=True)
@@ -70,7 +70,7 @@ async def _show(options: Namespace, told: asyncio.Event) -> None:
 
 async def _verify(options: Namespace, told: asyncio.Event) -> None:
     summary = Summary()
-    transcript = Transcript(options.directory, options.start)
+    transcript = JournalReader(options.directory, options.start)
     async for records in transcript.read():
         summary.add(records)
         if told.is_set():

@@ -16,13 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from simple_chat.backlog import Batch
-from simple_chat.errors import JournalError, reason
-from simple_chat.journal.folder import Lock, Segment, delete_oldest, sync_folder
-from simple_chat.journal.house import House
+from simple_chat.core.backlog import Batch
+from simple_chat.errors import JournalError, describe_error
+from simple_chat.journal.base import House
+from simple_chat.journal.directory import Lock, Segment, delete_oldest, sync_folder
 from simple_chat.journal.policy import Policy, Sync
-from simple_chat.journal.recall import Past, recall
 from simple_chat.journal.record import batches, encode_records, start_of_server
+from simple_chat.journal.recovery import RecoveredJournal, recall
 from simple_chat.journal.segment import SegmentWriter
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ _AHEAD = 8 * 1024 * 1024  # bytes that may be handed out and yet to be written
 
 
 class FileJournal:
-    """A journal in files. What its methods are for is said in `simple_chat.journal.house.Journal`.
+    """A journal in files. What its methods are for is said in `simple_chat.journal.base.Journal`.
 
     Args:
         folder: the directory, which is made if it is not there.
@@ -78,10 +78,10 @@ class FileJournal:
                 await journal._end()
                 raise
         except OSError as error:
-            raise JournalError(f"can't keep a journal in {folder}: {reason(error)}") from error
+            raise JournalError(f"can't keep a journal in {folder}: {describe_error(error)}") from error
         return journal
 
-    async def _recall(self, past: Past) -> None:
+    async def _recall(self, past: RecoveredJournal) -> None:
         """Go on where the journal ends, and mark the place."""
         if past.segment is not None:
             self._segment = await SegmentWriter.open(past.segment.path, past.size, self._executor)
@@ -167,7 +167,7 @@ class FileJournal:
         try:
             await self._store(records, first)
         except (OSError, JournalError) as error:
-            self._fail(reason(error))
+            self._fail(describe_error(error))
             return False
         finally:
             late.cancel()
@@ -229,7 +229,7 @@ class FileJournal:
             try:
                 await segment.close()
             except OSError as error:
-                logger.warning("a segment may not be on the disk as a whole: %s", reason(error))
+                logger.warning("a segment may not be on the disk as a whole: %s", describe_error(error))
 
     async def _tidy(self) -> None:
         """Delete what need not be kept any more."""
@@ -241,7 +241,7 @@ class FileJournal:
             elif keep is not None:
                 await self._run(partial(delete_oldest, self._folder, size=keep))
         except OSError as error:
-            logger.warning("an old segment can't be deleted: %s", reason(error))
+            logger.warning("an old segment can't be deleted: %s", describe_error(error))
 
     async def _run(self, work: Callable[..., None], *arguments: object) -> None:
         await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from simple_chat.backlog import Batch
-from simple_chat.journal.house import House
+from simple_chat.core.backlog import Batch
+from simple_chat.journal.base import House
 
 
 class MemoryJournal:
-    """Has every batch handed out at once. Its methods are those of `simple_chat.journal.house.Journal`."""
+    """Has every batch handed out at once. Its methods are those of `simple_chat.journal.base.Journal`."""
 
     past: Sequence[Batch] = ()
     busy = False

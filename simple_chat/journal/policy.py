@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from simple_chat.backlog import BACKLOG
+from simple_chat.core.backlog import BACKLOG
 
 SEGMENT = 64 * 1024 * 1024
 """Bytes after which a segment is closed, by default."""

@@ -17,8 +17,8 @@ from itertools import groupby
 from typing import NamedTuple
 from zlib import crc32
 
-from simple_chat.backlog import NOBODY, Batch
-from simple_chat.protocol import timestamp
+from simple_chat.core.backlog import NO_AUTHOR, Batch
+from simple_chat.core.protocol import timestamp
 
 _START = b"START\n"
 
@@ -43,7 +43,7 @@ class Record(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DamageError(Exception):
+class CorruptRecordError(Exception):
     """A record is not what was kept.
 
     Args:
@@ -72,7 +72,7 @@ def start_of_server(number: int, time: float) -> Batch:
         number: of the record.
         time: seconds since the epoch.
     """
-    return Batch(number, [_START], array("Q", [NOBODY]), time)
+    return Batch(number, [_START], array("Q", [NO_AUTHOR]), time)
 
 
 def batches(records: list[Record]) -> Iterator[Batch]:
@@ -80,7 +80,7 @@ def batches(records: list[Record]) -> Iterator[Batch]:
     for _, group in groupby(records, key=lambda record: record.time):
         together = list(group)
         lines = [record.line + b"\n" for record in together]
-        yield Batch(together[0].number, lines, array("Q", [NOBODY]) * len(lines), together[0].seconds)
+        yield Batch(together[0].number, lines, array("Q", [NO_AUTHOR]) * len(lines), together[0].seconds)
 
 
 class RecordReader:
@@ -104,7 +104,7 @@ class RecordReader:
         self._fed = 0
         self._lines = 0
         self._rest = b""
-        self._damage: DamageError | None = None  # of the last line
+        self._damage: CorruptRecordError | None = None  # of the last line
 
     @property
     def torn(self) -> int:
@@ -118,7 +118,7 @@ class RecordReader:
             data: what follows in the file; not empty.
 
         Raises:
-            DamageError: a line that is not the last is no record, or not the next one.
+            CorruptRecordError: a line that is not the last is no record, or not the next one.
         """
         self._fed += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
@@ -136,10 +136,12 @@ class RecordReader:
         head = line[: line.find(b" ", line.find(b" ") + 1) + 1]
         checksum, _, said = line[len(head) :].partition(b" ")
         if not head or checksum != b"%08x" % crc32(said + b"\n", crc32(head)):
-            self._damage = DamageError(self._lines, "this is not what was kept")
+            self._damage = CorruptRecordError(self._lines, "this is not what was kept")
         elif not head.startswith(b"%d " % self.number):
             found = head.partition(b" ")[0].decode()
-            self._damage = DamageError(self._lines, f"this is record {found} where {self.number} should be")
+            self._damage = CorruptRecordError(
+                self._lines, f"this is record {found} where {self.number} should be"
+            )
         else:
             record = Record(self.number, head.split(b" ")[1].decode(), said)
             self.number += 1

@@ -12,10 +12,10 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from simple_chat.errors import ChatError, SetupError
-from simple_chat.server import options as command_line
-from simple_chat.server.log import MINUTE, HarmlessFormatter, Moderation
-from simple_chat.server.service import Server, serve
+from simple_chat.errors import ChatError, ConfigError
+from simple_chat.server import cli as command_line
+from simple_chat.server.logs import MINUTE, RateLimitFilter, SanitizingFormatter
+from simple_chat.server.server import Server, serve
 from simple_chat.server.tls import server_context
 
 logger = logging.getLogger("simple_chat.server")  # __name__ is __main__ here
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _run(options: argparse.Namespace, moderation: Moderation) -> None:
+async def _run(options: argparse.Namespace, moderation: RateLimitFilter) -> None:
     starting: asyncio.Task[None] = asyncio.current_task()  # type: ignore[assignment] # there is one
     _on_ending_signals(starting.cancel)
     told = asyncio.Event()
@@ -72,7 +72,7 @@ def _on_ending_signals(act: Callable[[], object]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _counting(moderation: Moderation) -> AsyncIterator[None]:
+async def _counting(moderation: RateLimitFilter) -> AsyncIterator[None]:
     """Log each minute what the log left out, and at the end."""
 
     async def count() -> None:
@@ -98,7 +98,7 @@ def _reload(server: Server, options: argparse.Namespace) -> None:
     """Read the certificate again, for those who connect from now on."""
     try:
         server.tls = _tls(options)
-    except SetupError as error:
+    except ConfigError as error:
         logger.error("the certificate stays as it is: %s", error)  # noqa: TRY400 - no traceback says more
     else:
         logger.info("read the certificate again")
@@ -107,24 +107,24 @@ def _reload(server: Server, options: argparse.Namespace) -> None:
 def _password_hash(options: argparse.Namespace) -> str | None:
     if options.password_file is None:
         return None
-    from simple_chat.server.password import read_hash  # noqa: PLC0415 - it needs what is not always there
+    from simple_chat.server.auth import read_hash  # noqa: PLC0415 - it needs what is not always there
 
     return read_hash(options.password_file)
 
 
 def _hash_password() -> int:
     """Ask for a password, and print its hash."""
-    from simple_chat.server.password import hash_password  # noqa: PLC0415 - not installed everywhere
+    from simple_chat.server.auth import hash_password  # noqa: PLC0415 - not installed everywhere
 
     if sys.stdin is None:
-        raise SetupError("there is nothing to read a password from")
+        raise ConfigError("there is nothing to read a password from")
     try:
         secret = _ask_twice() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     except (KeyboardInterrupt, EOFError):
         print(file=sys.stderr)
         return 128 + signal.SIGINT
     except UnicodeDecodeError:
-        raise SetupError("a password is text in the terminal's encoding") from None
+        raise ConfigError("a password is text in the terminal's encoding") from None
     print(hash_password(secret))
     return 0
 
@@ -132,7 +132,7 @@ def _hash_password() -> int:
 def _ask_twice() -> str:
     secret = getpass.getpass("Password: ")
     if getpass.getpass("Once more: ") != secret:
-        raise SetupError("that was not the same password")
+        raise ConfigError("that was not the same password")
     return secret
 
 
@@ -160,10 +160,10 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def _log_to_stderr(*, verbose: bool) -> Moderation:
+def _log_to_stderr(*, verbose: bool) -> RateLimitFilter:
     handler = logging.StreamHandler()
-    handler.setFormatter(HarmlessFormatter("%(asctime)s %(levelname)s %(message)s"))
-    handler.addFilter(moderation := Moderation(time.monotonic))
+    handler.setFormatter(SanitizingFormatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.addFilter(moderation := RateLimitFilter(time.monotonic))
     logging.getLogger().addHandler(handler)
     logging.getLogger("simple_chat").setLevel(logging.DEBUG if verbose else logging.INFO)
     return moderation

@@ -14,7 +14,7 @@ _TOLD_MAX = 48
 
 
 @dataclass(slots=True)
-class Place:
+class Slot:
     """Where a connection is counted, with all others of its network or all that are refused.
 
     Attributes:
@@ -40,10 +40,10 @@ class Admission:
         self._max_clients = max_clients
         self._max_per_ip = max_per_ip
         self._admitted = 0
-        self._networks: dict[str | None, Place] = {}
-        self._refused = Place(None, admitted=False)
+        self._networks: dict[str | None, Slot] = {}
+        self._refused = Slot(None, admitted=False)
 
-    def enter(self, network: str | None) -> Place | None:
+    def enter(self, network: str | None) -> Slot | None:
         """Count a connection.
 
         Args:
@@ -52,7 +52,7 @@ class Admission:
         Returns:
             None if there are too many even to be told that there are too many.
         """
-        place = self._networks.get(network) or Place(network, admitted=True)
+        place = self._networks.get(network) or Slot(network, admitted=True)
         if self._admitted < self._max_clients and (network is None or place.count < self._max_per_ip):
             self._networks[network] = place
             self._admitted += 1
@@ -63,7 +63,7 @@ class Admission:
         place.count += 1
         return place
 
-    def leave(self, place: Place) -> None:
+    def leave(self, place: Slot) -> None:
         """Take back what `enter` counted."""
         place.count -= 1
         if place.admitted:

@@ -10,11 +10,11 @@ import termios
 from typing import Protocol, cast
 
 from simple_chat.address import show_address
-from simple_chat.limits import Limits
-from simple_chat.room import Room
-from simple_chat.server.admission import Place
-from simple_chat.server.settings import Settings
-from simple_chat.session import Session
+from simple_chat.core.limits import Limits
+from simple_chat.core.room import Room
+from simple_chat.core.session import Session
+from simple_chat.server.admission import Slot
+from simple_chat.server.config import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ _TAKEN = 0.05
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER for no seconds
 
 
-class Keeper(Protocol):
+class ConnectionManager(Protocol):
     """Who keeps the connections: the server, as a connection sees it."""
 
     room: Room
@@ -83,8 +83,8 @@ class Connection(asyncio.Protocol):
     session: Session
     transport: asyncio.Transport
 
-    def __init__(self, keeper: Keeper, place: Place) -> None:
-        self.place: Place | None = place
+    def __init__(self, keeper: ConnectionManager, place: Slot) -> None:
+        self.place: Slot | None = place
         self._keeper = keeper
         self._reading = True
         self._peer_ended = False

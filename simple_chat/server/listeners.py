@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from simple_chat.address import show_address
-from simple_chat.errors import ListenError, reason
+from simple_chat.errors import ListenError, describe_error
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Listener:
 
     def _wait(self, error: OSError) -> None:
         """Let those who come wait in the kernel's queue until there may be a descriptor for them."""
-        logger.warning("can't take more connections now: %s", reason(error))
+        logger.warning("can't take more connections now: %s", describe_error(error))
         loop = asyncio.get_running_loop()
         loop.remove_reader(self.sock)
         self._retry = loop.call_later(_RETRY, self._go_on)
@@ -128,7 +128,7 @@ async def tcp(take: Take, host: str, port: int, *, stall_timeout: float, reuse_p
         return [Listener(sock, take) for sock in sockets]
     except (OSError, ValueError) as error:
         _close(sockets)
-        raise ListenError(f"can't listen on {where}: {reason(error)}") from error
+        raise ListenError(f"can't listen on {where}: {describe_error(error)}") from error
     except BaseException:
         _close(sockets)
         raise
@@ -175,7 +175,7 @@ def unix(take: Take, path: str) -> Listener:
     try:
         return Listener(_bind_unix(path), take, path)
     except (OSError, ValueError) as error:
-        raise ListenError(f"can't listen on unix:{path}: {reason(error)}") from error
+        raise ListenError(f"can't listen on unix:{path}: {describe_error(error)}") from error
 
 
 def _bind_unix(path: str) -> socket.socket:

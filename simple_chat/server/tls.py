@@ -3,7 +3,7 @@
 import ssl
 from pathlib import Path
 
-from simple_chat.certificates import show, trust
+from simple_chat.tls import show, trust
 
 HANDSHAKE = 10.0
 """Seconds that a client has for its TLS handshake."""
@@ -21,7 +21,7 @@ def server_context(
             let in those who have none.
 
     Raises:
-        SetupError: a file can't be used.
+        ConfigError: a file can't be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -1,6 +1,5 @@
 """Whatever here needs an event loop runs in both of them."""
 
-from tests.e2e.conftest import server
-from tests.loopback.conftest import nothing_is_logged_as_wrong, pytest_asyncio_loop_factories
+from tests.server.conftest import nothing_is_logged_as_wrong, pytest_asyncio_loop_factories
 
-__all__ = ["nothing_is_logged_as_wrong", "pytest_asyncio_loop_factories", "server"]
+__all__ = ["nothing_is_logged_as_wrong", "pytest_asyncio_loop_factories"]

@@ -12,7 +12,7 @@ from typing import Any
 import pexpect
 import pytest
 
-from tests.programs import Server, Terminal, program
+from tests.harness.programs import Server, Terminal, program
 
 DEADLINE = 60.0
 

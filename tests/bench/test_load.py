@@ -7,14 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from simple_chat.bench import crowd, load
-from simple_chat.bench.crowd import allow_files
+from simple_chat.bench import clients as crowd
+from simple_chat.bench import load
+from simple_chat.bench.clients import allow_files
 from simple_chat.bench.dialect import Dialect
 from simple_chat.bench.errors import LoadError
 from simple_chat.bench.load import Plan, run
-from simple_chat.bench.own import Target, own_server
 from simple_chat.bench.result import Result
-from tests.bench.fake import Deliver, fake_server
+from simple_chat.bench.server_process import Target, own_server
+from tests.harness.bench_server import Deliver, fake_server
 
 DEADLINE = 20.0
 WRONG = 5  # the number of the message that something happens to

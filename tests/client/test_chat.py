@@ -18,26 +18,26 @@ import simple_chat
 from simple_chat import (
     Chat,
     ChatEvent,
+    CommandError,
     ConnectError,
     ConnectionLostError,
     Disconnected,
     Gap,
+    InvalidMessageError,
     Joined,
     JoinRefusedError,
     Left,
-    LineRefusedError,
     Message,
     Notice,
     Reconnected,
     Settings,
-    UnsendableTextError,
     serve,
 )
 from simple_chat.address import show_address
 from simple_chat.client import chat as chat_module
-from simple_chat.client import link as link_module
-from tests.loopback.house import house
-from tests.peer import Peer
+from simple_chat.client import connection as link_module
+from tests.harness.peer import Peer
+from tests.harness.server import house
 
 DEADLINE = 30.0
 """Seconds that anything may take before the test is failed. Nothing waits this long when all is well."""
@@ -388,7 +388,7 @@ async def test_wrong_password_is_refused_and_nothing_else_is_sent(code: str) -> 
 )
 async def test_password_that_cannot_be_sent_is_not_sent_and_not_told(password: str, complaint: str) -> None:
     async with fake_server() as fake:
-        with pytest.raises(UnsendableTextError, match=complaint) as failed:
+        with pytest.raises(InvalidMessageError, match=complaint) as failed:
             await enter(fake.address, password=password)
         assert "password" in str(failed.value)
         assert password == "" or password not in str(failed.value)
@@ -501,7 +501,7 @@ async def test_question_that_is_refused_raises_and_the_next_gets_its_own_answer(
         refused = asyncio.create_task(ann.history(-1))
         who = asyncio.create_task(ann.who())
         await asyncio.wait({refused, who})
-        assert isinstance(refused.exception(), LineRefusedError)
+        assert isinstance(refused.exception(), CommandError)
         assert who.result() == ["ann"]
 
 
@@ -510,7 +510,7 @@ async def test_question_that_is_refused_raises_though_nobody_asks_after_it() -> 
         refused = asyncio.create_task(ann.history(-1))
         await asyncio.wait({refused}, timeout=5)
         assert refused.done()
-        assert isinstance(refused.exception(), LineRefusedError)
+        assert isinstance(refused.exception(), CommandError)
 
 
 async def test_refusal_of_another_line_leaves_the_question_behind_it_alone() -> None:
@@ -581,7 +581,7 @@ async def test_text_arrives(text: str) -> None:
 async def test_text_that_cannot_be_one_line_is_refused_and_the_room_hears_nothing(text: str) -> None:
     async with house() as home, joined(home.server.address) as ann:
         ben = await home.join("ben")
-        with pytest.raises(UnsendableTextError):
+        with pytest.raises(InvalidMessageError):
             await ann.send(text)
         await ann.ping()
         assert await ben.barrier() == []

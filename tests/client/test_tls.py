@@ -15,10 +15,11 @@ import trustme
 
 import simple_chat
 from simple_chat import ConnectError, ConnectionLostError, Disconnected, Joined, Left, Message, Reconnected
-from simple_chat.client import link as link_module
+from simple_chat.client import connection as link_module
 from simple_chat.client.tls import client_context, explain
-from simple_chat.errors import SetupError
-from tests.client.servers import (
+from simple_chat.errors import ConfigError
+from tests.harness.server import house
+from tests.harness.tls_servers import (
     DEADLINE,
     Address,
     encrypted,
@@ -27,7 +28,6 @@ from tests.client.servers import (
     server_context,
     serving,
 )
-from tests.loopback.house import house
 
 AUTHORITY = trustme.CA()
 STRANGER = trustme.CA()
@@ -390,7 +390,7 @@ def test_context_trusts_whom_the_system_trusts_if_not_told_otherwise(
     ],
 )
 def test_file_of_authorities_that_cannot_be_used(path: str, why: str) -> None:
-    with pytest.raises(SetupError) as failed:
+    with pytest.raises(ConfigError) as failed:
         client_context(path)
     assert str(failed.value) == f"can't use {path}: {why}"
 
@@ -418,6 +418,6 @@ def test_file_of_authorities_that_cannot_be_used(path: str, why: str) -> None:
     ],
 )
 def test_certificate_that_cannot_be_used(certificate: str, key: str | None, blamed: str, why: str) -> None:
-    with pytest.raises(SetupError) as failed:
+    with pytest.raises(ConfigError) as failed:
         client_context("ca.pem", certificate, key)
     assert str(failed.value) == f"can't use {blamed}: {why}"

@@ -3,7 +3,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.cluster.engine import Engine
+from tests.harness.nats import Engine
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,10 @@ import os
 import random
 from collections.abc import Sequence
 
-from tests.checker import End, Recording, check
-from tests.cluster.engine import Engine
-from tests.cluster.kills import chat_servers
-from tests.peer import DEADLINE, Peer, connect
+from tests.harness.checker import End, Recording, check
+from tests.harness.kills import chat_servers
+from tests.harness.nats import Engine
+from tests.harness.peer import DEADLINE, Peer, connect
 from tests.soak.abuse import Server
 
 MEMBERS = int(os.environ.get("CLUSTER_MEMBERS", "60"))

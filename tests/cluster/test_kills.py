@@ -10,10 +10,10 @@ from signal import SIGCONT, SIGSTOP
 
 import pytest
 
-from tests import peer as peers_module
-from tests.cluster.engine import Engine
-from tests.cluster.kills import chat_servers, check, crowds, quieten, talk
-from tests.peer import connect
+from tests.harness import peer as peers_module
+from tests.harness.kills import chat_servers, check, crowds, quieten, talk
+from tests.harness.nats import Engine
+from tests.harness.peer import connect
 from tests.soak.abuse import Server
 
 KILLS = int(os.environ.get("CLUSTER_KILLS", "0"))

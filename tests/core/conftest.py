@@ -4,18 +4,8 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
 
-from tests.core.house import House
-
-settings.register_profile(
-    "core",
-    max_examples=150,
-    stateful_step_count=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("core")
+from tests.harness.sessions import House
 
 
 @pytest.fixture

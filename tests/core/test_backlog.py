@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_chat.backlog import Backlog, Batch
+from simple_chat.core.backlog import Backlog, Batch
 
 ANN, BOB, CLEO = 1, 2, 3
 

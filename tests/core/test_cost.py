@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import simple_chat
-from simple_chat.limits import Limits
-from tests.core.house import House
+from simple_chat.core.limits import Limits
+from tests.harness.sessions import House
 
 MESSAGE = 730
 """Bytecodes for a line in a packet of its own, from the bytes received to its place in the batch, and for

@@ -6,7 +6,7 @@ import ssl
 import pytest
 
 from simple_chat import errors
-from simple_chat.errors import ChatError, JoinRefusedError, LineRefusedError, reason
+from simple_chat.errors import ChatError, CommandError, JoinRefusedError, describe_error
 
 
 def test_every_error_is_a_chat_error() -> None:
@@ -16,7 +16,7 @@ def test_every_error_is_a_chat_error() -> None:
 
 
 def test_refusal_of_a_line_says_its_code() -> None:
-    error = LineRefusedError("bad-name")
+    error = CommandError("bad-name")
     assert (error.code, str(error)) == ("bad-name", "bad-name")
 
 
@@ -39,4 +39,4 @@ def test_refusal_of_a_join_says_its_code_and_what_to_do() -> None:
     ],
 )
 def test_reason_is_said_in_the_words_of_the_system(error: Exception, words: str) -> None:
-    assert reason(error) == words
+    assert describe_error(error) == words

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_chat.errors import LineRefusedError
-from simple_chat.framing import MAX_LINE, LineBuffer
-from simple_chat.protocol import Code
-from tests.core.streams import packets
+from simple_chat.core.framing import MAX_LINE, LineBuffer
+from simple_chat.core.protocol import Code
+from simple_chat.errors import CommandError
+from tests.harness.packets import packets
 
 LIMIT = 8
 
@@ -22,7 +22,7 @@ def take_all(lines: LineBuffer) -> list[Outcome]:
     while True:
         try:
             line = lines.next_line()
-        except LineRefusedError as error:
+        except CommandError as error:
             taken.append((Code(error.code), lines.crlf))
             continue
         if line is None:

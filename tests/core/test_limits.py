@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_chat.limits import BURST, RATE, Limits
+from simple_chat.core.limits import BURST, RATE, Limits
 
 ROUNDING = Fraction(1, 1000)
 """Lines that floats may be wrong by, at the times and rates that are tried here."""

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_chat.errors import LineRefusedError
-from simple_chat.protocol import (
+from simple_chat.core.protocol import (
     Bye,
     Code,
     Command,
@@ -15,6 +14,7 @@ from simple_chat.protocol import (
     Hello,
     Help,
     History,
+    HistoryMessage,
     Info,
     Join,
     Joined,
@@ -25,7 +25,6 @@ from simple_chat.protocol import (
     Names,
     Ok,
     Pass,
-    Past,
     Ping,
     Pong,
     Quit,
@@ -36,7 +35,8 @@ from simple_chat.protocol import (
     parse_event,
     timestamp,
 )
-from simple_chat.text import harmless
+from simple_chat.core.text import sanitize
+from simple_chat.errors import CommandError
 
 # Commands
 
@@ -113,7 +113,7 @@ def test_line_is_read_as_a_command(line: str, command: Command) -> None:
 )
 def test_line_is_refused(code: Code, lines: list[str]) -> None:
     for line in lines:
-        with pytest.raises(LineRefusedError) as refused:
+        with pytest.raises(CommandError) as refused:
             parse_command(line)
         assert refused.value.code == code, line
 
@@ -122,9 +122,9 @@ names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", fullmatch=True)
 words = st.text(st.characters(codec="utf-8", exclude_characters="\n"), min_size=1, max_size=20)
 commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(Join, names),
-    st.builds(Msg, words.map(harmless)),
+    st.builds(Msg, words.map(sanitize)),
     st.builds(History, st.none() | st.integers(0, 10**18 - 1)),
-    st.builds(Ping, st.just("") | words.map(harmless)),
+    st.builds(Ping, st.just("") | words.map(sanitize)),
     st.builds(Pass, words),
     st.sampled_from([Leave(), Who(), Help(), Quit()]),
 )
@@ -139,7 +139,7 @@ def test_command_is_read_back_from_its_line(command: Command) -> None:
 def test_any_line_is_a_command_or_refused(line: str) -> None:
     try:
         command = parse_command(line)
-    except LineRefusedError:
+    except CommandError:
         return
     assert parse_command(str(command)) == command
 
@@ -161,7 +161,10 @@ def test_secret_is_not_shown() -> None:
         (Joined("Ann"), "JOINED Ann"),
         (Left("Ann"), "LEFT Ann"),
         (Names(("Ann", "bob")), "NAMES Ann bob"),
-        (Past(datetime(2024, 2, 29, tzinfo=UTC), "Ann", "hi"), "PAST 2024-02-29T00:00:00.000Z Ann hi"),
+        (
+            HistoryMessage(datetime(2024, 2, 29, tzinfo=UTC), "Ann", "hi"),
+            "PAST 2024-02-29T00:00:00.000Z Ann hi",
+        ),
         (Pong(), "PONG"),
         (Pong("a b"), "PONG a b"),
         (Info("read me"), "INFO read me"),
@@ -205,7 +208,7 @@ def test_timestamp_is_rfc_3339_in_utc_to_the_millisecond(time: datetime, text: s
 
 
 def test_message_becomes_past() -> None:
-    past = Past(datetime.fromtimestamp(1.5, UTC), "ann", "MSG hi")
+    past = HistoryMessage(datetime.fromtimestamp(1.5, UTC), "ann", "MSG hi")
     assert encode_past(1.5, encode(Message("ann", "MSG hi"))) == encode(past)
     assert str(past) == "PAST 1970-01-01T00:00:01.500Z ann MSG hi"
 
@@ -228,7 +231,7 @@ def test_message_becomes_past() -> None:
         ("NAMES ann Bob", Names(("ann", "Bob"))),
         (
             "PAST 2024-02-29T01:02:03.004Z ann hi",
-            Past(datetime(2024, 2, 29, 1, 2, 3, 4_000, UTC), "ann", "hi"),
+            HistoryMessage(datetime(2024, 2, 29, 1, 2, 3, 4_000, UTC), "ann", "hi"),
         ),
         ("PONG", Pong()),
         ("PONG a b", Pong("a b")),
@@ -275,12 +278,12 @@ def test_unknown_event_is_passed_over(line: str) -> None:
     ],
 )
 def test_malformed_event_is_refused(line: str) -> None:
-    with pytest.raises(LineRefusedError) as refused:
+    with pytest.raises(CommandError) as refused:
         parse_event(line)
     assert refused.value.code == Code.BAD_SYNTAX
 
 
-texts = words.map(harmless)
+texts = words.map(sanitize)
 times = st.datetimes(min_value=datetime(2, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001 (hypothesis adds it)
     lambda time: time.replace(microsecond=time.microsecond // 1_000 * 1_000)
 )
@@ -292,7 +295,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Joined, names),
     st.builds(Left, names),
     st.builds(Names, st.lists(names, min_size=1).map(tuple)),
-    st.builds(Past, times, names, texts),
+    st.builds(HistoryMessage, times, names, texts),
     st.builds(Pong, st.just("") | texts),
     st.builds(Info, texts),
     st.builds(Gap, st.integers(1, 10**18 - 1)),
@@ -309,6 +312,6 @@ def test_event_is_read_back_from_its_line(event: Event) -> None:
 def test_any_line_is_an_event_or_refused(verb: str, argument: str) -> None:
     try:
         event = parse_event(f"{verb} {argument}")
-    except LineRefusedError:
+    except CommandError:
         return
     assert event is not None

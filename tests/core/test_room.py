@@ -2,9 +2,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from simple_chat.errors import LineRefusedError
-from simple_chat.protocol import Code
-from simple_chat.room import BATCH, PIECE, Room
+from simple_chat.core.protocol import Code
+from simple_chat.core.room import BATCH_BYTES, FLUSH_BYTES, Room
+from simple_chat.errors import CommandError
 
 
 class Reader:
@@ -46,7 +46,7 @@ def fail(_data: bytes) -> None:
 
 
 def refusal(step: Callable[[], object]) -> str:
-    with pytest.raises(LineRefusedError) as refused:
+    with pytest.raises(CommandError) as refused:
         step()
     return refused.value.code
 
@@ -172,7 +172,7 @@ def test_room_is_full_when_its_open_batch_is() -> None:
         assert room.end < 100
         room.say(ann.member, "x" * 1_000)
     turn(room, ann)
-    assert room.end > BATCH // 1_100
+    assert room.end > BATCH_BYTES // 1_100
     assert not room.full
 
 
@@ -292,7 +292,7 @@ def test_catching_up_comes_piece_by_piece() -> None:
     room.unblock(bob.member)
     turn(room, bob)
     assert len(b"".join(bob.writes)) > 200_000
-    assert max(map(len, bob.writes)) < PIECE + 20_100
+    assert max(map(len, bob.writes)) < FLUSH_BYTES + 20_100
 
 
 def test_blocking_within_a_write_stops_the_pieces() -> None:
@@ -307,7 +307,7 @@ def test_blocking_within_a_write_stops_the_pieces() -> None:
     bob = room.connect(write_and_block)
     room.join(bob, "bob")
     for _ in range(3):
-        room.say(ann.member, "x" * PIECE)
+        room.say(ann.member, "x" * FLUSH_BYTES)
         turn(room, ann)
     assert not room.settle(bob)
     assert not room.settle(bob)
@@ -417,7 +417,7 @@ def test_failing_write_ends_the_catching_up() -> None:
     room = Room()
     ann, bob = enter(room, "ann", "bob")
     room.block(bob.member)
-    room.say(ann.member, "x" * PIECE)
+    room.say(ann.member, "x" * FLUSH_BYTES)
     turn(room, ann)
     bob.member.write = fail
     room.unblock(bob.member)
@@ -462,7 +462,7 @@ def test_answer_is_taken_only_as_it_can_be_written() -> None:
     def pieces() -> Iterator[bytes]:
         for number in range(3):
             taken.append(number)
-            yield b"x" * PIECE
+            yield b"x" * FLUSH_BYTES
 
     room.answer(ann.member, pieces())
     assert room.settle(ann.member)
@@ -479,11 +479,11 @@ def test_answer_is_taken_only_as_it_can_be_written() -> None:
 def test_long_answer_is_not_interrupted() -> None:
     room = Room()
     ann, bob = enter(room, "ann", "bob")
-    room.answer(bob.member, iter([b"1" * PIECE + b"\n", b"2\n"]))
+    room.answer(bob.member, iter([b"1" * FLUSH_BYTES + b"\n", b"2\n"]))
     room.settle(bob.member)
     room.say(ann.member, "hi")
     turn(room, ann, bob)
-    assert bob.read() == ["1" * PIECE, "2", "MSG ann hi"]
+    assert bob.read() == ["1" * FLUSH_BYTES, "2", "MSG ann hi"]
 
 
 # History

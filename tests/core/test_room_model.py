@@ -16,9 +16,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from simple_chat.backlog import BACKLOG
-from simple_chat.protocol import Code, Err
-from tests.core.house import Guest, House
+from simple_chat.core.backlog import BACKLOG
+from simple_chat.core.protocol import Code, Err
+from tests.harness.sessions import Guest, House
 
 NAMES = ["ann", "Ann", "ANN", "bob", "Bob", "cleo", "dan", "eve"]
 

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_chat.limits import BURST, RATE, Limits
-from simple_chat.opening import BYTE_ORDER_MARK, HTTP_ANSWER
-from simple_chat.protocol import Code, Err
-from simple_chat.room import BATCH, PIECE
-from simple_chat.session import ERRORS_MAX, LINES_A_TURN
-from simple_chat.text import harmless
-from tests.core.house import UNLIMITED, Guest, House
-from tests.core.streams import packets
+from simple_chat.core.detect import BYTE_ORDER_MARK, HTTP_RESPONSE
+from simple_chat.core.limits import BURST, RATE, Limits
+from simple_chat.core.protocol import Code, Err
+from simple_chat.core.room import BATCH_BYTES, FLUSH_BYTES
+from simple_chat.core.session import ERRORS_MAX, LINES_A_TURN
+from simple_chat.core.text import sanitize
+from tests.harness.packets import packets
+from tests.harness.sessions import UNLIMITED, Guest, House
 
 
 def codes(lines: list[str]) -> list[str]:
@@ -171,7 +171,7 @@ def test_who_over_many_names_comes_in_pieces() -> None:
     guest = house.connect()
     guest.send("WHO")
     house.turn()
-    assert len(guest.written) < 3 * PIECE
+    assert len(guest.written) < 3 * FLUSH_BYTES
     assert not guest.session.wants_input
     guest.block()
     house.rest()
@@ -199,7 +199,7 @@ def test_history_tells_what_was_said_and_when(house: House) -> None:
 
 
 def test_history_counts_what_was_sent_not_what_the_backlog_let_go() -> None:
-    house = House(backlog=12 * PIECE)
+    house = House(backlog=12 * FLUSH_BYTES)
     ann, bob = house.enter("ann", "bob")
     for _ in range(30):
         ann.send("MSG " + "x" * 4_000)
@@ -334,7 +334,7 @@ def test_full_room_leaves_lines_for_the_next_turn(house: House) -> None:
     ann.send(*["MSG " + "x" * 4_000] * 20)
     house.turn()
     first = len(bob.read())
-    assert BATCH // 4_100 < first < 20
+    assert BATCH_BYTES // 4_100 < first < 20
     house.rest()
     assert first + len(bob.read()) == 20
 
@@ -896,7 +896,7 @@ stories = st.lists(st.builds(Step, anything, st.integers(0, 3000), st.booleans()
 
 def lines_of(written: bytes) -> list[str]:
     """What somebody was written, but for what telnet and HTTP are told."""
-    text = _TELNET_REFUSAL.sub(b"", written).replace(HTTP_ANSWER, b"").decode()
+    text = _TELNET_REFUSAL.sub(b"", written).replace(HTTP_RESPONSE, b"").decode()
     *lines, torn = text.replace("\r\n", "\n").split("\n")
     assert torn == ""
     return lines
@@ -904,10 +904,10 @@ def lines_of(written: bytes) -> list[str]:
 
 def check_lines(lines: list[str]) -> None:
     """Check that lines are what a server may say, and harmless."""
-    assert [line for line in lines if harmless(line) != line] == []
+    assert [line for line in lines if sanitize(line) != line] == []
     if HTTP_STATUS in lines:
         start = lines.index(HTTP_STATUS)
-        head = HTTP_ANSWER.decode().split("\n")[:-1]
+        head = HTTP_RESPONSE.decode().split("\n")[:-1]
         assert lines[start : start + len(head)] == head
         del lines[start : start + len(head)]
     assert {line.split(" ")[0] for line in lines} <= VERBS

@@ -2,9 +2,9 @@
 
 import pytest
 
-from simple_chat.protocol import Code, Err
-from simple_chat.room import BATCH
-from tests.core.house import Guest, House
+from simple_chat.core.protocol import Code, Err
+from simple_chat.core.room import BATCH_BYTES
+from tests.harness.sessions import Guest, House
 
 BUSY = str(Err(Code.BUSY, Code.BUSY.advice))
 LONG = "x" * 4_000
@@ -25,7 +25,7 @@ def stop_in_mid_batch(house: House, speaker: Guest, *texts: str) -> None:
 
 def fill(house: House, speaker: Guest) -> int:
     """Say as much as the room takes; return how many lines that were."""
-    for count in range(BATCH):
+    for count in range(BATCH_BYTES):
         speaker.send(f"MSG {count} {LONG}")
         house.rest()
         if speaker.read() == [BUSY]:
@@ -49,7 +49,7 @@ def test_lines_are_refused_when_the_room_is_full_and_those_before_are_kept(house
     ann, bob = house.enter("ann", "bob")
     stop_in_mid_batch(house, ann, "first")
     count = fill(house, ann)
-    assert BATCH // 4_100 <= count <= BATCH // 4_000 + 1
+    assert BATCH_BYTES // 4_100 <= count <= BATCH_BYTES // 4_000 + 1
     bob.send("MSG no", "MSG no", "PING x")
     house.rest()
     assert bob.read() == [BUSY, BUSY, "PONG x"]

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_chat.telnet import Telnet
-from tests.core.streams import packets
+from simple_chat.core.telnet import Telnet
+from tests.harness.packets import packets
 
 IAC, DONT, DO, WONT, WILL, SB, SE, NOP = (bytes([code]) for code in (255, 254, 253, 252, 251, 250, 240, 241))
 ECHO, NAWS = b"\x01", b"\x1f"

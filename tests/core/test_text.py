@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_chat.text import MARKS_MAX, harmless, is_name, name_key
+from simple_chat.core.text import MARKS_MAX, is_name, name_key, sanitize
 
 C0 = [chr(code) for code in range(0x20) if chr(code) != "\t"]
 REPLACED = [
@@ -57,21 +57,21 @@ def test_names_that_differ_in_case_share_a_key() -> None:
 
 @pytest.mark.parametrize("control", C0)
 def test_c0_control_becomes_its_picture(control: str) -> None:
-    assert harmless(f"a{control}b") == f"a{chr(0x2400 + ord(control))}b"
+    assert sanitize(f"a{control}b") == f"a{chr(0x2400 + ord(control))}b"
 
 
 def test_escape_and_delete_are_shown() -> None:
-    assert harmless("\x1b[2J\x7f") == "\u241b[2J\u2421"
+    assert sanitize("\x1b[2J\x7f") == "\u241b[2J\u2421"
 
 
 def test_tab_stays() -> None:
-    assert harmless("a\tb") == "a\tb"
-    assert harmless("ä\tb") == "ä\tb"
+    assert sanitize("a\tb") == "a\tb"
+    assert sanitize("ä\tb") == "ä\tb"
 
 
 @pytest.mark.parametrize("char", REPLACED)
 def test_c1_separators_and_bidi_controls_are_replaced(char: str) -> None:
-    assert harmless(f"a{char}b") == "a\ufffdb"
+    assert sanitize(f"a{char}b") == "a\ufffdb"
 
 
 @pytest.mark.parametrize(
@@ -89,16 +89,16 @@ def test_c1_separators_and_bidi_controls_are_replaced(char: str) -> None:
     ],
 )
 def test_clean_text_is_left_alone(text: str) -> None:
-    assert harmless(text) == text
+    assert sanitize(text) == text
 
 
 @pytest.mark.parametrize("mark", MARKS)
 def test_marks_are_cut_at_eight(mark: str) -> None:
-    assert harmless(f"a{mark * 9}b{mark * 100}c") == f"a{mark * 8}b{mark * 8}c"
+    assert sanitize(f"a{mark * 9}b{mark * 100}c") == f"a{mark * 8}b{mark * 8}c"
 
 
 def test_mixed_marks_count_together() -> None:
-    assert harmless("日" + "\u0300\u0489" * 5 + "本") == "日" + "\u0300\u0489" * 4 + "本"
+    assert sanitize("日" + "\u0300\u0489" * 5 + "本") == "日" + "\u0300\u0489" * 4 + "本"
 
 
 def test_no_mark_comes_before_the_combining_grave_accent() -> None:
@@ -107,20 +107,20 @@ def test_no_mark_comes_before_the_combining_grave_accent() -> None:
 
 @given(any_text)
 def test_harmless_text_stays_as_it_is(text: str) -> None:
-    once = harmless(text)
-    assert harmless(once) == once
+    once = sanitize(text)
+    assert sanitize(once) == once
 
 
 @given(any_text)
 def test_nothing_harmful_is_left(text: str) -> None:
-    shown = harmless(text)
+    shown = sanitize(text)
     assert HARMFUL.isdisjoint(shown)
     assert longest_run_of_marks(shown) <= MARKS_MAX
 
 
 @given(any_text)
 def test_only_marks_are_ever_left_out(text: str) -> None:
-    shown = harmless(text)
+    shown = sanitize(text)
     kept = [char for char in shown if not is_mark(char)]
     given_chars = [char for char in text if not is_mark(char)]
     assert len(kept) == len(given_chars)
@@ -129,4 +129,4 @@ def test_only_marks_are_ever_left_out(text: str) -> None:
 
 @given(clean_text)
 def test_any_clean_text_is_left_alone(text: str) -> None:
-    assert harmless(text) == text
+    assert sanitize(text) == text

@@ -16,19 +16,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from simple_chat.errors import LineRefusedError
-from simple_chat.framing import LineBuffer
-from simple_chat.opening import REQUEST_END_MAX
-from simple_chat.protocol import (
+from simple_chat.core.detect import REQUEST_END_MAX
+from simple_chat.core.framing import LineBuffer
+from simple_chat.core.protocol import (
     Code,
     Command,
     Err,
+    HistoryMessage,
     Join,
     Joined,
     Message,
     Msg,
     Ok,
-    Past,
     Ping,
     Pong,
     encode,
@@ -37,8 +36,9 @@ from simple_chat.protocol import (
     parse_command,
     parse_event,
 )
-from simple_chat.telnet import Telnet
-from simple_chat.text import MARKS_MAX
+from simple_chat.core.telnet import Telnet
+from simple_chat.core.text import MARKS_MAX
+from simple_chat.errors import CommandError
 
 HEAD = 4
 """Bytes of an input that are not sent."""
@@ -147,7 +147,7 @@ def _take_all(lines: LineBuffer) -> list[Outcome]:
     while True:
         try:
             line = lines.next_line()
-        except LineRefusedError as error:
+        except CommandError as error:
             taken.append((Code(error.code), lines.crlf))
         else:
             if line is None:
@@ -251,7 +251,7 @@ def _check_outcome(outcome: str | Code) -> None:
     elif outcome:
         try:
             command = parse_command(outcome)
-        except LineRefusedError as error:
+        except CommandError as error:
             _check_refusal(Code(error.code))
         else:
             _check_command(command)
@@ -274,7 +274,7 @@ def _check_command(command: Command) -> None:
             past = encode_past(0.0, line)
             _check_sent(past)
             told = parse_event(past.decode()[:-1])
-            assert isinstance(told, Past)
+            assert isinstance(told, HistoryMessage)
             assert (told.name, told.text) == (_AUTHOR, text)
         case Join(name):
             assert name.isascii()

@@ -24,9 +24,9 @@ from itertools import count
 from pathlib import Path
 from time import monotonic_ns
 
-from tests.checker import End, Recording, Violation, check
-from tests.peer import DEADLINE, Peer
-from tests.test_crowd import new_event_loop
+from tests.harness.checker import End, Recording, Violation, check
+from tests.harness.peer import DEADLINE, Peer
+from tests.server.test_crowd import new_event_loop
 
 _ROOT = Path(__file__).parents[2]
 _SECOND = 1_000_000_000

@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import count, cycle, islice
 from time import monotonic
 
-from tests.peer import DEADLINE
+from tests.harness.peer import DEADLINE
 
 Steps = Generator[None, None, None]
 

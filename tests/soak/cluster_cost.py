@@ -16,13 +16,13 @@ from tempfile import TemporaryDirectory
 
 import uvloop
 
-from simple_chat.bench.crowd import allow_files
+from simple_chat.bench.clients import allow_files
 from simple_chat.bench.load import Plan, run
-from simple_chat.bench.own import Target
 from simple_chat.bench.processors import apart
 from simple_chat.bench.result import Result
-from tests.cluster.engine import Engine
-from tests.programs import running_server
+from simple_chat.bench.server_process import Target
+from tests.harness.nats import Engine
+from tests.harness.programs import running_server
 
 ROOM = "cost"
 WINDOW = 8

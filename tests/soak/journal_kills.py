@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
-from simple_chat.journal.folder import segments
+from simple_chat.journal.directory import segments
 from simple_chat.journal.policy import Sync
 from simple_chat.journal.record import Record
-from tests.peer import DEADLINE, Peer
+from tests.harness.peer import DEADLINE, Peer
 from tests.soak.abuse import Server
 
 START = b"START"

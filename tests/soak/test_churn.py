@@ -16,12 +16,12 @@ from time import monotonic, sleep
 import pytest
 
 from simple_chat import Server, Settings, serve
-from simple_chat.backlog import Batch
-from simple_chat.room import Member
+from simple_chat.core.backlog import Batch
+from simple_chat.core.room import Member
+from simple_chat.core.session import Session
 from simple_chat.server.connection import Connection
-from simple_chat.session import Session
-from tests.peer import DEADLINE
-from tests.programs import running_server
+from tests.harness.peer import DEADLINE
+from tests.harness.programs import running_server
 from tests.soak.churn import OBSERVER, Churn, Observer
 
 CYCLES = int(os.environ.get("CHURN_CYCLES", "2000"))

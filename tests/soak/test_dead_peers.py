@@ -18,7 +18,7 @@ from typing import Self
 
 import pytest
 
-from tests.programs import DEADLINE, Server, program
+from tests.harness.programs import DEADLINE, Server, program
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("DEAD_PEERS") or sys.platform != "linux" or os.geteuid() != 0,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from simple_chat.journal.folder import segments
+from simple_chat.journal.directory import segments
 from simple_chat.journal.policy import Sync
 from simple_chat.journal.record import Record
-from tests.peer import DEADLINE, connect
+from tests.harness.peer import DEADLINE, connect
 from tests.soak.abuse import Server
 from tests.soak.journal_kills import (
     START,

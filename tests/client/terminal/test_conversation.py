@@ -1,0 +1,117 @@
+"""People at terminals talk, and see what they should."""
+
+import re
+from collections.abc import Callable
+
+from tests.harness.screen import Screen, wrapped
+from tests.harness.wire import FakeServer, Wire
+
+Join = Callable[..., Screen]
+Member = Callable[[str], Wire]
+
+
+def test_two_terminals_converse_and_nobody_gets_their_own_message_back(join: Join) -> None:
+    ann = join("ann")
+    ben = join("ben")
+    ann.wait_for("* ben joined", "ann>")
+    ann.type("send hello ben")
+    ben.wait_for("ann: hello ben", "ben>")
+    ben.type("send hello ann")
+    ann.wait_for("ben: hello ann", "ann>")
+    ann.type("send how are you?")
+    ben.wait_for("ann: how are you?", "ben>")
+    ben.type("leave")
+    assert ben.wait_for_end() == 0
+    ann.wait_for("* ben left", "ann>")
+    assert ben.rows() == ["ann: hello ben", "> send hello ann", "ann: how are you?", "> leave"]
+    assert ann.rows() == [
+        *["* ben joined", "> send hello ben", "ben: hello ann", "> send how are you?"],
+        *["* ben left", "ann>"],
+    ]
+
+
+def test_message_has_its_time_of_day(join: Join, member: Member) -> None:
+    ann = join("ann", "--color", "never")
+    member("ben").send("MSG what time is it?")
+    ann.wait_for("ben: what time is it?", "ann>")
+    assert re.search(rb"\d\d:\d\d ben: what time is it\?\r", ann.raw)
+
+
+def test_who_names_everybody(join: Join, member: Member) -> None:
+    member("Ben")
+    ann = join("ann")
+    ann.type("who")
+    ann.wait_for("> who", "* 2 here: Ben, ann", "ann>")
+
+
+def test_questions_are_answered_while_the_server_can_acknowledge_nothing(
+    fake_server: FakeServer, start: Join
+) -> None:
+    ann = start("--port", fake_server.port, "--username", "ann", "--history", "0")
+    with fake_server.let_in("ann") as connection:
+        ann.wait_for("ann>")
+        for name in ("ben", "cleo"):
+            ann.type("who")
+            connection.wait_for("WHO")
+            connection.send(f"NAMES ann {name}", "OK WHO 2")
+            ann.wait_for("> who", f"* 2 here: ann, {name}", "ann>")
+
+
+def test_help_lists_the_commands(join: Join) -> None:
+    ann = join("ann")
+    ann.type("help")
+    ann.wait_for(
+        "> help",
+        "send <MSG>   say something to everybody else",
+        "who          who is here",
+        "history [n]  the last messages",
+        "leave        leave the room and end",
+        "help         this list",
+        "ann>",
+    )
+
+
+def test_mistake_is_answered_with_a_hint_and_nothing_is_sent(join: Join, member: Member) -> None:
+    ben = member("ben")
+    ann = join("ann")
+    shown = []
+    for line, hint in {
+        "hello": "* there is no command 'hello'; to say something: send <MSG>, for all commands: help",
+        "send": "* say what to send: send <MSG>",
+        "send   ": "* say what to send: send <MSG>",
+        "history all": "* say how many: history [n]",
+        "leave me alone": "* leave stands alone",
+    }.items():
+        ann.type(line)
+        shown += [f"> {line}".rstrip(), *wrapped(hint)]
+        ann.wait_for(*shown, "ann>")
+    ann.type("send all is well")
+    assert ben.wait_for("MSG ann all is well") == ["JOINED ann"]
+
+
+def test_empty_line_does_nothing(join: Join, member: Member) -> None:
+    ben = member("ben")
+    ann = join("ann")
+    ann.type("", "   ", "send x")
+    assert ben.wait_for("MSG ann x") == ["JOINED ann"]
+    ann.wait_for("> send x", "ann>")
+    assert ann.rows() == ["> send x", "ann>"]
+
+
+def test_line_that_is_too_long_is_not_sent(join: Join, member: Member) -> None:
+    ben = member("ben")
+    ann = join("ann")
+    ann.paste(f"send {'x' * 4093}")
+    ann.press("\r")
+    ann.wait_for("* the text is too long: 4097 bytes on the wire, 4096 at most", "ann>")
+    ann.type("send short")
+    assert ben.wait_for("MSG ann short") == ["JOINED ann"]
+
+
+def test_any_script_arrives_as_typed_and_is_shown_as_sent(join: Join, member: Member) -> None:
+    ben = member("ben")
+    ann = join("ann")
+    ann.type("send Grüße, 日本語 und 👍")
+    ben.wait_for("MSG ann Grüße, 日本語 und 👍")
+    ben.send("MSG naïve Ελληνικά")
+    ann.wait_for("ben: naïve Ελληνικά", "ann>")

@@ -1,0 +1,46 @@
+"""What was said before somebody came."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.harness.programs import Server, running_server
+from tests.harness.screen import Screen
+from tests.harness.wire import Wire
+
+Start = Callable[..., Screen]
+Join = Callable[..., Screen]
+Member = Callable[[str], Wire]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server where nothing was said yet."""
+    with running_server() as server:
+        yield server
+
+
+def test_last_ten_messages_are_shown_on_joining(server: Server, member: Member, start: Start) -> None:
+    member("ben").send(*(f"MSG {number}" for number in range(12)), "LEAVE")
+    ann = start("--port", server.port, "--username", "ann")
+    ann.wait_for("ann>")
+    assert ann.rows() == [*(f"ben: {number}" for number in range(2, 12)), "ann>"]
+
+
+def test_as_many_messages_are_shown_on_joining_as_asked_for(join: Join, member: Member) -> None:
+    member("ben").send(*(f"MSG {number}" for number in range(12)), "LEAVE")
+    for name, count in {"no": 0, "one": 1, "three": 3, "all": 12, "more": 20}.items():
+        screen = join(name, "--history", str(count))
+        assert screen.rows() == [
+            *(f"ben: {number}" for number in range(12) if number >= 12 - count),
+            f"{name}>",
+        ]
+
+
+def test_history_shows_as_many_messages_as_asked_for(join: Join, member: Member) -> None:
+    member("ben").send("MSG one", "MSG two", "MSG three")
+    ann = join("ann")
+    ann.type("history 2")
+    ann.wait_for("> history 2", "ben: two", "ben: three", "ann>")
+    ann.type("history")
+    ann.wait_for("> history", "ben: one", "ben: two", "ben: three", "ann>")

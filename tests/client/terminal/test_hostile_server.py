@@ -1,0 +1,77 @@
+"""Whatever a server says, the terminal obeys nobody but the client."""
+
+from collections.abc import Callable
+
+from tests.harness.screen import HARMFUL, INTERRUPT, Screen
+from tests.harness.wire import FakeServer
+
+Start = Callable[..., Screen]
+
+HOSTILE = "\x1b[2J\x1b[H\x1b]0;title\x07\x1bP$q\x9d0;title\x9c\u202edrow\u2066\x7f\x00\u2028"
+SHOWN = "␛[2J␛[H␛]0;title␇␛P$q\ufffd0;title\ufffd\ufffddrow\ufffd␡␀\ufffd"
+
+
+def test_texts_of_every_kind_are_shown_and_not_obeyed(fake_server: FakeServer, start: Start) -> None:
+    ann = start("--port", fake_server.port, "--username", "ann", "--color", "never")
+    with fake_server.accept() as connection:
+        connection.send(f"HELLO simple_chat/1 {HOSTILE}")
+        connection.wait_for("JOIN ann")
+        connection.send("OK JOIN ann")
+        connection.wait_for("HISTORY 10")
+        connection.send(f"PAST 2030-01-01T00:00:00.000Z ben {HOSTILE}", f"OK HISTORY {HOSTILE}")
+        connection.wait_for("WHO")
+        connection.send("NAMES ann", f"OK WHO {HOSTILE}")
+        ann.wait_for(f"ben: {SHOWN}", "ann>")
+        connection.send(f"MSG ben {HOSTILE}", f"INFO {HOSTILE}", f"ERR {HOSTILE} {HOSTILE}")
+        connection.send(f"{HOSTILE} {HOSTILE}", "MSG ben the end")
+        ann.wait_for(f"ben: {SHOWN}", f"* {SHOWN}", f"* {SHOWN}", "ben: the end", "ann>")
+        connection.send(f"BYE {HOSTILE}")
+        ann.wait_until(lambda: f"* the server said BYE {SHOWN}; next try in " in "".join(ann.rows()))
+    ann.press(INTERRUPT)
+    assert ann.wait_for_end() == 0
+    assert not HARMFUL.search(ann.raw.decode())
+
+
+def test_refusal_is_shown_and_not_obeyed(fake_server: FakeServer, start: Start) -> None:
+    ann = start("--port", fake_server.port, "--username", "ann")
+    with fake_server.accept() as connection:
+        connection.send("HELLO simple_chat/1 welcome")
+        connection.wait_for("JOIN ann")
+        connection.send(f"ERR name-taken {HOSTILE}")
+        assert ann.wait_for_end() == 1
+    assert ann.rows() == [f"simple_chat: name-taken: {SHOWN}"]
+    assert not HARMFUL.search(ann.raw.decode())
+
+
+def test_line_that_cannot_be_read_is_left_out_and_said_to_be(fake_server: FakeServer, start: Start) -> None:
+    ann = start("--port", fake_server.port, "--username", "ann", "--history", "0")
+    with fake_server.let_in("ann") as connection:
+        ann.wait_for("ann>")
+        for line, code in {
+            b"MSG \x1b[2J hello": "bad-syntax",
+            "MSG b\u202en hello".encode(): "bad-syntax",
+            b"MSG " + b"x" * 33 + b" hello": "bad-syntax",
+            b"MSG ben": "bad-syntax",
+            b"MSG ben \xff\x9b2J": "not-utf8",
+            b"JOINED \x1b[2J": "bad-syntax",
+            b"LEFT ": "bad-syntax",
+            b"NAMES ann \x1b[2J": "bad-syntax",
+            b"PAST yesterday ben hello": "bad-syntax",
+            b"GAP \x1b[2J": "bad-syntax",
+            b"MSG ben " + b"x" * (4 * 1024 * 1024): "line-too-long",
+        }.items():
+            connection.write(line + b"\nMSG ben well\n")
+            ann.wait_for(f"* a line of the server could not be read ({code})", "ben: well", "ann>")
+    ann.press(INTERRUPT)
+    assert ann.wait_for_end() == 0
+    assert not HARMFUL.search(ann.raw.decode())
+
+
+def test_server_that_is_cut_off_within_a_line_has_not_said_it(fake_server: FakeServer, start: Start) -> None:
+    ann = start("--port", fake_server.port, "--username", "ann", "--history", "0", "--no-reconnect")
+    with fake_server.let_in("ann") as connection:
+        ann.wait_for("ann>")
+        connection.write(b"MSG ben whole\nMSG ben half\x1b[2J")
+    assert ann.wait_for_end() == 1
+    assert ann.rows() == ["ben: whole", "simple_chat: connection lost: the server closed it"]
+    assert not HARMFUL.search(ann.raw.decode())

@@ -1,0 +1,161 @@
+"""Tab completes, and the arrows bring back what was typed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from shutil import rmtree
+
+import pytest
+
+from tests.harness.screen import INTERRUPT, SEARCH, UP, Screen
+from tests.harness.wire import Wire
+
+Join = Callable[..., Screen]
+Member = Callable[[str], Wire]
+
+
+def test_tab_completes_a_command_and_a_name(join: Join, member: Member) -> None:
+    cleo = member("cleo")
+    ann = join("ann")
+    ann.press("s\t", "hello c\t", "!")
+    ann.wait_for("ann> send hello cleo !")
+    ann.press("\r")
+    cleo.wait_for("MSG ann hello cleo !")
+
+
+def test_tab_lists_what_is_possible_above_the_prompt(join: Join) -> None:
+    ann = join("ann")
+    ann.press("h\t")
+    ann.wait_for("help  history", "ann> h")
+    ann.press("i\t", "1")
+    ann.wait_for("help  history", "ann> history 1")
+
+
+def test_tab_completes_as_far_as_names_agree_then_lists_them(join: Join, member: Member) -> None:
+    member("Ben.Nevis")
+    ann = join("ann")
+    member("benny")
+    ann.wait_for("* benny joined", "ann>")
+    ann.press("send b\t")
+    ann.wait_for("* benny joined", "ann> send ben")
+    ann.press("\t")
+    ann.wait_for("* benny joined", "Ben.Nevis  benny", "ann> send ben")
+
+
+def test_tab_completes_those_who_are_here(join: Join, member: Member) -> None:
+    ann = join("ann")
+    member("ben").send("LEAVE")
+    ann.wait_for("* ben joined", "* ben left", "ann>")
+    member("bernie")
+    ann.wait_for("* bernie joined", "ann>")
+    ann.press("send a\t", " b\t", "!")
+    ann.wait_for("* bernie joined", "ann> send a bernie !")
+
+
+def test_tab_without_a_match_does_nothing(join: Join) -> None:
+    ann = join("ann")
+    ann.press("x\t", "who w\t", "!")
+    ann.wait_for("ann> xwho w!")
+    assert ann.rows() == ["ann> xwho w!"]
+
+
+def test_arrow_brings_back_what_was_typed(join: Join, member: Member) -> None:
+    ben = member("ben")
+    ann = join("ann")
+    ann.type("send one", "send two")
+    ann.wait_for("> send two", "ann>")
+    ann.press(UP, UP)
+    ann.wait_for("> send two", "ann> send one")
+    ann.type(" more")
+    assert ben.wait_for("MSG ann one more") == ["JOINED ann", "MSG ann one", "MSG ann two"]
+
+
+def test_arrow_brings_back_what_was_typed_in_the_session_before(join: Join, tmp_path: Path) -> None:
+    before = join("before")
+    before.type("send remember me", "leave")
+    assert before.wait_for_end() == 0
+    kept = tmp_path / "state" / "simple_chat" / "history"
+    assert [path.stat().st_mode & 0o777 for path in (kept, kept.parent)] == [0o600, 0o700]
+    after = join("after")
+    after.press(UP, UP)
+    after.wait_for("after> send remember me")
+
+
+def test_no_history_keeps_what_was_typed_for_the_session_alone(join: Join, tmp_path: Path) -> None:
+    ann = join("ann", "--no-history")
+    ann.type("send secret")
+    ann.wait_for("> send secret", "ann>")
+    ann.press(UP)
+    ann.wait_for("> send secret", "ann> send secret")
+    assert not (tmp_path / "state").exists()
+
+
+def test_history_that_cannot_be_kept_keeps_nobody_from_talking(
+    join: Join, member: Member, tmp_path: Path
+) -> None:
+    (tmp_path / "state").write_text("this is no directory")
+    ben = member("ben")
+    ann = join("ann")
+    ann.type("send hello")
+    ben.wait_for("MSG ann hello")
+    ann.wait_for("> send hello", "ann>")
+    ann.press(UP)
+    ann.wait_for("> send hello", "ann> send hello")
+
+
+def test_history_that_cannot_be_written_keeps_nobody_from_talking(
+    join: Join, member: Member, tmp_path: Path
+) -> None:
+    (tmp_path / "state" / "simple_chat" / "history").mkdir(parents=True)
+    ben = member("ben")
+    ann = join("ann")
+    ann.type("send one", "send two")
+    assert ben.wait_for("MSG ann two") == ["JOINED ann", "MSG ann one"]
+    ann.wait_for("> send one", "> send two", "ann>")
+
+
+def test_user_is_told_when_what_is_typed_can_no_longer_be_kept(
+    join: Join, member: Member, tmp_path: Path
+) -> None:
+    ben = member("ben")
+    ann = join("ann")
+    rmtree(tmp_path / "state")
+    ann.type("send one")
+    ben.wait_for("MSG ann one")
+    ann.wait_for("> send one", "* what you type can't be kept: No such file or directory", "ann>")
+
+
+@pytest.mark.parametrize("keys", ["\x1b\r", "\x0f", "\x1b#"], ids=["alt-enter", "ctrl-o", "alt-#"])
+def test_key_that_enters_a_line_elsewhere_does_not_end_the_client(
+    join: Join, member: Member, keys: str
+) -> None:
+    ben = member("ben")
+    ann = join("ann")
+    ann.press("send one", keys)
+    ann.type("", "send two")
+    ben.wait_for("MSG ann two")
+
+
+def test_search_finds_what_was_typed_before(join: Join, member: Member) -> None:
+    ben = member("ben")
+    ann = join("ann")
+    ann.type("send one", "send two")
+    ann.wait_for("> send two", "ann>")
+    ann.press(SEARCH, "on")
+    ann.wait_for("> send two", "(reverse-i-search)`on': send one")
+    ann.press("\r")
+    ann.wait_for("> send two", "ann> send one")
+    ann.press("\r")
+    ann.wait_for("> send one", "ann>")
+    ann.type("send three")
+    assert ben.wait_for("MSG ann three")[-1] == "MSG ann one"
+
+
+def test_interrupt_ends_a_search_and_not_the_client(join: Join, member: Member) -> None:
+    ben = member("ben")
+    ann = join("ann")
+    ann.press(SEARCH)
+    ann.wait_for("(reverse-i-search)`':")
+    ann.press(INTERRUPT)
+    ann.wait_for("ann>")
+    ann.type("send hello")
+    assert ben.wait_for("MSG ann hello") == ["JOINED ann"]

@@ -1,0 +1,172 @@
+"""The server goes away and comes back."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from subprocess import PIPE, Popen
+
+from tests.harness.programs import Server, running_server
+from tests.harness.screen import Screen
+from tests.harness.wire import FakeServer, connect
+
+Start = Callable[..., Screen]
+
+
+@contextmanager
+def mortal_server() -> Iterator[Server]:
+    """A server that may be killed."""
+    command = [sys.executable, "-m", "simple_chat.server", "--port", "0"]
+    with Popen(command, stderr=PIPE) as process, ExitStack() as terminals:
+        try:
+            yield Server(process, terminals)
+        finally:
+            process.kill()
+
+
+def test_client_keeps_the_typed_line_and_comes_back_when_the_server_was_killed(start: Start) -> None:
+    with mortal_server() as killed:
+        ann = start("--port", killed.port, "--username", "ann")
+        ann.wait_for("ann>")
+        ann.press("send still here")
+        ann.wait_for("ann> send still here")
+        killed.process.kill()
+        ann.wait_until(lambda: "* connection lost: " in ann.rows()[0])
+        ann.wait_until(lambda: ann.rows()[-1] == "ann> send still here")
+    ann.press("\r")
+    ann.wait_until(lambda: "* not sent: still here" in ann.rows())
+    with running_server("--port", killed.port), connect(killed.port) as ben:
+        ben.join("ben")
+        ann.wait_until(lambda: "* back in the room" in ann.rows())
+        ann.type("send and back")
+        assert ben.wait_for("MSG ann and back") == ["JOINED ann"]
+        ben.send("MSG welcome")
+        ann.wait_for("ben: welcome", "ann>")
+        ann.type("leave")
+        assert ann.wait_for_end() == 0
+
+
+def test_client_goes_to_the_next_server_with_the_typed_line_when_its_own_was_killed(start: Start) -> None:
+    with mortal_server() as killed, running_server() as other, connect(other.port) as ben:
+        ben.join("ben")
+        servers = ("--host", f"127.0.0.1:{killed.port}", "--host", f"127.0.0.1:{other.port}")
+        ann = start(*servers, "--username", "ann")
+        ann.wait_for("ann>")
+        ann.press("send still here")
+        ann.wait_for("ann> send still here")
+        killed.process.kill()
+        ann.wait_until(lambda: f"* back in the room, now at 127.0.0.1:{other.port}" in ann.rows())
+        lost, *_ = ann.rows()
+        assert lost.startswith("* connection lost: ")
+        assert lost.endswith("; next try at once")
+        ann.wait_until(lambda: ann.rows()[-1] == "ann> send still here")
+        ann.press("\r")
+        assert ben.wait_for("MSG ann still here") == ["JOINED ann"]
+        ben.send("MSG welcome")
+        ann.wait_for("ben: welcome", "ann>")
+        ann.type("leave")
+        assert ann.wait_for_end() == 0
+
+
+def test_client_comes_back_to_the_first_server_when_the_second_ends(start: Start) -> None:
+    with mortal_server() as first:
+        with running_server() as second:
+            hosts = f"127.0.0.1:{first.port},127.0.0.1:{second.port}"
+            ann = start("--host", hosts, "--username", "ann")
+            ann.wait_for("ann>")
+            first.process.kill()
+            ann.wait_until(lambda: f"* back in the room, now at 127.0.0.1:{second.port}" in ann.rows())
+        with running_server("--port", first.port):
+            ann.wait_until(lambda: f"* back in the room, now at 127.0.0.1:{first.port}" in ann.rows())
+            ann.wait_until(lambda: ann.rows()[-1] == "ann>")
+
+
+def test_name_that_the_lost_connection_holds_is_waited_for_and_told_of_once(start: Start) -> None:
+    taken = "ERR name-taken somebody here has that name"
+    with FakeServer() as first, FakeServer() as second:
+        hosts = f"127.0.0.1:{first.port},127.0.0.1:{second.port}"
+        ann = start("--host", hosts, "--username", "ann", "--history", "0")
+        with first.let_in("ann"):
+            ann.wait_for("ann>")
+            ann.press("send patience")
+        second.refuse("JOIN ann", taken)
+        first.refuse("JOIN ann", taken)
+        second.refuse("JOIN ann", taken)
+        with first.let_in("ann") as connection:
+            ann.wait_until(lambda: "* back in the room" in ann.rows())
+            ann.wait_until(lambda: ann.rows()[-1] == "ann> send patience")
+            ann.press("\r")
+            connection.wait_for("MSG patience")
+        assert "".join(ann.rows()).count("the name is not free yet") == 1
+
+
+def test_client_says_why_it_was_sent_away_and_comes_back(start: Start) -> None:
+    with running_server() as ended:
+        ann = start("--port", ended.port, "--username", "ann")
+        ann.wait_for("ann>")
+    ann.wait_until(lambda: ann.rows()[0].startswith("* the server said BYE shutdown; next try in "))
+    ann.wait_until(lambda: ann.rows()[-1] == "ann>")
+    with running_server("--port", ended.port), connect(ended.port) as ben:
+        ben.join("ben")
+        ann.wait_until(lambda: "* back in the room" in ann.rows())
+        ann.type("send and back")
+        assert ben.wait_for("MSG ann and back") == ["JOINED ann"]
+        ann.press("send b\t", "!")
+        ann.wait_until(lambda: ann.rows()[-1] == "ann> send ben !")
+
+
+def test_message_whose_fate_is_unknown_is_said_to_be(fake_server: FakeServer, start: Start) -> None:
+    ann = start("--port", fake_server.port, "--username", "ann", "--history", "0", "--no-reconnect")
+    with fake_server.let_in("ann") as connection:
+        ann.wait_for("ann>")
+        ann.type("send did it arrive?")
+        connection.wait_for("MSG did it arrive?")
+    assert ann.wait_for_end() == 1
+    assert "* perhaps not sent: did it arrive?" in ann.rows()
+
+
+def test_nobody_talks_behind_the_users_back_while_the_server_is_gone(
+    fake_server: FakeServer, start: Start
+) -> None:
+    ann = start("--port", fake_server.port, "--username", "ann", "--history", "0")
+    with fake_server.let_in("ann"):
+        ann.wait_for("ann>")
+    ann.wait_until(lambda: "* connection lost: " in ann.rows()[0])
+    ann.type("send lost", "who")
+    ann.wait_until(lambda: "* not sent: lost" in ann.rows())
+    with fake_server.let_in("ann") as connection:
+        ann.wait_until(lambda: "* back in the room" in ann.rows())
+        ann.type("send found")
+        assert connection.wait_for("MSG found") == []
+
+
+def test_without_reconnect_a_killed_server_is_the_end_with_status_1(start: Start) -> None:
+    with mortal_server() as server:
+        ann = start("--port", server.port, "--username", "ann", "--no-reconnect")
+        ann.wait_for("ann>")
+        server.process.kill()
+        assert ann.wait_for_end() == 1
+    assert len(ann.rows()) == 1
+    assert ann.rows()[0].startswith("simple_chat: connection lost: ")
+    assert ann.is_as_before()
+
+
+def test_without_reconnect_a_server_that_ends_is_the_end_with_status_1(start: Start) -> None:
+    with running_server() as server:
+        ann = start("--port", server.port, "--username", "ann", "--no-reconnect")
+        ann.wait_for("ann>")
+    assert ann.wait_for_end() == 1
+    assert ann.rows() == ["simple_chat: the server ended the connection"]
+    assert ann.is_as_before()
+
+
+def test_client_that_loses_the_server_as_it_comes_back_comes_back_again(start: Start) -> None:
+    with FakeServer() as fake:
+        ann = start("--port", fake.port, "--username", "ann", "--history", "0")
+        with fake.let_in("ann"):
+            ann.wait_for("ann>")
+        with fake.accept() as wire:
+            wire.send("HELLO simple_chat/1 welcome", "OK JOIN ann")
+            wire.wait_for("WHO")
+        with fake.let_in("ann") as wire:
+            ann.type("send hello")
+            wire.wait_for("MSG hello")

@@ -1,0 +1,94 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simple_chat.cluster.config import ClusterConfig
+from simple_chat.cluster.entry import END, JOIN, LEAVE, Entry, decode_entry, encode_entry
+from simple_chat.core.protocol import encode_message
+from simple_chat.core.text import sanitize
+
+nodes = st.from_regex(re.compile("[0-9a-f]{16}"), fullmatch=True)
+numbers = st.integers(1, 2**63)
+names = st.from_regex(re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,31}"), fullmatch=True)
+texts = st.text(min_size=1).map(sanitize)
+lines = st.one_of(
+    st.builds(encode_message, names, texts),
+    names.map(lambda name: JOIN + name.encode() + b"\n"),
+    names.map(lambda name: LEAVE + name.encode() + b"\n"),
+    st.just(END),
+)
+
+
+def test_entry_as_it_stands_in_the_log() -> None:
+    data = encode_entry("5f0c1e9ab2d4", 17, [b"MSG ann hello\n", b"JOIN bob\n", b"LEAVE cid\n", END])
+    assert data == b"5f0c1e9ab2d4 17\nMSG ann hello\nJOIN bob\nLEAVE cid\nEND\n"
+
+
+@given(st.integers(1), st.integers(0), nodes, numbers, st.lists(lines))
+def test_what_was_written_is_read(
+    position: int, time: int, node: str, number: int, lines: list[bytes]
+) -> None:
+    entry = decode_entry(position, time, encode_entry(node, number, lines))
+    assert entry == Entry(position, time, node, number, tuple(lines))
+
+
+def test_message_without_lines_is_one_too() -> None:
+    assert decode_entry(3, 5, encode_entry("a", 1, [])) == Entry(3, 5, "a", 1)
+
+
+def test_what_concerns_no_other_server_is_not_written() -> None:
+    assert encode_entry("a", 1, [b"", b"MSG ann hi\n", b""]) == encode_entry("a", 1, [b"MSG ann hi\n"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\r",
+        "a\vb\fc\x1cd\x1ee\x00f",
+        "a\N{NEXT LINE}b\N{LINE SEPARATOR}c\N{PARAGRAPH SEPARATOR}d",
+        " MSG ann hi ",
+        "\t",
+        "\N{WOMAN}\N{ZERO WIDTH JOINER}\N{PERSONAL COMPUTER}",
+    ],
+)
+def test_text_stays_in_one_line(text: str) -> None:
+    line = encode_message("ann", text)
+    assert decode_entry(1, 0, encode_entry("a", 1, [line, END])).lines == (line, END)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n",
+        b"node\n",
+        b"node x\n",
+        b" 1\n",
+        b"node 1 2\n",
+        b"MSG ann hello\n",
+        b"\xff 1\n",
+        b"node \xff\n",
+        b"node " + b"9" * 5_000 + b"\n",
+        b"node 1\nMSG ann it is cut o",
+        b"\x1f\x8b\x08\x00\x00\x00",
+    ],
+)
+def test_garbage_is_no_entry(data: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 (nobody reads what it says)
+        decode_entry(1, 0, data)
+
+
+@given(st.binary())
+def test_whatever_it_is_nothing_worse_happens(data: bytes) -> None:
+    try:
+        entry = decode_entry(1, 0, data)
+    except ValueError:
+        return
+    assert b"".join(entry.lines) in data
+
+
+def test_log_is_kept_threefold_by_default() -> None:
+    where = ClusterConfig(servers=("nats://localhost",))
+    assert (where.room, where.replicas, where.creds, where.ca) == ("simple_chat", 3, None, None)

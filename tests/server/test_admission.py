@@ -1,0 +1,133 @@
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simple_chat.server.admission import Admission, Slot, network_of
+
+TOLD = 48
+
+HOSTS = ["", "127.0.0.1", "192.0.2.1", "192.0.2.2", "::ffff:192.0.2.1", "2001:db8::1", "2001:db8::2"]
+
+
+def enter(admission: Admission, network: str | None) -> Slot:
+    """Come in, or be told that there is no room."""
+    place = admission.enter(network)
+    assert place is not None
+    return place
+
+
+@pytest.mark.parametrize(
+    ("host", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("10.0.0.1", "10.0.0.1"),  # a private address is an address
+        ("169.254.1.1", "169.254.1.1"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8::1", "2001:db8::"),
+        ("2001:db8::ffff:ffff:ffff:ffff", "2001:db8::"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("fd00::2", "fd00::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("::192.0.2.7", "::"),  # not mapped: an address like any other
+        ("::2", "::"),
+    ],
+)
+def test_users_are_told_apart_by_their_network(host: str, network: str) -> None:
+    assert network_of(host) == network
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1", ""])
+def test_this_machines_own_users_are_not_told_apart(host: str) -> None:
+    assert network_of(host) is None
+
+
+def test_one_network_has_no_more_places_than_it_may() -> None:
+    admission = Admission(max_clients=100, max_per_ip=3)
+    assert [enter(admission, "192.0.2.1").admitted for _ in range(5)] == [True] * 3 + [False] * 2
+    assert enter(admission, "192.0.2.2").admitted
+
+
+def test_a_network_is_counted_by_whatever_address_it_comes() -> None:
+    admission = Admission(max_clients=100, max_per_ip=2)
+    hosts = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1", "192.0.2.1", "::ffff:192.0.2.1"]
+    admitted = [enter(admission, network_of(host)).admitted for host in hosts]
+    assert admitted == [True, True, False, True, True, True]
+    assert not enter(admission, network_of("::ffff:192.0.2.1")).admitted
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1", ""])
+def test_this_machines_own_are_counted_only_among_all(host: str) -> None:
+    admission = Admission(max_clients=10, max_per_ip=1)
+    admitted = [enter(admission, network_of(host)).admitted for _ in range(12)]
+    assert admitted == [True] * 10 + [False] * 2
+
+
+def test_there_are_no_more_places_than_for_so_many_clients() -> None:
+    admission = Admission(max_clients=3, max_per_ip=2)
+    networks = ["192.0.2.1", None, "2001:db8::", "192.0.2.2", None]
+    assert [enter(admission, each).admitted for each in networks] == [True] * 3 + [False] * 2
+
+
+def test_so_many_are_told_that_there_is_no_room_and_others_are_not() -> None:
+    admission = Admission(max_clients=1, max_per_ip=1)
+    inside = enter(admission, None)
+    refused = [enter(admission, f"192.0.2.{number}") for number in range(TOLD)]
+    assert not any(place.admitted for place in refused)
+    assert admission.enter(None) is None
+    admission.leave(refused.pop())
+    assert not enter(admission, None).admitted
+    assert admission.enter(None) is None
+    admission.leave(inside)
+    assert enter(admission, None).admitted  # though there are still as many to be told
+
+
+def test_whoever_is_refused_takes_no_place_of_its_network() -> None:
+    admission = Admission(max_clients=10, max_per_ip=1)
+    inside = enter(admission, "192.0.2.1")
+    refused = enter(admission, "192.0.2.1")
+    admission.leave(inside)
+    assert enter(admission, "192.0.2.1").admitted
+    admission.leave(refused)
+    assert not enter(admission, "192.0.2.1").admitted
+
+
+def test_nothing_is_kept_of_networks_of_which_nobody_is_left() -> None:
+    admission = Admission(max_clients=1000, max_per_ip=2)
+    places = [enter(admission, f"192.0.2.{number // 2}") for number in range(200)]
+    for place in places:
+        admission.leave(place)
+    assert not admission._networks
+
+
+steps = st.lists(st.tuples(st.sampled_from(HOSTS), st.booleans(), st.integers(0, 100)), max_size=80)
+
+
+@given(st.integers(1, 8), st.integers(1, 4), steps)
+def test_places_are_counted_right_whoever_comes_and_goes(
+    max_clients: int, max_per_ip: int, steps: list[tuple[str, bool, int]]
+) -> None:
+    admission = Admission(max_clients, max_per_ip)
+    inside: list[tuple[str | None, Slot]] = []
+    refused: list[Slot] = []
+    for host, comes, which in steps:
+        if comes:
+            network = network_of(host)
+            same = Counter(each for each, _ in inside)[network]
+            room = len(inside) < max_clients and (network is None or same < max_per_ip)
+            place = admission.enter(network)
+            if place is None:
+                assert not room
+                assert len(refused) == TOLD
+            elif place.admitted:
+                assert room
+                inside.append((network, place))
+            else:
+                assert not room
+                refused.append(place)
+        elif inside and (which % 2 or not refused):
+            admission.leave(inside.pop(which % len(inside))[1])
+        elif refused:
+            admission.leave(refused.pop())

@@ -1,0 +1,362 @@
+"""A password: what can be done without it, and that its checks hold up nobody."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+
+import argon2
+import pytest
+
+from simple_chat import Settings, serve
+from simple_chat.core.protocol import Code
+from simple_chat.errors import ConfigError
+from simple_chat.server import server as service
+from simple_chat.server.auth import Password, hash_password
+from tests.harness.peer import DEADLINE, Peer
+from tests.harness.server import AUTHORITY, WAYS, house, own_tls
+
+HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("open sesame")
+"""Quickly checked, which a real one is not."""
+
+
+def codes(lines: list[str]) -> list[str]:
+    """What was answered, without the texts for people."""
+    return [" ".join(line.split()[:2]) if line.startswith("ERR ") else line for line in lines]
+
+
+# What is answered
+
+
+@pytest.mark.parametrize("command", ["JOIN ann", "WHO", "MSG hi", "LEAVE", "HISTORY", "HISTORY 1"])
+async def test_without_it_nothing_of_the_room_can_be_done_or_learned(command: str) -> None:
+    async with house(password=HASH) as home:
+        stranger = await home.connect()
+        assert codes(await stranger.ask(command)) == ["ERR auth-required"]
+        assert home.server.room.names() == ()
+
+
+async def test_without_it_one_can_ping_ask_for_help_and_quit() -> None:
+    async with house(password=HASH) as home:
+        stranger = await home.connect()
+        assert (await stranger.ask("PING", "HELP"))[-1] == "OK HELP"
+        stranger.send("QUIT")
+        assert await stranger.rest() == ["BYE quit"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_with_it_everything_works(way: str) -> None:
+    async with house(password=HASH, way=way) as home:
+        ann, bob = [await home.connect() for _ in range(2)]
+        assert await ann.ask("PASS open sesame", "JOIN ann") == ["OK PASS", "OK JOIN ann"]
+        assert await bob.ask("pass open sesame", "JOIN bob", "MSG hi") == ["OK PASS", "OK JOIN bob"]
+        assert await ann.ask("WHO") == ["JOINED bob", "MSG bob hi", "NAMES ann bob", "OK WHO 2"]
+        assert await ann.ask("LEAVE", "JOIN anna") == ["OK LEAVE", "OK JOIN anna"]
+        assert (await bob.ask("HISTORY"))[-1] == "OK HISTORY 1"
+
+
+async def test_it_may_be_said_again_and_where_there_is_none() -> None:
+    async with house(password=HASH) as home, house() as open_home:
+        ann, bob = await home.connect(), await open_home.connect()
+        assert await ann.ask("PASS open sesame", "PASS x", "JOIN ann", "PASS x") == [
+            *["OK PASS", "OK PASS", "OK JOIN ann", "OK PASS"]
+        ]
+        assert await bob.ask("PASS x", "JOIN bob", "PASS x") == ["OK PASS", "OK JOIN bob", "OK PASS"]
+
+
+async def test_the_third_wrong_one_is_the_last() -> None:
+    async with house(password=HASH) as home:
+        stranger = await home.connect()
+        for wrong in ("x", "open sesame "):
+            assert codes(await stranger.ask(f"PASS {wrong}", "JOIN ann")) == [
+                "ERR auth-failed",
+                "ERR auth-required",
+            ]
+        stranger.send("PASS OPEN SESAME", "PASS open sesame", "JOIN ann")
+        assert codes(await stranger.rest()) == ["ERR auth-failed", "BYE auth-failed"]
+        assert home.server.room.names() == ()
+
+
+async def test_the_third_may_be_right() -> None:
+    async with house(password=HASH) as home:
+        ann = await home.connect()
+        answers = await ann.ask("PASS x", "PASS y", "PASS open sesame", "JOIN ann")
+        assert codes(answers) == [*["ERR auth-failed"] * 2, "OK PASS", "OK JOIN ann"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_what_is_sent_behind_it_keeps_its_order(way: str) -> None:
+    async with house(password=HASH, way=way) as home:
+        bob, ann = await home.connect(), await home.connect()
+        await bob.ask("PASS open sesame", "JOIN bob")
+        ann.send("MSG no", "PASS x", "JOIN ann", "PASS open sesame", "JOIN ann", "MSG hi", "PING 1", "WHO")
+        answers = codes(await ann.barrier())
+        assert answers == [
+            *["ERR auth-required", "ERR auth-failed", "ERR auth-required"],
+            *["OK PASS", "OK JOIN ann", "PONG 1", "NAMES bob ann", "OK WHO 2"],
+        ]
+        assert await bob.barrier() == ["JOINED ann", "MSG ann hi"]
+
+
+async def test_a_hash_that_hash_password_makes_is_the_passwords() -> None:
+    async with house(password=hash_password("ωpen sesame")) as home:
+        ann = await home.connect()
+        assert codes(await ann.ask("PASS x", "PASS ωpen sesame")) == ["ERR auth-failed", "OK PASS"]
+
+
+# While it is checked
+
+
+class Gate:
+    """Holds up every check until it is opened."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []  # what was to be checked
+        self.at_once = 0  # checks, at most
+        self._open = threading.Event()
+        self._lock = threading.Lock()
+        self._running = 0
+
+    def check(self, secret: str) -> bool:
+        with self._lock:
+            self.begun.append(secret)
+            self._running += 1
+            self.at_once = max(self.at_once, self._running)
+        opened = self._open.wait(DEADLINE)
+        with self._lock:
+            self._running -= 1
+        return opened and secret == "open sesame"
+
+    async def until(self, number: int, witness: Peer) -> None:
+        """Wait until some checks have begun, while somebody else is answered all the time."""
+        async with asyncio.timeout(DEADLINE):
+            while len(self.begun) < number:
+                assert await witness.barrier() == []
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@pytest.fixture
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody wait for what is done once a second."""
+    monkeypatch.setattr(service, "_TICK", 0.01)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    gate = Gate()
+    monkeypatch.setattr(Password, "_check", gate.check)
+    yield gate
+    gate.open()
+
+
+async def linger(witness: Peer) -> None:
+    """Let the server have many turns."""
+    for _ in range(50):
+        assert await witness.barrier() == []
+
+
+async def test_checks_hold_up_nobody_else_and_are_two_at_once(gate: Gate) -> None:
+    async with house(password=HASH) as home:
+        witness = await home.connect()
+        peers = [await home.connect() for _ in range(6)]
+        for peer in peers:
+            peer.send("PASS open sesame", "WHO")
+        await gate.until(2, witness)
+        await linger(witness)
+        assert len(gate.begun) == 2
+        gate.open()
+        for peer in peers:
+            assert await peer.barrier() == ["OK PASS", "OK WHO 0"]
+        assert (len(gate.begun), gate.at_once) == (6, 2)
+
+
+async def test_nothing_behind_it_is_done_until_it_is_checked(gate: Gate) -> None:
+    async with house(password=HASH) as home:
+        witness, ann = await home.connect(), await home.connect()
+        ann.send("PASS open sesame", "PING 1")
+        await gate.until(1, witness)
+        ann.send("JOIN ann", "PING 2")
+        before = len(ann.received)
+        await linger(witness)
+        assert len(ann.received) == before
+        assert home.server.room.names() == ()
+        gate.open()
+        assert await ann.barrier() == ["OK PASS", "PONG 1", "OK JOIN ann", "PONG 2"]
+
+
+@pytest.mark.parametrize("way", ["tcp", "unix"])
+async def test_who_ends_its_side_meanwhile_has_its_lines_carried_out(gate: Gate, way: str) -> None:
+    async with house(password=HASH, way=way) as home:
+        witness, ann = await home.connect(), await home.connect()
+        ann.send("PASS open sesame", "JOIN ann", "PING 1", "MSG hi")
+        ann.half_close()
+        await gate.until(1, witness)
+        gate.open()
+        assert await ann.rest() == ["OK PASS", "OK JOIN ann", "PONG 1", "BYE quit"]
+        assert len(gate.begun) == 1
+
+
+async def test_who_ends_tls_in_order_meanwhile_has_its_lines_carried_out(gate: Gate) -> None:
+    async with house(password=HASH, way="tls") as home:
+        witness, ann = await home.connect(), await home.connect()
+        ann.send("PASS open sesame", "JOIN ann", "MSG hi", "LEAVE")
+        await ann.close()
+        await gate.until(1, witness)
+        await linger(witness)
+        gate.open()
+        await home.all_go_but(1)
+        assert await witness.ask("PASS open sesame", "JOIN bob") == ["OK PASS", "OK JOIN bob"]
+        assert (await witness.ask("HISTORY"))[0].endswith(" ann hi")
+
+
+@pytest.mark.usefixtures("_soon")
+@pytest.mark.parametrize("way", WAYS)
+async def test_who_closes_meanwhile_leaves_nothing_behind(gate: Gate, way: str) -> None:
+    async with house(password=HASH, way=way) as home:
+        witness, *peers = [await home.connect() for _ in range(4)]
+        tasks = asyncio.all_tasks()
+        for peer in peers:
+            peer.send("PASS open sesame")
+        await gate.until(2, witness)
+        for peer in peers:
+            await peer.close()
+        gate.open()
+        await home.all_go_but(1)
+        await linger(witness)
+        assert asyncio.all_tasks() == tasks
+        assert len(gate.begun) == 3
+
+
+@pytest.mark.usefixtures("_soon")
+@pytest.mark.parametrize("way", ["tcp", "tls"])
+async def test_who_is_reset_meanwhile_leaves_nothing_behind_and_costs_no_check(gate: Gate, way: str) -> None:
+    async with house(password=HASH, way=way) as home:
+        witness, *peers = [await home.connect() for _ in range(5)]
+        tasks = asyncio.all_tasks()
+        for peer in peers:
+            peer.send("PASS open sesame")
+        await gate.until(2, witness)
+        for peer in peers:
+            await peer.reset()
+        await home.all_go_but(1)
+        await linger(witness)
+        assert asyncio.all_tasks() == tasks
+        gate.open()
+        assert codes(await witness.ask("PASS x")) == ["ERR auth-failed"]
+        assert gate.begun == ["open sesame", "open sesame", "x"]
+
+
+async def test_who_is_sent_away_meanwhile_is_not_checked_again(gate: Gate) -> None:
+    async with house(password=HASH) as home:
+        witness, ann = await home.connect(), await home.connect()
+        ann.pause()  # so that it does not close
+        ann.send("PASS open sesame", "JOIN ann")
+        await gate.until(1, witness)
+        (connection,) = home.server._checks
+        home.server._refuse(connection, Code.JOIN_TIMEOUT)
+        gate.open()
+        await linger(witness)
+        ann.resume()
+        assert codes(await ann.rest()) == ["ERR join-timeout", "BYE join-timeout"]
+        await home.all_go_but(1)
+        assert gate.begun == ["open sesame"]
+        assert home.server.room.names() == ()
+
+
+async def test_the_end_of_the_server_waits_for_no_check(gate: Gate) -> None:
+    async with house(password=HASH) as home:
+        witness, *peers = [await home.connect() for _ in range(4)]
+        for peer in peers:
+            peer.send("PASS open sesame", "JOIN ann")
+        await gate.until(2, witness)
+        async with asyncio.timeout(DEADLINE):
+            await home.server.close()
+        for peer in (witness, *peers):
+            assert await peer.rest() == ["BYE shutdown"]
+        await asyncio.sleep(0)  # in which the tasks of the checks end
+        assert len(gate.begun) == 2
+
+
+# What is logged
+
+
+@pytest.fixture
+def _everything_is_logged() -> Iterator[None]:
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    yield
+    logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("_everything_is_logged")
+async def test_no_password_is_ever_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with house(password=HASH) as home:
+        one, two = [await home.connect() for _ in range(2)]
+        await one.ask("PASS sesame street", "PASS open sesame", "PASS sesame street", "JOIN ann")
+        two.send(*["PASS sesame street"] * 3)
+        await two.rest()
+    text = caplog.text + "".join(repr(record.args) for record in caplog.records)
+    assert "is sent away: auth-failed" in text
+    assert "sesame" not in text
+
+
+async def test_a_check_that_fails_is_a_wrong_password_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> bool:
+        raise argon2.exceptions.VerificationError("Memory allocation error")
+
+    monkeypatch.setattr(argon2.PasswordHasher, "verify", fail)
+    async with house(password=HASH) as home:
+        assert codes(await (await home.connect()).ask("PASS open sesame")) == ["ERR auth-failed"]
+    (record,) = [each for each in caplog.get_records("call") if each.levelno >= logging.WARNING]
+    assert record.getMessage() == "a password could not be checked"
+    assert "sesame" not in caplog.text
+    caplog.clear()
+
+
+# Where it is needed
+
+
+@pytest.mark.parametrize(
+    "encoded", ["", "open sesame", "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ", "\0", "$" * 5]
+)
+async def test_what_is_no_hash_is_refused(encoded: str) -> None:
+    with pytest.raises(ConfigError, match="hash"):
+        async with serve("127.0.0.1", 0, password=encoded):
+            pytest.fail("nobody could come in")
+
+
+async def test_none_may_cross_a_network_in_clear_text() -> None:
+    with pytest.raises(ConfigError, match=r"on 0\.0\.0\.0:\d+ a password needs TLS"):
+        async with serve("0.0.0.0", 0, password=HASH):
+            pytest.fail("everybody could read it")
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_it_may_cross_a_network_by_tls_or_if_one_insists(tls: bool) -> None:  # noqa: FBT001 (a parameter)
+    settings = Settings(insecure=not tls)
+    async with serve(
+        "0.0.0.0", 0, password=HASH, tls=own_tls() if tls else None, settings=settings
+    ) as server:
+        assert server.locked  # and nothing was logged as wrong
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_who_lets_in_everybody_of_a_network_is_warned_once(
+    tls: bool,  # noqa: FBT001 (a parameter)
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serve("0.0.0.0", 0, tls=own_tls() if tls else None) as server:
+        port = server.address[1]
+    (record,) = [each for each in caplog.get_records("call") if each.levelno >= logging.WARNING]
+    assert record.getMessage() == f"whoever reaches 0.0.0.0:{port} can join: there is no password"
+    caplog.clear()
+
+
+async def test_certificates_of_clients_are_as_good() -> None:
+    async with serve("0.0.0.0", 0, tls=own_tls(demands=AUTHORITY)) as server:
+        assert not server.locked  # and nothing was logged as wrong

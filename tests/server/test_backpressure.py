@@ -1,0 +1,270 @@
+"""Whoever does not read, or floods, delays nobody else, and is told exactly what it missed."""
+
+import fcntl
+import re
+import struct
+import sys
+
+import pytest
+
+from simple_chat import Settings
+from simple_chat.core.framing import LineBuffer
+from simple_chat.core.session import Session
+from tests.harness.peer import Peer
+from tests.harness.server import House, house
+
+FILLER = "x" * 4000
+SMALL = 64 * 1024
+SIOCOUTQNSD = 0x894B  # of linux/sockios.h: bytes that were not sent yet
+
+
+def numbered(name: str, start: int, stop: int) -> list[str]:
+    """Long lines, as the others get them."""
+    return [f"MSG {name} {number} {FILLER}" for number in range(start, stop)]
+
+
+class Talk:
+    """One member who talks, and others who are checked to get it at once.
+
+    Args:
+        home: where.
+        talker: its peer, who is called ``talker``.
+        listeners: who keep up.
+    """
+
+    def __init__(self, home: House, talker: Peer, *listeners: Peer) -> None:
+        self._home = home
+        self._talker = talker
+        self._listeners = listeners
+        self.said = 0
+
+    async def say(self, number: int) -> None:
+        """Say some lines; the listeners have them when this returns."""
+        start, self.said = self.said, self.said + number
+        await self._talker.ask(*(f"MSG {each} {FILLER}" for each in range(start, self.said)))
+        for listener in self._listeners:
+            assert await listener.barrier() == numbered("talker", start, self.said)
+
+    async def say_until_behind(self, name: str) -> None:
+        """Talk until a member who does not read has filled what the kernel takes for it."""
+        while not self._home.member(name).blocked:
+            await self.say(50)
+
+
+def follow(lines: list[str], *, start: int = 0, said: int) -> int:
+    """Check that lines are all of what the talker said but for the gaps; return how many were missed."""
+    due, missed = start, 0
+    for line in lines:
+        if gap := re.fullmatch(r"GAP ([1-9]\d*)", line):
+            due += int(gap[1])
+            missed += int(gap[1])
+        else:
+            assert line == f"MSG talker {due} {FILLER}"
+            due += 1
+    assert due == said
+    return missed
+
+
+async def test_a_member_who_never_reads_delays_nobody() -> None:
+    async with house(Settings(backlog=SMALL)) as home:
+        talker, listener = await home.gather("talker", "listener")
+        for number in range(3):
+            slow = await home.join(f"slow{number}", receive_buffer=4096)
+            slow.pause()
+        await talker.barrier()
+        await listener.barrier()
+        talk = Talk(home, talker, listener)
+        for _ in range(30):
+            await talk.say(100)  # 12 MB in all
+        assert all(home.member(f"slow{number}").blocked for number in range(3))
+
+
+async def test_whoever_reads_late_is_told_how_much_it_missed_and_then_gets_all() -> None:
+    async with house(Settings(backlog=SMALL)) as home:
+        talker, listener = await home.gather("talker", "listener")
+        slow = await home.join("slow", receive_buffer=4096)
+        await talker.barrier()
+        await listener.barrier()
+        slow.pause()
+        talk = Talk(home, talker, listener)
+        await talk.say_until_behind("slow")
+        await talk.say(200)
+        slow.resume()
+        assert follow(await slow.barrier(), said=talk.said) > 0
+        start = talk.said
+        await talk.say(20)
+        assert await slow.barrier() == numbered("talker", start, talk.said)
+
+
+async def test_whoever_is_late_but_within_the_backlog_misses_nothing() -> None:
+    async with house() as home:
+        talker = await home.join("talker")
+        slow = await home.join("slow", receive_buffer=4096)
+        slow.pause()
+        talk = Talk(home, talker)
+        await talk.say_until_behind("slow")
+        await talk.say(200)
+        slow.resume()
+        assert follow(await slow.barrier(), said=talk.said) == 0
+
+
+async def test_own_lines_do_not_count_as_missed() -> None:
+    async with house(Settings(backlog=SMALL)) as home:
+        talker = await home.join("talker")
+        slow = await home.join("slow", receive_buffer=4096)
+        await talker.barrier()
+        slow.pause()
+        talk = Talk(home, talker)
+        await talk.say_until_behind("slow")
+        for number in range(40):
+            slow.send(f"MSG mine {number}")
+            assert await talker.line() == f"MSG slow mine {number}"
+            await talk.say(5)
+        slow.resume()
+        assert follow(await slow.barrier(), said=talk.said) > 0
+
+
+async def test_a_late_answer_keeps_its_place() -> None:
+    async with house(Settings(backlog=SMALL)) as home:
+        talker = await home.join("talker")
+        slow = await home.join("slow", receive_buffer=4096)
+        await talker.barrier()
+        slow.pause()
+        talk = Talk(home, talker)
+        await talk.say_until_behind("slow")
+        slow.send("MSG before", "PING place", "MSG after")
+        assert await talker.line() == "MSG slow before"
+        place = talk.said
+        await talk.say(200)
+        assert await talker.barrier() == []  # what comes after the PING waits with its answer
+        slow.resume()
+        follow(await slow.until("PONG place"), said=place)
+        assert follow(await slow.barrier(), start=place, said=talk.said) > 0
+        assert await talker.barrier() == ["MSG slow after"]
+
+
+async def test_a_slow_reader_who_leaves_gets_what_was_said_until_then_and_no_more() -> None:
+    async with house(Settings(backlog=SMALL)) as home:
+        talker = await home.join("talker")
+        slow = await home.join("slow", receive_buffer=4096)
+        await talker.barrier()
+        slow.pause()
+        talk = Talk(home, talker)
+        await talk.say_until_behind("slow")
+        slow.send("LEAVE")
+        assert await talker.line() == "LEFT slow"
+        until = talk.said
+        await talk.say(200)
+        slow.resume()
+        follow(await slow.until("OK LEAVE"), said=until)
+        assert await slow.barrier() == []
+
+
+async def test_a_slow_reader_who_quits_gets_what_it_is_owed_and_bye() -> None:
+    async with house(Settings(backlog=SMALL)) as home:
+        talker, other = await home.join("talker"), await home.connect()
+        slow = await home.join("slow", receive_buffer=4096)
+        await talker.barrier()
+        slow.pause()
+        talk = Talk(home, talker)
+        await talk.say_until_behind("slow")
+        slow.send("QUIT")
+        assert await talker.line() == "LEFT slow"
+        assert await other.ask("JOIN slow") == ["OK JOIN slow"]
+        until = talk.said
+        slow.resume()
+        *lines, bye = await slow.rest()
+        assert bye == "BYE quit"
+        follow(lines, said=until)
+
+
+async def test_whoever_never_reads_its_answers_piles_up_nothing() -> None:
+    async with house() as home:
+        greedy = await home.join("greedy", receive_buffer=4096)
+        other = await home.connect()
+        greedy.pause()
+        connection = home.connection(home.member("greedy"))
+        greedy.send(*["HELP"] * 20_000)  # half a MB, for which the kernel can't take the answers
+        while not home.member("greedy").blocked:
+            await other.barrier()
+        for _ in range(100):
+            await other.barrier()
+        assert connection.transport.get_write_buffer_size() <= SMALL
+        assert connection.session._lines.held <= 8 * SMALL
+        greedy.resume()
+        assert (await greedy.barrier()).count("OK HELP") == 20_000
+
+
+@pytest.mark.parametrize(
+    ("line", "number"),
+    [("MSG flood", 100_000), ("PING flood", 30_000), ("NONSENSE", 30_000), ("", 200_000)],
+)
+async def test_a_flood_does_not_starve_a_single_line(line: str, number: int) -> None:
+    async with house() as home:
+        flooder, single, witness = await home.gather("flooder", "single", "witness")
+        flooder.send("MSG begin", *[line] * number, "MSG end")
+        await witness.until("MSG flooder begin")
+        single.send("MSG one line")
+        before = await witness.until("MSG single one line")
+        assert len(before) < number / 2
+        assert "MSG flooder end" not in before
+        after = await witness.until("MSG flooder end")
+        assert len(before) + len(after) == (number if line == "MSG flood" else 0)
+
+
+async def test_a_flood_is_left_with_the_kernel_until_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    feed = LineBuffer.feed
+
+    def feed_and_note(buffer: LineBuffer, data: bytes) -> None:
+        feed(buffer, data)
+        held.append(buffer.held)
+
+    monkeypatch.setattr(LineBuffer, "feed", feed_and_note)
+    async with house() as home:
+        flooder, witness = await home.gather("flooder", "witness")
+        flooder.send(*[f"MSG {FILLER}"] * 3000)
+        await flooder.barrier()
+        assert len(await witness.barrier()) == 3000
+    assert max(held) <= 8 * SMALL  # one read of the event loop, and the rest of another
+
+
+async def test_waiting_for_a_slow_reader_costs_no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with house() as home:
+        talker, other = await home.join("talker"), await home.connect()
+        slow = await home.join("slow", receive_buffer=4096)
+        await talker.barrier()
+        slow.pause()
+        session = home.connection(home.member("slow")).session
+        talk = Talk(home, talker)
+        await talk.say_until_behind("slow")
+        slow.send("QUIT")
+        slow.half_close()
+        assert await talker.line() == "LEFT slow"
+        turns: list[Session] = []
+        settle = Session.settle
+
+        def count_and_settle(session: Session) -> bool:
+            turns.append(session)
+            return settle(session)
+
+        monkeypatch.setattr(Session, "settle", count_and_settle)
+        for _ in range(100):
+            await other.barrier()
+        assert turns.count(session) < 10
+        slow.resume()
+        *lines, bye = await slow.rest()
+        assert bye == "BYE quit"
+        follow(lines, said=talk.said)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels tell it in other ways")
+async def test_kernel_keeps_little_for_who_does_not_read() -> None:
+    async with house() as home:
+        talker = await home.join("talker")
+        slow = await home.join("slow")
+        slow.pause()
+        await Talk(home, talker).say_until_behind("slow")
+        sock = home.connection(home.member("slow")).transport.get_extra_info("socket")
+        unsent = struct.unpack("I", fcntl.ioctl(sock.fileno(), SIOCOUTQNSD, b"\0" * 4))[0]
+        assert 0 < unsent < 64 * 1024

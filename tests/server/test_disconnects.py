@@ -1,0 +1,268 @@
+"""However a member goes, and by whichever way it came: one LEFT, no part of a line, and nothing is left."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+
+from simple_chat import Settings
+from simple_chat.server import connection as connection_module
+from simple_chat.server import server as service
+from tests.harness.peer import Peer, TlsPeer
+from tests.harness.server import AUTHORITY, WAYS, House, house
+
+Exit = Callable[[Peer], Awaitable[None]]
+
+HALF = b"MSG half a li"
+
+PROGRAM = """
+import socket, ssl, sys
+way, where, ca = sys.argv[1:]
+if way == "unix":
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(where)
+else:
+    sock = socket.create_connection(("127.0.0.1", int(where)))
+if way == "tls":
+    sock = ssl.create_default_context(cafile=ca).wrap_socket(sock, server_hostname="localhost")
+lines = sock.makefile("rb")
+lines.readline()
+sock.sendall(b"JOIN ann\\n")
+lines.readline()
+sock.sendall(b"MSG whole\\nMSG half a li")
+lines.read()
+"""
+
+
+async def half_close(peer: Peer) -> None:
+    peer.half_close()
+    assert await peer.rest() == ([] if isinstance(peer, TlsPeer) else ["BYE quit"])
+
+
+async def half_close_in_mid_line(peer: Peer) -> None:
+    peer.write(HALF)
+    peer.half_close()
+    lines = await peer.rest()
+    if not isinstance(peer, TlsPeer):  # which ends as a whole
+        assert [line.split()[:2] for line in lines] == [["ERR", "incomplete-line"], ["BYE", "quit"]]
+
+
+async def close(peer: Peer) -> None:
+    await peer.close()
+
+
+async def close_in_mid_line(peer: Peer) -> None:
+    peer.write(HALF)
+    await peer.close()
+
+
+async def cut(peer: Peer) -> None:
+    assert isinstance(peer, TlsPeer)
+    await peer.cut()
+
+
+async def cut_in_mid_line(peer: Peer) -> None:
+    peer.write(HALF)
+    await cut(peer)
+
+
+async def cut_in_mid_record(peer: Peer) -> None:
+    assert isinstance(peer, TlsPeer)
+    peer.tls.write(HALF + b"ne\n")
+    peer.transport.write(peer._outgoing.read()[:-1])
+    await peer.cut()
+
+
+async def reset(peer: Peer) -> None:
+    await peer.reset()
+
+
+async def reset_in_mid_line(peer: Peer) -> None:
+    peer.write(HALF)
+    await peer.reset()
+
+
+async def quit_(peer: Peer) -> None:
+    peer.send("QUIT")
+    assert await peer.rest() == ["BYE quit"]
+
+
+async def quit_and_go(peer: Peer) -> None:
+    peer.send("QUIT", "MSG behind the QUIT")
+    await peer.close()
+
+
+async def leave_and_close(peer: Peer) -> None:
+    assert await peer.ask("LEAVE") == ["OK LEAVE"]
+    await peer.close()
+
+
+async def leave_and_reset(peer: Peer) -> None:
+    peer.send("LEAVE")
+    peer.write(HALF)
+    await peer.reset()
+
+
+PLAIN: list[Exit] = [
+    half_close,
+    half_close_in_mid_line,
+    close,
+    close_in_mid_line,
+    reset,
+    reset_in_mid_line,
+    quit_,
+    quit_and_go,
+    leave_and_close,
+    leave_and_reset,
+]
+ENDS: list[tuple[str, Exit]] = [
+    *((way, end) for way in WAYS for end in PLAIN),
+    *(("tls", end) for end in (cut, cut_in_mid_line, cut_in_mid_record)),
+]
+IN_ORDER: list[tuple[str, Exit]] = [
+    (way, end) for way in WAYS for end in (half_close_in_mid_line, close_in_mid_line)
+]
+
+
+async def see_one_leave(home: House, watchers: list[Peer], other: Peer, *said: str) -> None:
+    """Check what is to be seen of ann's going, and that the name is free at once."""
+    for watcher in watchers:
+        assert await watcher.until("LEFT ann") == [*said]
+    await see_that_the_name_is_free(home, watchers, other)
+
+
+async def see_that_the_name_is_free(home: House, watchers: list[Peer], other: Peer) -> None:
+    """Check that another can be ann, and that the one who was is seen no more."""
+    assert await other.ask("JOIN Ann") == ["OK JOIN Ann"]
+    for watcher in watchers:
+        assert await watcher.barrier() == ["JOINED Ann"]
+    assert (await other.ask("WHO"))[-1] == f"OK WHO {len(watchers) + 1}"
+    await home.all_go_but(len(watchers) + 1)
+
+
+@pytest.mark.parametrize(("way", "end"), ENDS)
+async def test_one_left_is_told_and_nothing_is_left_behind(way: str, end: Exit) -> None:
+    async with house(way=way) as home:
+        tasks = asyncio.all_tasks()
+        (bob, cleo, ann), other = await home.gather("bob", "cleo", "ann"), await home.connect()
+        await end(ann)
+        await see_one_leave(home, [bob, cleo], other)
+        past = await bob.ask("HISTORY")
+        assert past == ["OK HISTORY 0"]
+        assert asyncio.all_tasks() == tasks
+
+
+@pytest.mark.parametrize(("way", "end"), [each for each in ENDS if each[1] is not leave_and_close])
+async def test_whoever_has_not_joined_leaves_nothing_behind_and_is_not_told_of(way: str, end: Exit) -> None:
+    async with house(way=way) as home:
+        tasks = asyncio.all_tasks()
+        (bob,), stranger = await home.gather("bob"), await home.connect()
+        await end(stranger)
+        await home.all_go_but(1)
+        assert await bob.ask("HISTORY") == ["OK HISTORY 0"]
+        assert asyncio.all_tasks() == tasks
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_program_that_is_killed_in_mid_line_has_left(way: str, tmp_path: Path) -> None:
+    ca = str(tmp_path / "ca.pem")
+    AUTHORITY.cert_pem.write_to_path(ca)
+    async with house(way=way) as home:
+        (bob, cleo), other = await home.gather("bob", "cleo"), await home.connect()
+        where = home.address if isinstance(home.address, str) else str(home.address[1])
+        with Popen([sys.executable, "-c", PROGRAM, way, where, ca]) as program:  # noqa: ASYNC220 - that is fast
+            try:
+                assert await bob.lines(2) == ["JOINED ann", "MSG ann whole"]
+            finally:
+                program.kill()
+        assert program.returncode == -signal.SIGKILL
+        assert await cleo.lines(2) == ["JOINED ann", "MSG ann whole"]
+        await see_one_leave(home, [bob, cleo], other)
+
+
+@pytest.mark.parametrize(("way", "end"), IN_ORDER)
+async def test_all_that_was_said_before_an_end_in_order_is_delivered(way: str, end: Exit) -> None:
+    said = [f"{number} of a great many lines" for number in range(2000)]
+    async with house(way=way) as home:
+        (bob, cleo, ann), other = await home.gather("bob", "cleo", "ann"), await home.connect()
+        ann.send(*(f"MSG {line}" for line in said))
+        await end(ann)
+        await see_one_leave(home, [bob, cleo], other, *(f"MSG ann {line}" for line in said))
+
+
+@pytest.mark.parametrize("end", [cut_in_mid_line, cut_in_mid_record])
+async def test_of_what_was_said_before_tls_is_cut_a_beginning_is_delivered(end: Exit) -> None:
+    async with house(way="tls") as home:
+        (bob, ann), other = await home.gather("bob", "ann"), await home.connect()
+        ann.send(*(f"MSG {number} of a great many lines" for number in range(2000)))
+        await end(ann)
+        heard = await bob.until("LEFT ann")
+        assert heard == [f"MSG ann {number} of a great many lines" for number in range(len(heard))]
+        await see_that_the_name_is_free(home, [bob], other)
+
+
+@pytest.fixture
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody wait for what is done once in a while."""
+    monkeypatch.setattr(service, "_TICK", 0.01)
+    monkeypatch.setattr(service, "LINGER", 0.01)
+    monkeypatch.setattr(connection_module, "_SLOWED", 0.02)
+
+
+def send_with_what_follows(peer: Peer, lines: list[str]) -> None:
+    """Send lines; over TLS in the same packet as what is sent next."""
+    if isinstance(peer, TlsPeer):
+        peer.tls.write("".join(f"{line}\n" for line in lines).encode())
+    else:
+        peer.send(*lines)
+
+
+@pytest.mark.usefixtures("_soon")
+@pytest.mark.parametrize(("way", "end"), IN_ORDER)
+async def test_lines_that_were_sent_too_fast_are_delivered_after_an_end_in_order(way: str, end: Exit) -> None:
+    lines = [f"MSG {number}" for number in range(80)]
+    async with house(Settings(rate=50, burst=1, drain=0.01), limited=True, way=way) as home:
+        (bob, cleo, ann), other = await home.gather("bob", "cleo", "ann"), await home.connect()
+        send_with_what_follows(ann, lines)
+        await end(ann)
+        heard = [line.replace("MSG", "MSG ann") for line in lines]
+        await see_one_leave(home, [bob, cleo], other, *heard)
+
+
+@pytest.mark.usefixtures("_soon")
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_reset_ends_one_who_is_not_read_from(way: str) -> None:
+    async with house(Settings(rate=20, burst=1), limited=True, way=way) as home:
+        (bob, ann), other = await home.gather("bob", "ann"), await home.connect()
+        ann.pause()
+        ann.send(*(f"MSG {number}" for number in range(10_000)))
+        assert await bob.line() == "MSG ann 0"
+        bob.send("MSG hi")  # on a Unix socket it is a reset only if something is not read
+        heard = ["MSG ann 0", *await bob.barrier()]
+        await ann.reset()
+        heard += await bob.until("LEFT ann")
+        assert heard == [f"MSG ann {number}" for number in range(len(heard))]
+        assert len(heard) < 5_000
+        await see_that_the_name_is_free(home, [bob], other)
+
+
+@pytest.mark.usefixtures("_soon")
+@pytest.mark.parametrize("slowed", [False, True])
+async def test_an_end_of_tls_that_the_event_loop_never_tells_is_found(
+    slowed: bool,  # noqa: FBT001 (a parameter)
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with house(Settings(rate=20, burst=1, drain=0.01), limited=True, way="tls") as home:
+        (bob, ann), other = await home.gather("bob", "ann"), await home.connect()
+        with monkeypatch.context() as patch:
+            patch.setattr(connection_module.Connection, "connection_lost", lambda *_: None)
+            if slowed:
+                ann.send(*["MSG hi"] * 1_000)
+                assert await bob.line() == "MSG ann hi"
+            await ann.reset()
+            assert set(await bob.until("LEFT ann")) <= {"MSG ann hi"}
+            await see_that_the_name_is_free(home, [bob], other)

@@ -1,0 +1,385 @@
+"""Who is let in, for how long without joining, and how much one may say."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from simple_chat import Settings
+from simple_chat.core.protocol import Code, Err
+from simple_chat.core.session import ERRORS_MAX
+from simple_chat.server import acceptor as door
+from simple_chat.server import connection
+from simple_chat.server import server as service
+from tests.harness.peer import DEADLINE, Peer, connect
+from tests.harness.server import WAYS, House, comes_true, house
+
+TOLD = 48
+SMALL = 64 * 1024
+
+NEAR, ELSEWHERE = "127.0.0.2", "127.0.0.3"
+
+
+def refusal(code: Code) -> list[str]:
+    """What somebody is told who is sent away."""
+    return [str(Err(code, code.advice)), f"BYE {code}"]
+
+
+FULL = refusal(Code.TOO_MANY_CONNECTIONS)
+
+
+@pytest.fixture(autouse=True)
+def look_around_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_TICK", 0.02)
+
+
+async def let_in(home: House, name: str) -> Peer:
+    """Come again until there is a place."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            peer = await home.connect()
+            peer.send(f"JOIN {name}")
+            if (line := await peer.line()) == f"OK JOIN {name}":
+                return peer
+            assert line == FULL[0]
+            await peer.close()
+
+
+async def look_around(home: House, times: int) -> None:
+    """Wait until the server has looked around so many times."""
+    ticks = {home.server._tick}
+
+    def enough() -> bool:
+        ticks.add(home.server._tick)
+        return len(ticks) > times
+
+    await comes_true(enough)
+
+
+# How many
+
+
+async def test_whoever_is_one_too_many_is_told_and_nobody_else_is_disturbed() -> None:
+    async with house(Settings(max_clients=2)) as home:
+        ann, bob = await home.gather("ann", "bob")
+        eve = await home.connect()
+        eve.send("JOIN eve", "PING")
+        assert await eve.rest() == FULL
+        assert await ann.ask("MSG we go on") == []
+        assert await bob.ask("WHO") == ["MSG ann we go on", "NAMES ann bob", "OK WHO 2"]
+
+
+async def test_whoever_is_refused_and_does_not_go_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LINGER", 0.1)
+    async with house(Settings(max_clients=1)) as home:
+        await home.join("ann")
+        stuck = await connect(home.address)
+        stuck.pause()
+        await comes_true(lambda: len(home.server._connections) == 2)
+        await comes_true(lambda: len(home.server._connections) == 1)
+        await stuck.reset()
+
+
+async def quit_(home: House, peer: Peer) -> None:  # noqa: ARG001 - one of many ways
+    peer.send("QUIT")
+    assert await peer.rest() == ["BYE quit"]
+
+
+async def half_close(home: House, peer: Peer) -> None:  # noqa: ARG001
+    peer.half_close()
+    assert await peer.rest() == ["BYE quit"]
+
+
+async def close(home: House, peer: Peer) -> None:  # noqa: ARG001
+    await peer.close()
+
+
+async def reset(home: House, peer: Peer) -> None:  # noqa: ARG001
+    await peer.reset()
+
+
+async def cut(home: House, peer: Peer) -> None:
+    next(iter(home.server._connections)).abort()
+    await peer.ended()
+
+
+async def err(home: House, peer: Peer) -> None:  # noqa: ARG001
+    peer.send(*["rubbish"] * (ERRORS_MAX + 1))
+    assert (await peer.rest())[ERRORS_MAX:] == refusal(Code.TOO_MANY_ERRORS)
+
+
+async def browse(home: House, peer: Peer) -> None:  # noqa: ARG001
+    peer.write(b"GET / HTTP/1.1\r\n\r\n")
+    assert (await peer.rest())[-2:] == [f"{line}\r" for line in refusal(Code.NOT_CHAT)]
+
+
+async def loiter(home: House, peer: Peer) -> None:
+    home.server._watch.arrive(next(iter(home.server._connections)), -1e9)
+    assert await peer.rest() == refusal(Code.JOIN_TIMEOUT)
+
+
+async def flood(home: House, peer: Peer) -> None:
+    peer.send("JOIN flooder", *["MSG flood"] * 1000)
+    session = next(iter(home.server._connections)).session
+    await comes_true(lambda: session.slowed)
+    await peer.reset()
+
+
+@pytest.mark.parametrize("end", [quit_, half_close, close, reset, cut, err, browse, loiter, flood])
+async def test_every_end_makes_a_place_free(end: Callable[[House, Peer], Awaitable[None]]) -> None:
+    async with house(Settings(max_clients=1, burst=20), limited=True) as home:
+        for name in ("one", "two"):
+            peer = await home.connect()
+            await end(home, peer)
+            await (await let_in(home, name)).close()
+            await comes_true(lambda: not home.server._connections)
+        assert home.server._door._admission._admitted == 0
+        assert home.server._door._admission._refused.count == 0
+
+
+async def read_to_end(sock: socket.socket) -> list[str]:
+    """All lines that come, from a socket that stays open behind its end."""
+    received = b""
+    async with asyncio.timeout(DEADLINE):
+        while data := await asyncio.get_running_loop().sock_recv(sock, 4096):
+            received += data
+    return received.decode().splitlines()
+
+
+async def stay(home: House) -> socket.socket:
+    """Connect somebody who does not go when told."""
+    sock = socket.socket()
+    sock.settimeout(0)
+    async with asyncio.timeout(DEADLINE):
+        await asyncio.get_running_loop().sock_connect(sock, home.server.address)
+    return sock
+
+
+async def test_of_many_who_are_refused_at_once_so_many_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LINGER", 600.0)
+    async with house(Settings(max_clients=1)) as home:
+        ann = await home.join("ann")
+        crowd = [await stay(home) for _ in range(TOLD + 20)]
+        told = [await read_to_end(sock) for sock in crowd]
+        assert [lines[1:] for lines in told[:TOLD]] == [FULL] * TOLD
+        assert told[TOLD:] == [[]] * 20
+        assert await ann.ask("WHO") == ["NAMES ann", "OK WHO 1"]
+        crowd.pop(0).close()
+        async with asyncio.timeout(DEADLINE):
+            while True:  # there is room again for one who is told
+                crowd.append(await stay(home))
+                if lines := await read_to_end(crowd[-1]):
+                    break
+        assert lines[1:] == FULL
+        for sock in crowd:
+            sock.close()
+
+
+# How many from one place
+
+
+async def come_from(home: House, source: str) -> Peer:
+    """Connect from an address of this machine, and read what one is greeted with."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(DEADLINE):
+        _, peer = await loop.create_connection(Peer, *home.server.address, local_addr=(source, 0))
+    home._peers.append(peer)
+    assert (await peer.line()).startswith("HELLO ")
+    return peer
+
+
+async def check_one_place(home: House, here: str, there: str) -> None:
+    """Check that two may come from one place, whoever comes from elsewhere."""
+    ann, bob, eve = [await come_from(home, here) for _ in range(3)]
+    assert await eve.rest() == FULL
+    cleo = await come_from(home, there)
+    assert await cleo.ask("JOIN cleo") == ["OK JOIN cleo"]
+    assert await bob.ask("JOIN bob") == ["OK JOIN bob"]
+    await ann.close()
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            dora = await come_from(home, here)
+            dora.send("JOIN dora")
+            if (line := await dora.line()) == "OK JOIN dora":
+                break
+            assert line == FULL[0]
+            await dora.ended()
+    assert await (await come_from(home, here)).rest() == FULL
+    assert await dora.ask("WHO") == ["NAMES cleo bob dora", "OK WHO 3"]
+
+
+async def test_from_one_place_no_more_come_in_than_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "network_of", lambda host: host)
+    async with house(Settings(max_per_ip=2)) as home:
+        await check_one_place(home, NEAR, ELSEWHERE)
+
+
+def far_address() -> str:
+    """An address by which this machine is known to others."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("203.0.113.1", 9))  # set aside for documentation (RFC 5737); nothing is sent
+        except OSError as error:
+            pytest.skip(f"this machine is in no network: {error}")
+        return str(probe.getsockname()[0])
+
+
+async def test_a_far_address_is_counted_and_this_machines_own_are_not() -> None:
+    far = far_address()
+    async with house(Settings(max_per_ip=2)) as home:
+        near = [await come_from(home, NEAR) for _ in range(5)]
+        try:
+            await check_one_place(home, far, "127.0.0.1")
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+            pytest.skip(f"this system does not connect {far} with itself")
+        for peer in near:
+            assert await peer.ask("PING") == ["PONG"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_this_machines_own_are_not_counted(way: str) -> None:
+    async with house(Settings(max_per_ip=1), way=way) as home:
+        peers = [await home.join(f"peer{number}") for number in range(3)]
+        assert (await peers[0].ask("WHO"))[-1] == "OK WHO 3"
+
+
+# How long without joining
+
+
+async def test_who_does_not_join_in_time_is_sent_away_whatever_else_it_says() -> None:
+    async with house(Settings(join_timeout=0.2)) as home:
+        silent, busy = await home.connect(), await home.connect()
+        async with asyncio.timeout(DEADLINE):
+            busy.send("PING")
+            while (line := await busy.line()) == "PONG":
+                busy.send("PING")
+        assert [line, *await busy.rest()] == refusal(Code.JOIN_TIMEOUT)
+        assert await silent.rest() == refusal(Code.JOIN_TIMEOUT)
+
+
+async def test_who_joined_in_time_may_stay_and_even_leave() -> None:
+    async with house(Settings(join_timeout=1.0)) as home:
+        ann, bob = await home.gather("ann", "bob")
+        assert await bob.ask("LEAVE") == ["OK LEAVE"]
+        late = await home.connect()
+        assert await late.rest() == refusal(Code.JOIN_TIMEOUT)
+        await look_around(home, 2)
+        assert await ann.barrier() == ["LEFT bob"]
+        assert await bob.ask("JOIN bob") == ["OK JOIN bob"]
+
+
+async def test_all_who_are_late_are_sent_away_however_many() -> None:
+    async with house(Settings(join_timeout=0.2)) as home:
+        for peer in [await connect(home.address) for _ in range(150)]:
+            assert (await peer.rest())[1:] == refusal(Code.JOIN_TIMEOUT)
+
+
+async def test_without_a_time_to_join_one_may_stay_as_one_likes() -> None:
+    async with house(Settings(join_timeout=0.0)) as home:
+        peer = await home.connect()
+        await look_around(home, 10)
+        assert await peer.barrier() == []
+
+
+# How wrong
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_whoever_says_nothing_but_rubbish_is_sent_away(way: str) -> None:
+    async with house(way=way) as home:
+        ann, eve = await home.join("ann"), await home.connect()
+        errors = await eve.ask(*["rubbish"] * ERRORS_MAX)
+        assert [line.split()[1] for line in errors] == ["unknown-command"] * ERRORS_MAX
+        eve.send("rubbish", "JOIN eve", "MSG hi")
+        assert await eve.rest() == refusal(Code.TOO_MANY_ERRORS)
+        assert await ann.barrier() == []
+
+
+async def test_of_members_any_number_of_errors_is_answered() -> None:
+    async with house() as home:
+        ann = await home.join("ann")
+        assert len(await ann.ask(*["rubbish"] * 200)) == 200
+
+
+# How much
+
+
+async def slowed(home: House, name: str) -> None:
+    """Wait until a member has said more than it may."""
+    session = home.connection(home.member(name)).session
+    await comes_true(lambda: session.slowed)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_flood_is_taken_slowly_whole_and_in_order(way: str) -> None:
+    async with house(Settings(rate=1000, burst=10), way=way, limited=True) as home:
+        witness, flooder = await home.gather("witness", "flooder")
+        lines = [str(number) for number in range(1500)]
+        flooder.send(*(f"MSG {line}" for line in lines), "PING", "QUIT")
+        await slowed(home, "flooder")
+        assert await flooder.rest() == ["PONG", "BYE quit"]
+        assert await witness.until("LEFT flooder") == [f"MSG flooder {line}" for line in lines]
+
+
+async def test_half_a_connection_closed_behind_a_flood_has_all_of_it_carried_out() -> None:
+    async with house(Settings(rate=1000, burst=10), limited=True) as home:
+        witness, flooder = await home.gather("witness", "flooder")
+        flooder.send(*(f"MSG {number}" for number in range(1500)))
+        flooder.half_close()
+        assert await flooder.rest() == ["BYE quit"]
+        assert len(await witness.until("LEFT flooder")) == 1500
+
+
+async def test_a_flood_delays_nobody_else_and_is_left_with_the_kernel() -> None:
+    async with house(limited=True) as home:
+        witness, other, flooder = await home.gather("witness", "other", "flooder")
+        flooder.send(*["MSG flood"] * 300_000)  # 3 MB, which would take hours
+        await slowed(home, "flooder")
+        for number in range(50):
+            other.send(f"MSG {number}", "PING")
+            await other.until("PONG")
+            assert set(await witness.until(f"MSG other {number}")) <= {"MSG flooder flood"}
+        side = home.connection(home.member("flooder"))
+        assert not side._reading
+        assert side.session._lines.held <= 8 * SMALL
+        await flooder.reset()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_flooder_who_is_reset_has_left_though_more_of_it_waits(way: str) -> None:
+    async with house(Settings(rate=1), way=way, limited=True) as home:
+        witness, flooder = await home.gather("witness", "flooder")
+        flooder.send(*["MSG flood"] * 100_000)
+        await slowed(home, "flooder")
+        flooder.pause()
+        said = await witness.ask("MSG never read")  # which makes the end of a Unix socket a reset, too
+        await flooder.reset()
+        said += await witness.until("LEFT flooder")
+        assert 0 < len(said) < 10_000
+        assert set(said) == {"MSG flooder flood"}
+        assert await (await home.connect()).ask("JOIN flooder") == ["OK JOIN flooder"]
+
+
+async def test_without_a_rate_nobody_is_slowed() -> None:
+    async with house(Settings(rate=0, burst=1), limited=True) as home:
+        ann, bob = await home.gather("ann", "bob")
+        assert await ann.ask(*(f"MSG {number}" for number in range(20_000))) == []
+        assert len(await bob.barrier()) == 20_000
+
+
+async def test_of_a_crowd_of_newcomers_only_some_have_a_turn_and_members_come_first() -> None:
+    async with house() as home:
+        ann = await home.join("ann")
+        newcomers = [await home.connect() for _ in range(100)]
+        member = home.connection(home.member("ann"))
+        for each in (*home.server._connections - {member}, member):
+            home.server.schedule(each)
+        home.server._turn()
+        assert not home.server._waiting
+        assert len(home.server._newcomers) == 100 - service._NEWCOMERS_A_TURN
+        for peer in (ann, *newcomers):
+            assert await peer.barrier() == []

@@ -1,0 +1,210 @@
+"""A password for the server: its hash is made, and what the command line says of both."""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import CompletedProcess, run
+
+import argon2
+import pexpect
+import pytest
+import trustme
+
+from tests.harness.programs import DEADLINE, _obey_interrupts, run_server, running_server
+
+COMMAND = ("-m", "simple_chat.server", "hash-password")
+WITHOUT_ARGON2 = """
+import sys
+sys.modules["argon2"] = None
+from simple_chat.server.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+CTRL_C, CTRL_D = "\x03", "\x04"
+
+
+def hash_of(entry: bytes, **variables: str) -> CompletedProcess[bytes]:
+    """Run the command with its input from a pipe."""
+    environment = os.environ | variables
+    command = [sys.executable, *COMMAND]
+    return run(command, input=entry, env=environment, capture_output=True, timeout=DEADLINE, check=False)
+
+
+def assert_is_hash_of(printed: str, secret: str) -> None:
+    assert re.fullmatch(r"\$argon2id\$[^\n]+\n", printed)
+    assert argon2.PasswordHasher().verify(printed.strip(), secret)
+
+
+def assert_refused(ended: CompletedProcess[str], reason: str) -> None:
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert re.fullmatch(f".*{reason}.*\n", ended.stderr)  # a dot is no line end: exactly one line
+
+
+# From a pipe
+
+
+@pytest.mark.parametrize(
+    "entry", [b"open sesame\n", b"open sesame\r\n", b"open sesame", b"open sesame\nmore\n"]
+)
+def test_from_a_pipe_a_line_is_read(entry: bytes) -> None:
+    ended = hash_of(entry)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert_is_hash_of(ended.stdout.decode(), "open sesame")
+
+
+def test_password_may_be_any_text() -> None:
+    ended = hash_of(" ωpen \t sésame 🔑 \n".encode(), PYTHONUTF8="1")
+    assert_is_hash_of(ended.stdout.decode(), " ωpen \t sésame 🔑 ")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "utf-8:surrogateescape"])
+@pytest.mark.parametrize("entry", [b"", b"\n", b"\r\n", b"x" * 4092, b"\xfcber\n"], ids=len)
+def test_what_no_client_could_send_is_refused_in_one_line(entry: bytes, encoding: str) -> None:
+    ended = hash_of(entry, PYTHONIOENCODING=encoding)
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert re.fullmatch(r"simple_chat: a password is [^\n]+\n", ended.stderr.decode())
+
+
+# At a terminal
+
+
+@pytest.fixture
+def terminal() -> Iterator["pexpect.spawn[str]"]:
+    child = pexpect.spawn(
+        sys.executable, [*COMMAND], encoding="utf-8", timeout=DEADLINE, preexec_fn=_obey_interrupts
+    )
+    yield child
+    child.close()
+
+
+def answer(terminal: "pexpect.spawn[str]", *entries: str) -> tuple[int | None, str]:
+    """Answer what is asked; return the exit status and what is to be seen behind the questions."""
+    for question, entry in zip(["Password: ", "Once more: "], entries, strict=False):
+        terminal.expect_exact(question)
+        assert str(terminal.before).strip() == ""  # nothing of what was typed
+        terminal.send(entry)
+    terminal.expect(pexpect.EOF)
+    terminal.wait()
+    return terminal.exitstatus, str(terminal.before).replace("\r\n", "\n").strip("\n")
+
+
+def test_at_a_terminal_it_is_asked_for_twice_without_echo(terminal: "pexpect.spawn[str]") -> None:
+    status, seen = answer(terminal, "open sesame\n", "open sesame\n")
+    assert status == 0
+    assert_is_hash_of(f"{seen}\n", "open sesame")
+
+
+@pytest.mark.parametrize(
+    ("entries", "complaint"),
+    [
+        (["open sesame\n", "open sesam\n"], "simple_chat: that was not the same password"),
+        (["\n", "\n"], "simple_chat: a password is one line of text, of at most 4091 bytes"),
+    ],
+    ids=["different", "empty"],
+)
+def test_entries_that_cannot_be_it_are_refused_in_one_line(
+    terminal: "pexpect.spawn[str]", entries: list[str], complaint: str
+) -> None:
+    assert answer(terminal, *entries) == (1, complaint)
+
+
+@pytest.mark.parametrize("key", [CTRL_C, CTRL_D], ids=["Ctrl-C", "Ctrl-D"])
+@pytest.mark.parametrize("before", [[], ["open sesame\n"]], ids=["first", "second"])
+def test_who_gives_up_sees_no_traceback(terminal: "pexpect.spawn[str]", before: list[str], key: str) -> None:
+    status, seen = answer(terminal, *before, key)
+    assert status == 128 + signal.SIGINT
+    assert seen.strip("^CD\b") == ""
+
+
+# What needs argon2
+
+
+@pytest.mark.parametrize(
+    "arguments", [["hash-password"], ["--port", "0", "--password-file", "file"]], ids=str
+)
+def test_without_argon2_it_is_told_what_to_install(arguments: list[str]) -> None:
+    command = [sys.executable, "-c", WITHOUT_ARGON2, *arguments]
+    ended = run(command, input="open sesame\n", capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert_refused(ended, re.escape("simple_chat: passwords need argon2: pip install 'simple_chat[auth]'"))
+
+
+# What the server does with it
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    """A file with the hash of a password."""
+    path = tmp_path / "password"
+    path.write_bytes(hash_of(b"open sesame\n").stdout)
+    return str(path)
+
+
+def test_only_who_knows_it_comes_in_and_nobody_reads_it_in_the_log(file: str) -> None:
+    with running_server("-v", "--password-file", file) as server:
+        alice, eve = server.nc(), server.nc()
+        alice.type("JOIN alice", "PASS open sesame", "JOIN alice")
+        assert [line.split(" there")[0] for line in alice.see()] == [
+            *["ERR auth-required", "OK PASS", "OK JOIN alice"]
+        ]
+        eve.type("PASS sesame street", "PASS sesame street", "PASS sesame street")
+        assert [line.split(" that")[0] for line in eve.wait_for("BYE auth-failed")] == ["ERR auth-failed"] * 3
+        eve.close()
+        alice.close()
+        log = server.stop()
+    assert "is sent away: auth-failed" in log
+    assert "sesame" not in log
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (lambda path: path.unlink(), "can't read {path}: No such file or directory"),
+        (lambda path: (path.unlink(), path.mkdir()), "can't read {path}: Is a directory"),
+        (lambda path: path.write_bytes(b"\xff"), "can't read {path}: "),
+        (lambda path: path.write_bytes(b""), "the password's hash is none that hash-password makes"),
+        (
+            lambda path: path.write_text("open sesame\n"),
+            "the password's hash is none that hash-password makes",
+        ),
+    ],
+    ids=["missing", "folder", "binary", "empty", "password"],
+)
+def test_file_without_a_hash_is_told_in_one_line(
+    file: str, write: Callable[[Path], object], reason: str
+) -> None:
+    write(Path(file))
+    ended = run_server("--port", "0", "--password-file", file)
+    assert_refused(ended, f"^simple_chat: {re.escape(reason.format(path=file))}")
+    assert "open sesame" not in ended.stderr
+
+
+# On a network
+
+
+def test_it_needs_tls_on_a_network(file: str) -> None:
+    ended = run_server("--host", "0.0.0.0", "--port", "0", "--password-file", file)
+    assert_refused(ended, r"^simple_chat: on 0\.0\.0\.0:\d+ a password needs TLS \(or --insecure\)")
+
+
+def test_who_insists_may_do_without_tls(file: str) -> None:
+    with running_server("--host", "0.0.0.0", "--password-file", file, "--insecure") as server:
+        assert "WARNING" not in server.stop()
+
+
+def test_open_server_on_a_network_warns_once() -> None:
+    with running_server("--host", "0.0.0.0") as server:
+        log = server.stop()
+    assert log.count("WARNING") == 1
+    assert f"WARNING whoever reaches 0.0.0.0:{server.port} can join: there is no password\n" in log
+
+
+def test_open_server_that_demands_certificates_does_not_warn(tmp_path: Path) -> None:
+    authority, certificate, ca = trustme.CA(), tmp_path / "both.pem", tmp_path / "ca.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
+    authority.cert_pem.write_to_path(ca)
+    tls = ("--tls-cert", str(certificate), "--tls-client-ca", str(ca))
+    with running_server("--host", "0.0.0.0", *tls) as server:
+        assert "WARNING" not in server.stop()

@@ -1,0 +1,182 @@
+"""Whoever takes nothing of what it is sent is cut, and whoever takes it slowly is not."""
+
+import asyncio
+import errno
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from simple_chat import Settings
+from simple_chat.server import server as service
+from simple_chat.server.watchdog import Watch
+from tests.harness.peer import DEADLINE, Peer
+from tests.harness.server import WAYS, House, comes_true, house
+from tests.server.test_backpressure import Talk
+
+TIMEOUT = 60.0
+
+
+class Stalled:
+    """A member who reads nothing, and those around it.
+
+    Attributes:
+        home: where.
+        talk: of the member who talks.
+        peer: the one who does not read.
+        connection: the server's side of it.
+    """
+
+    def __init__(self, home: House, talk: Talk, peer: Peer) -> None:
+        self.home = home
+        self.talk = talk
+        self.peer = peer
+        self.connection = home.connection(home.member("stalled"))
+
+    def pending(self) -> int | None:
+        """Bytes that are on their way to it."""
+        watch = Watch(0, TIMEOUT)
+        watch.hold_up(self.connection)
+        watch.stalled(0.0)
+        return watch._held_up[self.connection][0]
+
+    async def take_a_bit(self) -> None:
+        """Take bytes from the kernel until the server's side knows that some were taken."""
+        before = self.pending()
+        number = self.peer.transport.get_extra_info("socket").fileno()
+
+        def knows() -> bool:
+            with suppress(BlockingIOError):
+                os.read(number, 512)
+            return self.pending() != before
+
+        await comes_true(knows)
+        await comes_true(lambda: self.home.member("stalled").blocked)
+
+
+@asynccontextmanager
+async def stalled(
+    way: str, *, look_around: bool = True, stall_timeout: float = TIMEOUT
+) -> AsyncIterator[Stalled]:
+    """Run a house with a member who reads nothing, for whom there is more than the kernel takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service, "_TICK", 0.02 if look_around else 3600.0)
+        async with house(Settings(stall_timeout=stall_timeout), way=way) as home:
+            talker, listener = await home.gather("talker", "listener")
+            peer = await home.join("stalled", receive_buffer=4096)
+            peer.pause()
+            home.send_buffer("stalled", 16 * 1024)  # a Unix socket's would have room for much
+            await talker.barrier()
+            await listener.barrier()
+            if (sock := home.connection(home.member("stalled")).sock).family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)  # the kernel would be first
+            talk = Talk(home, talker, listener)
+            while not home.member("stalled").blocked:
+                await talk.say(5)
+            await talk.say(100)  # so that it stays behind though it takes some of it
+            yield Stalled(home, talk, peer)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_who_takes_nothing_is_cut_and_has_left(way: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service, "_TICK", 0.02)
+        async with house(Settings(stall_timeout=0.5), way=way) as home:
+            talker = await home.join("talker")
+            peer = await home.join("stalled", receive_buffer=4096)
+            peer.pause()
+            assert await talker.line() == "JOINED stalled"
+            async with asyncio.timeout(DEADLINE):
+                while "LEFT stalled" not in await talker.ask(*["MSG " + "x" * 4000] * 50):
+                    pass
+            assert await (await home.connect()).ask("JOIN stalled") == ["OK JOIN stalled"]
+            peer.resume()
+            await peer.ended()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_it_is_cut_after_just_that_time(way: str) -> None:
+    async with stalled(way, look_around=False) as scene:
+
+        def cut() -> list[bool]:
+            watch = Watch(0, TIMEOUT)
+            watch.hold_up(scene.connection)
+            return [watch.stalled(now) == [scene.connection] for now in (100.0, 130.0, 159.9, 160.0)]
+
+        # Between two looks the kernel may have moved a last bit into the peer's buffer.
+        await comes_true(lambda: cut() == [False, False, False, True])
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_who_takes_slowly_but_steadily_is_not_cut(way: str) -> None:
+    async with stalled(way, look_around=False) as scene:
+        watch = Watch(0, TIMEOUT)
+        watch.hold_up(scene.connection)
+        watch.stalled(0.0)
+        for minute in range(1, 6):
+            await scene.take_a_bit()
+            assert watch.stalled(minute * TIMEOUT) == []
+        later = count(6)  # than the last bit, which the kernel may still be moving
+        await comes_true(lambda: watch.stalled(next(later) * TIMEOUT) == [scene.connection])
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_who_took_everything_has_all_the_time_again(way: str) -> None:
+    async with stalled(way, look_around=False) as scene:
+        watch = Watch(0, TIMEOUT)
+        watch.hold_up(scene.connection)
+        watch.stalled(0.0)
+        scene.peer.resume()
+        await comes_true(lambda: scene.home.member("stalled").steady)
+        assert watch.stalled(TIMEOUT) == []
+        watch.gone()  # which forgets whoever is held up no more
+        assert not watch._held_up
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_without_a_time_nobody_is_cut(way: str) -> None:
+    async with stalled(way, stall_timeout=0.0) as scene:
+        for _ in range(10):
+            tick = scene.home.server._tick
+            await comes_true(lambda: scene.home.server._tick is not tick)  # noqa: B023
+            await scene.talk.say(1)
+        assert scene.home.member("stalled").blocked
+        watch = Watch(0, 0.0)
+        watch.hold_up(scene.connection)
+        assert watch.stalled(0.0) == watch.stalled(1e9) == []
+
+
+def kernel_has(side: tuple[str, int], peer: tuple[str, int]) -> bool:
+    """Whether the kernel knows anything of a connection."""
+    ports = f":{side[1]:04X}", f":{peer[1]:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(row[1].endswith(ports[0]) and row[2].endswith(ports[1]) for row in rows)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/net/tcp")
+async def test_of_who_was_cut_the_kernel_keeps_nothing() -> None:
+    async with stalled("tcp", look_around=False) as scene:
+        sides = scene.home.server.address, scene.peer.transport.get_extra_info("sockname")
+        assert kernel_has(*sides)
+        scene.connection.abort()
+        await comes_true(lambda: len(scene.home.server._connections) == 2)
+        assert not kernel_has(*sides)
+        sock = scene.peer.transport.get_extra_info("socket")
+        assert reset_is_read(sock.fileno())
+
+
+def reset_is_read(number: int) -> bool:
+    """Whether a connection ends by a reset, and not in order."""
+    with socket.socket(fileno=socket.dup(number)) as sock:
+        sock.settimeout(DEADLINE)
+        try:
+            while sock.recv(65_536):
+                pass
+        except OSError as error:
+            return error.errno == errno.ECONNRESET
+    return False
