@@ -17,7 +17,7 @@ import pytest
 
 import simple_chat
 from simple_chat import Joined, Left, Message
-from simple_chat.server import cli as options
+from simple_chat.server import cli
 from tests.harness.programs import Server, running_server
 
 DEADLINE = 30.0
@@ -194,7 +194,7 @@ def test_cluster_without_nats_says_what_to_install(
 
 def test_chat_servers_in_containers_are_told_what_the_server_knows() -> None:
     (command,) = commands("simple-chat-server")
-    settings = options.settings(options.parse(command))
+    settings = cli.settings_from(cli.parse(command))
     assert settings.cluster == tuple(f"nats://nats{number}:4222" for number in (1, 2, 3))
 
 

@@ -117,9 +117,15 @@ class House:
                 await asyncio.sleep(0)
 
     def _holds_no_more_than(self, number: int) -> bool:
-        server, watch = self.server, self.server._watch
-        known = {*server._waiting, *server._checks, *watch._newcomers, *watch._held_up, *watch._closing}
-        admitted = server._door._admission._admitted
+        server, watchdog = self.server, self.server._watchdog
+        known = {
+            *server._waiting,
+            *server._checks,
+            *watchdog._join_deadlines,
+            *watchdog._backpressured,
+            *watchdog._closing_since,
+        }
+        admitted = server._acceptor._admission._admitted
         return len(server._connections) == admitted == number and known <= server._connections
 
     async def close_peers(self) -> None:

@@ -190,7 +190,7 @@ async def test_out_of_descriptors_it_does_not_try_all_the_time(
         tries.append(sock)
         raise OSError(lack, os.strerror(lack))
 
-    monkeypatch.setattr(listeners, "_RETRY", 3600.0)
+    monkeypatch.setattr(listeners, "_RETRY_DELAY", 3600.0)
     async with house() as home:
         ann = await home.join("ann")
         with monkeypatch.context() as patch:
@@ -199,12 +199,12 @@ async def test_out_of_descriptors_it_does_not_try_all_the_time(
             await comes_true(lambda: bool(tries))
             for _ in range(50):
                 assert await ann.barrier() == []
-        (listener,) = home.server._door._listeners
+        (listener,) = home.server._acceptor._listeners
         assert tries == [listener.sock]
         assert not waiting.received
         assert listener._retry is not None
         listener._retry.cancel()
-        listener._go_on()
+        listener._resume()
         assert (await waiting.line()).startswith("HELLO ")
         await waiting.close()
     (record,) = caplog.get_records("call")

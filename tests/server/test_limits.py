@@ -10,8 +10,7 @@ import pytest
 from simple_chat import Settings
 from simple_chat.core.protocol import Code, Err
 from simple_chat.core.session import ERRORS_MAX
-from simple_chat.server import acceptor as door
-from simple_chat.server import connection
+from simple_chat.server import acceptor, connection
 from simple_chat.server import server as service
 from tests.harness.peer import DEADLINE, Peer, connect
 from tests.harness.server import WAYS, House, comes_true, house
@@ -116,7 +115,7 @@ async def browse(home: House, peer: Peer) -> None:  # noqa: ARG001
 
 
 async def loiter(home: House, peer: Peer) -> None:
-    home.server._watch.arrive(next(iter(home.server._connections)), -1e9)
+    home.server._watchdog.start_join_timer(next(iter(home.server._connections)), -1e9)
     assert await peer.rest() == refusal(Code.JOIN_TIMEOUT)
 
 
@@ -135,8 +134,8 @@ async def test_every_end_makes_a_place_free(end: Callable[[House, Peer], Awaitab
             await end(home, peer)
             await (await let_in(home, name)).close()
             await comes_true(lambda: not home.server._connections)
-        assert home.server._door._admission._admitted == 0
-        assert home.server._door._admission._refused.count == 0
+        assert home.server._acceptor._admission._admitted == 0
+        assert home.server._acceptor._admission._refused.count == 0
 
 
 async def read_to_end(sock: socket.socket) -> list[str]:
@@ -211,7 +210,7 @@ async def check_one_place(home: House, here: str, there: str) -> None:
 
 
 async def test_from_one_place_no_more_come_in_than_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "network_of", lambda host: host)
+    monkeypatch.setattr(acceptor, "network_of", lambda host: host)
     async with house(Settings(max_per_ip=2)) as home:
         await check_one_place(home, NEAR, ELSEWHERE)
 

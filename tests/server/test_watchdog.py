@@ -14,7 +14,7 @@ import pytest
 
 from simple_chat import Settings
 from simple_chat.server import server as service
-from simple_chat.server.watchdog import Watch
+from simple_chat.server.watchdog import Watchdog
 from tests.harness.peer import DEADLINE, Peer
 from tests.harness.server import WAYS, House, comes_true, house
 from tests.server.test_backpressure import Talk
@@ -40,10 +40,10 @@ class Stalled:
 
     def pending(self) -> int | None:
         """Bytes that are on their way to it."""
-        watch = Watch(0, TIMEOUT)
-        watch.hold_up(self.connection)
-        watch.stalled(0.0)
-        return watch._held_up[self.connection][0]
+        watchdog = Watchdog(0, TIMEOUT)
+        watchdog.track_backpressured(self.connection)
+        watchdog.stalled(0.0)
+        return watchdog._backpressured[self.connection][0]
 
     async def take_a_bit(self) -> None:
         """Take bytes from the kernel until the server's side knows that some were taken."""
@@ -104,9 +104,9 @@ async def test_it_is_cut_after_just_that_time(way: str) -> None:
     async with stalled(way, look_around=False) as scene:
 
         def cut() -> list[bool]:
-            watch = Watch(0, TIMEOUT)
-            watch.hold_up(scene.connection)
-            return [watch.stalled(now) == [scene.connection] for now in (100.0, 130.0, 159.9, 160.0)]
+            watchdog = Watchdog(0, TIMEOUT)
+            watchdog.track_backpressured(scene.connection)
+            return [watchdog.stalled(now) == [scene.connection] for now in (100.0, 130.0, 159.9, 160.0)]
 
         # Between two looks the kernel may have moved a last bit into the peer's buffer.
         await comes_true(lambda: cut() == [False, False, False, True])
@@ -115,27 +115,27 @@ async def test_it_is_cut_after_just_that_time(way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 async def test_who_takes_slowly_but_steadily_is_not_cut(way: str) -> None:
     async with stalled(way, look_around=False) as scene:
-        watch = Watch(0, TIMEOUT)
-        watch.hold_up(scene.connection)
-        watch.stalled(0.0)
+        watchdog = Watchdog(0, TIMEOUT)
+        watchdog.track_backpressured(scene.connection)
+        watchdog.stalled(0.0)
         for minute in range(1, 6):
             await scene.take_a_bit()
-            assert watch.stalled(minute * TIMEOUT) == []
+            assert watchdog.stalled(minute * TIMEOUT) == []
         later = count(6)  # than the last bit, which the kernel may still be moving
-        await comes_true(lambda: watch.stalled(next(later) * TIMEOUT) == [scene.connection])
+        await comes_true(lambda: watchdog.stalled(next(later) * TIMEOUT) == [scene.connection])
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_who_took_everything_has_all_the_time_again(way: str) -> None:
     async with stalled(way, look_around=False) as scene:
-        watch = Watch(0, TIMEOUT)
-        watch.hold_up(scene.connection)
-        watch.stalled(0.0)
+        watchdog = Watchdog(0, TIMEOUT)
+        watchdog.track_backpressured(scene.connection)
+        watchdog.stalled(0.0)
         scene.peer.resume()
         await comes_true(lambda: scene.home.member("stalled").steady)
-        assert watch.stalled(TIMEOUT) == []
-        watch.gone()  # which forgets whoever is held up no more
-        assert not watch._held_up
+        assert watchdog.stalled(TIMEOUT) == []
+        watchdog.dead_peers()  # which forgets whoever is held up no more
+        assert not watchdog._backpressured
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -146,9 +146,9 @@ async def test_without_a_time_nobody_is_cut(way: str) -> None:
             await comes_true(lambda: scene.home.server._tick is not tick)  # noqa: B023
             await scene.talk.say(1)
         assert scene.home.member("stalled").blocked
-        watch = Watch(0, 0.0)
-        watch.hold_up(scene.connection)
-        assert watch.stalled(0.0) == watch.stalled(1e9) == []
+        watchdog = Watchdog(0, 0.0)
+        watchdog.track_backpressured(scene.connection)
+        assert watchdog.stalled(0.0) == watchdog.stalled(1e9) == []
 
 
 def kernel_has(side: tuple[str, int], peer: tuple[str, int]) -> bool:
