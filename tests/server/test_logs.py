@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from simple_chat.core.text import sanitize
 from simple_chat.server import logs
 from simple_chat.server.logs import MAX_LINES, WINDOW, RateLimitFilter, SanitizingFormatter
-from tests.harness.programs import DEADLINE, Server, running_server
+from tests.harness.programs import DEADLINE, ServerProcess, run_server_process
 
 HOSTILE = "x\r\n2026-01-01 CRITICAL forged\x1b[2J\x07\x00\x85\u2028\u202etxt.exe\u2066\x9b31m\x7f"
 
@@ -218,7 +218,7 @@ def test_what_was_left_out_is_told_when_asked(written: Callable[[], list[str]], 
 # The program
 
 
-def misbehave(server: Server, data: bytes, times: int) -> None:
+def misbehave(server: ServerProcess, data: bytes, times: int) -> None:
     """Connect again and again, send something, and wait for the end."""
     for _ in range(times):
         with socket.create_connection((server.host, int(server.port)), DEADLINE) as sock:
@@ -241,7 +241,7 @@ SECRET = b"hush-hush"
     ],
 )
 def test_two_hundred_of_a_kind_are_some_lines_and_a_count(data: bytes, kind: str) -> None:
-    with running_server() as server:
+    with run_server_process() as server:
         misbehave(server, data, 200)
         text = server.stop()
     told = re.findall(rf" INFO connection \d+ from 127\.0\.0\.1:\d+ is sent away: {kind}\n", text)
@@ -254,7 +254,7 @@ def test_two_hundred_of_a_kind_are_some_lines_and_a_count(data: bytes, kind: str
 
 @pytest.mark.parametrize("options", [(), ("--verbose",)], ids=["INFO", "DEBUG"])
 def test_nothing_that_is_said_is_logged_whatever_it_is(options: tuple[str, ...]) -> None:
-    with running_server("--max-line", "64", *options) as server:
+    with run_server_process("--max-line", "64", *options) as server:
         for data in (
             b"JOIN hush-hush\nMSG hush-hush\nWHO hush-hush\nPING hush-hush\nhush-hush",
             b"PASS hush-hush\nhush-hush \xff\xfd\x01\x1b[2J\nMSG hush-hush\n",
@@ -269,7 +269,7 @@ def test_nothing_that_is_said_is_logged_whatever_it_is(options: tuple[str, ...])
 
 
 def test_verbose_a_server_tells_of_everybody() -> None:
-    with running_server("--verbose") as server:
+    with run_server_process("--verbose") as server:
         misbehave(server, b"PING\n", 30)
         text = server.stop()
     assert text.count(" connected\n") == text.count(" gone: closed\n") == 30
