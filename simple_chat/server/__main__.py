@@ -13,14 +13,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from simple_chat.errors import ChatError, ConfigError
-from simple_chat.server import cli as command_line
-from simple_chat.server.logs import MINUTE, RateLimitFilter, SanitizingFormatter
+from simple_chat.server import cli
+from simple_chat.server.logs import WINDOW, RateLimitFilter, SanitizingFormatter
 from simple_chat.server.server import Server, serve
 from simple_chat.server.tls import server_context
 
 logger = logging.getLogger("simple_chat.server")  # __name__ is __main__ here
 
-_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,14 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 when it was told to end, 1 if it could not start.
     """
-    options = command_line.parse(arguments)
+    options = cli.parse(arguments)
     try:
         if options.command == "hash-password":
-            return _hash_password()
-        moderation = _log_to_stderr(verbose=options.verbose)
+            return _print_password_hash()
+        rate_limit = _log_to_stderr(verbose=options.verbose)
         _raise_descriptor_limit()
         with asyncio.Runner(loop_factory=_loop_factory(options.loop)) as runner:
-            runner.run(_run(options, moderation))
+            runner.run(_run(options, rate_limit))
     except asyncio.CancelledError:  # told to end before it listened
         return 0
     except (ChatError, ImportError) as error:
@@ -45,59 +45,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _run(options: argparse.Namespace, moderation: RateLimitFilter) -> None:
-    starting: asyncio.Task[None] = asyncio.current_task()  # type: ignore[assignment] # there is one
-    _on_ending_signals(starting.cancel)
-    told = asyncio.Event()
+async def _run(options: argparse.Namespace, rate_limit: RateLimitFilter) -> None:
+    main_task: asyncio.Task[None] = asyncio.current_task()  # type: ignore[assignment] # there is one
+    _on_stop_signals(main_task.cancel)
+    stop_requested = asyncio.Event()
     serving = serve(
         options.host,
         options.port,
         unix=options.unix,
-        tls=_tls(options),
+        tls=_tls_context(options),
         password=_password_hash(options),
-        settings=command_line.settings(options),
+        settings=cli.settings_from(options),
     )
-    async with _counting(moderation), serving as server:
-        _on_ending_signals(told.set)
+    async with _reporting_suppressed(rate_limit), serving as server:
+        _on_stop_signals(stop_requested.set)
         if server.tls is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, server, options)
-        await told.wait()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_certificate, server, options)
+        await stop_requested.wait()
         logger.info("shutting down")
-        _on_ending_signals(server.cut)  # told twice, it waits for nobody
+        _on_stop_signals(server.cut)  # told twice, it waits for nobody
 
 
-def _on_ending_signals(act: Callable[[], object]) -> None:
-    for each in _ENDING_SIGNALS:
+def _on_stop_signals(act: Callable[[], object]) -> None:
+    for each in _STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(each, act)
 
 
 @contextlib.asynccontextmanager
-async def _counting(moderation: RateLimitFilter) -> AsyncIterator[None]:
+async def _reporting_suppressed(rate_limit: RateLimitFilter) -> AsyncIterator[None]:
     """Log each minute what the log left out, and at the end."""
 
-    async def count() -> None:
+    async def report() -> None:
         while True:
-            await asyncio.sleep(MINUTE)
-            moderation.tell()
+            await asyncio.sleep(WINDOW)
+            rate_limit.report_suppressed()
 
-    counting = asyncio.create_task(count())
+    reporting = asyncio.create_task(report())
     try:
         yield
     finally:
-        counting.cancel()
-        moderation.tell()
+        reporting.cancel()
+        rate_limit.report_suppressed()
 
 
-def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
+def _tls_context(options: argparse.Namespace) -> ssl.SSLContext | None:
     if options.tls_cert is None:
         return None
     return server_context(options.tls_cert, options.tls_key, options.tls_client_ca)
 
 
-def _reload(server: Server, options: argparse.Namespace) -> None:
+def _reload_certificate(server: Server, options: argparse.Namespace) -> None:
     """Read the certificate again, for those who connect from now on."""
     try:
-        server.tls = _tls(options)
+        server.tls = _tls_context(options)
     except ConfigError as error:
         logger.error("the certificate stays as it is: %s", error)  # noqa: TRY400 - no traceback says more
     else:
@@ -112,14 +112,14 @@ def _password_hash(options: argparse.Namespace) -> str | None:
     return read_hash(options.password_file)
 
 
-def _hash_password() -> int:
+def _print_password_hash() -> int:
     """Ask for a password, and print its hash."""
     from simple_chat.server.auth import hash_password  # noqa: PLC0415 - not installed everywhere
 
     if sys.stdin is None:
         raise ConfigError("there is nothing to read a password from")
     try:
-        secret = _ask_twice() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+        secret = _prompt_twice() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     except (KeyboardInterrupt, EOFError):
         print(file=sys.stderr)
         return 128 + signal.SIGINT
@@ -129,7 +129,7 @@ def _hash_password() -> int:
     return 0
 
 
-def _ask_twice() -> str:
+def _prompt_twice() -> str:
     secret = getpass.getpass("Password: ")
     if getpass.getpass("Once more: ") != secret:
         raise ConfigError("that was not the same password")
@@ -163,10 +163,10 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
 def _log_to_stderr(*, verbose: bool) -> RateLimitFilter:
     handler = logging.StreamHandler()
     handler.setFormatter(SanitizingFormatter("%(asctime)s %(levelname)s %(message)s"))
-    handler.addFilter(moderation := RateLimitFilter(time.monotonic))
+    handler.addFilter(rate_limit := RateLimitFilter(time.monotonic))
     logging.getLogger().addHandler(handler)
     logging.getLogger("simple_chat").setLevel(logging.DEBUG if verbose else logging.INFO)
-    return moderation
+    return rate_limit
 
 
 if __name__ == "__main__":

@@ -17,15 +17,15 @@ from simple_chat.server.tls import HANDSHAKE
 
 logger = logging.getLogger(__name__)
 
-_DESCRIPTORS_KEPT_BACK = 64
+_RESERVED_DESCRIPTORS = 64
 """For listeners and files, and for those who are told that there is no room."""
 
 
-class Door:
+class Acceptor:
     """The door.
 
     Args:
-        make: makes what handles a connection, which has its place.
+        make_connection: makes what handles a connection, which has its place.
         settings: of the server.
         tls: how to talk TLS; None for plain text.
 
@@ -34,14 +34,14 @@ class Door:
     """
 
     def __init__(
-        self, make: Callable[[Slot], Connection], settings: Settings, tls: ssl.SSLContext | None
+        self, make_connection: Callable[[Slot], Connection], settings: Settings, tls: ssl.SSLContext | None
     ) -> None:
         self.tls = tls
-        self._make = make
+        self._make_connection = make_connection
         self._settings = settings
-        self._admission = Admission(_max_clients(settings.max_clients), settings.max_per_ip)
+        self._admission = Admission(_limit_clients(settings.max_clients), settings.max_per_ip)
         self._listeners: list[listeners.Listener] = []
-        self._arriving: set[asyncio.Task[None]] = set()
+        self._handshaking: set[asyncio.Task[None]] = set()
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -55,8 +55,8 @@ class Door:
         Raises:
             ListenError: it is taken, or no address of this machine.
         """
-        self._listeners += await listeners.tcp(
-            self._take_in,
+        self._listeners += await listeners.listen_tcp(
+            self._on_accept,
             host,
             port,
             stall_timeout=self._settings.stall_timeout,
@@ -69,59 +69,63 @@ class Door:
         Raises:
             ListenError: another server listens there, or the path can't be used.
         """
-        self._listeners.append(listeners.unix(self._take_in, path))
+        self._listeners.append(listeners.listen_unix(self._on_accept, path))
 
-    def leave(self, connection: Connection) -> None:
+    def release(self, connection: Connection) -> None:
         """Take back that a connection was counted."""
-        if connection.place is not None:
-            self._admission.leave(connection.place)
-            connection.place = None
+        if connection.slot is not None:
+            self._admission.release(connection.slot)
+            connection.slot = None
 
     async def close(self) -> None:
         """Stop listening, and give up those who are not in yet."""
         while self._listeners:
             self._listeners.pop().close()
-        for each in self._arriving:
+        for each in self._handshaking:
             each.cancel()
-        await asyncio.gather(*self._arriving, return_exceptions=True)
+        await asyncio.gather(*self._handshaking, return_exceptions=True)
 
-    def _take_in(self, sock: socket.socket, host: str) -> None:
-        place = self._admission.enter(network_of(host))
-        if place is None:
+    def _on_accept(self, sock: socket.socket, host: str) -> None:
+        slot = self._admission.acquire(network_of(host))
+        if slot is None:
             logger.info("a connection from %s is closed: there are too many", host or "a Unix socket")
             sock.close()
             return
-        arriving = asyncio.create_task(self._open(self._make(place), sock))
-        self._arriving.add(arriving)
-        arriving.add_done_callback(self._arriving.discard)
+        handshake = asyncio.create_task(self._start_connection(self._make_connection(slot), sock))
+        self._handshaking.add(handshake)
+        handshake.add_done_callback(self._handshaking.discard)
 
-    async def _open(self, connection: Connection, sock: socket.socket) -> None:
+    async def _start_connection(self, connection: Connection, sock: socket.socket) -> None:
         """Begin a connection, which over TLS takes as long as the client's handshake."""
         tls = None if sock.family == socket.AF_UNIX else self.tls
         # At the end TLS flushes what is still to be written, for which it needs as long as a drain.
-        flush = max(self._settings.drain, 1.0)
-        patience = {} if tls is None else {"ssl_handshake_timeout": HANDSHAKE, "ssl_shutdown_timeout": flush}
+        flush_timeout = max(self._settings.drain, 1.0)
+        timeouts = (
+            {} if tls is None else {"ssl_handshake_timeout": HANDSHAKE, "ssl_shutdown_timeout": flush_timeout}
+        )
         loop = asyncio.get_running_loop()
         try:
-            await loop.connect_accepted_socket(lambda: connection, sock, ssl=tls, **patience)
+            await loop.connect_accepted_socket(lambda: connection, sock, ssl=tls, **timeouts)
         except OSError as error:
             # Some loops say nothing of a client that goes in the middle of a handshake.
             logger.info(
                 "a connection failed before it began: %s", describe_error(error) or "the client is gone"
             )
             sock.close()
-            self.leave(connection)
+            self.release(connection)
         except BaseException:
-            self.leave(connection)
+            self.release(connection)
             raise
 
 
-def _max_clients(wanted: int | None) -> int:
+def _limit_clients(requested: int | None) -> int:
     """How many connections there may be."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         soft = sys.maxsize
-    possible = max(soft - _DESCRIPTORS_KEPT_BACK, 1)
-    if wanted is not None and wanted > possible:
-        logger.warning("%d file descriptors are enough for %d clients, not for %d", soft, possible, wanted)
-    return possible if wanted is None else min(wanted, possible)
+    available = max(soft - _RESERVED_DESCRIPTORS, 1)
+    if requested is not None and requested > available:
+        logger.warning(
+            "%d file descriptors are enough for %d clients, not for %d", soft, available, requested
+        )
+    return available if requested is None else min(requested, available)

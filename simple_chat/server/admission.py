@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 MAX_PER_IP = 32
 """Connections from one address, by default: a household or an office behind one router."""
 
-_TOLD_MAX = 48
+_MAX_REFUSED = 48
 """Connections that are refused and told so at a time. They hold a descriptor until they have read it."""
 
 
@@ -40,10 +40,10 @@ class Admission:
         self._max_clients = max_clients
         self._max_per_ip = max_per_ip
         self._admitted = 0
-        self._networks: dict[str | None, Slot] = {}
+        self._slots: dict[str | None, Slot] = {}
         self._refused = Slot(None, admitted=False)
 
-    def enter(self, network: str | None) -> Slot | None:
+    def acquire(self, network: str | None) -> Slot | None:
         """Count a connection.
 
         Args:
@@ -52,24 +52,24 @@ class Admission:
         Returns:
             None if there are too many even to be told that there are too many.
         """
-        place = self._networks.get(network) or Slot(network, admitted=True)
-        if self._admitted < self._max_clients and (network is None or place.count < self._max_per_ip):
-            self._networks[network] = place
+        slot = self._slots.get(network) or Slot(network, admitted=True)
+        if self._admitted < self._max_clients and (network is None or slot.count < self._max_per_ip):
+            self._slots[network] = slot
             self._admitted += 1
-        elif self._refused.count < _TOLD_MAX:
-            place = self._refused
+        elif self._refused.count < _MAX_REFUSED:
+            slot = self._refused
         else:
             return None
-        place.count += 1
-        return place
+        slot.count += 1
+        return slot
 
-    def leave(self, place: Slot) -> None:
+    def release(self, slot: Slot) -> None:
         """Take back what `enter` counted."""
-        place.count -= 1
-        if place.admitted:
+        slot.count -= 1
+        if slot.admitted:
             self._admitted -= 1
-            if not place.count:
-                del self._networks[place.network]
+            if not slot.count:
+                del self._slots[slot.network]
 
 
 def network_of(host: str) -> str | None:

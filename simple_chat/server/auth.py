@@ -19,7 +19,7 @@ except ImportError as error:
 
 logger = logging.getLogger(__name__)
 
-_CHECKS_AT_ONCE = 2
+_MAX_CONCURRENT_CHECKS = 2
 
 
 class Password:
@@ -39,7 +39,7 @@ class Password:
             raise ConfigError("the password's hash is none that hash-password makes") from None
         self._encoded = encoded
         self._hasher = argon2.PasswordHasher()
-        self._threads = ThreadPoolExecutor(_CHECKS_AT_ONCE, thread_name_prefix="password")
+        self._executor = ThreadPoolExecutor(_MAX_CONCURRENT_CHECKS, thread_name_prefix="password")
 
     async def check(self, secret: str) -> bool:
         """Tell whether a password is right. At most two are checked at a time; cancelling gives up the place.
@@ -47,7 +47,7 @@ class Password:
         Args:
             secret: what a client says it is.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._check, secret)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._check, secret)
 
     def _check(self, secret: str) -> bool:
         try:
@@ -60,7 +60,7 @@ class Password:
 
     def close(self) -> None:
         """Give up what was not checked yet."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 def hash_password(secret: str) -> str:

@@ -13,12 +13,12 @@ from simple_chat.server.config import Settings
 
 _DEFAULTS = Settings()
 
-_SECONDS_MAX = 1_000_000
+_MAX_SECONDS = 1_000_000
 """What the kernel's timeouts can be set to, and nobody wants more than eleven days."""
 
-_CLUSTER = ("cluster_room", "cluster_replicas", "cluster_creds", "cluster_ca")
-_ROOM = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_DAYS_MAX = 36_500
+_CLUSTER_OPTIONS = ("cluster_room", "cluster_replicas", "cluster_creds", "cluster_ca")
+_ROOM_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MAX_DAYS = 36_500
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
@@ -34,14 +34,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--tls-key and --tls-client-ca go with --tls-cert")
     if options.journal is None and (options.sync or options.journal_segment or options.journal_keep):
         parser.error("--sync, --journal-segment and --journal-keep go with --journal")
-    if options.cluster is None and any(getattr(options, each) for each in _CLUSTER):
+    if options.cluster is None and any(getattr(options, each) for each in _CLUSTER_OPTIONS):
         parser.error("--cluster-room, --cluster-replicas, --cluster-creds and --cluster-ca go with --cluster")
     if options.cluster is not None and options.journal is not None:
         parser.error("--journal does not go with --cluster, where NATS keeps what is said")
     return options
 
 
-def settings(options: argparse.Namespace) -> Settings:
+def settings_from(options: argparse.Namespace) -> Settings:
     """What of the options is a setting: all that is named as one, and was given or has a default."""
     given = {name: getattr(options, name) for name in Settings.__slots__}
     return Settings(**{name: value for name, value in given.items() if value is not None})
@@ -57,15 +57,15 @@ def _parser() -> Parser:
         choices=("hash-password",),
         help="hash-password asks for a password and prints the hash of it, for --password-file",
     )
-    where = parser.add_argument_group("where it listens")
-    add_address(where, "to listen on", "--ip")
-    where.add_argument("--unix", metavar="PATH", help="listen on this Unix socket as well")
-    where.add_argument(
+    listening = parser.add_argument_group("where it listens")
+    add_address(listening, "to listen on", "--ip")
+    listening.add_argument("--unix", metavar="PATH", help="listen on this Unix socket as well")
+    listening.add_argument(
         "--reuse-port",
         action="store_true",
         help="share the TCP port with other servers that do: the kernel spreads connections over them",
     )
-    _add_trust(parser.add_argument_group("who may come in"))
+    _add_access(parser.add_argument_group("who may come in"))
     _add_journal(parser.add_argument_group("the journal"))
     _add_cluster(parser.add_argument_group("one room on several servers"))
     _add_limits(parser.add_argument_group("limits"))
@@ -79,7 +79,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _add_trust(group: argparse._ArgumentGroup) -> None:
+def _add_access(group: argparse._ArgumentGroup) -> None:
     def add_file(name: str, text: str) -> None:
         group.add_argument(f"--{name}", type=filled, metavar="FILE", help=text)
 
@@ -120,13 +120,13 @@ def _add_journal(group: argparse._ArgumentGroup) -> None:
 def _add_cluster(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--cluster",
-        type=_urls,
+        type=_nats_urls,
         metavar="URL,URL",
         help="take part in the room whose log these NATS servers keep, as nats://host:4222",
     )
     group.add_argument(
         "--cluster-room",
-        type=_room,
+        type=_room_name,
         metavar="NAME",
         help=f"which room of theirs (default: {_DEFAULTS.cluster_room})",
     )
@@ -148,11 +148,11 @@ def _add_cluster(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_limits(group: argparse._ArgumentGroup) -> None:
-    def add(name: str, kind: Callable[[str], float], metavar: str, text: str) -> None:
+    def add(name: str, type_: Callable[[str], float], metavar: str, text: str) -> None:
         default = getattr(_DEFAULTS, name.replace("-", "_"))
-        shown = "file descriptors less 64" if default is None else f"{default:.10g}"
-        text = f"{text} (default: {shown})"
-        group.add_argument(f"--{name}", type=kind, metavar=metavar, default=default, help=text)
+        default_text = "file descriptors less 64" if default is None else f"{default:.10g}"
+        text = f"{text} (default: {default_text})"
+        group.add_argument(f"--{name}", type=type_, metavar=metavar, default=default, help=text)
 
     add("max-clients", number(1), "COUNT", "connections at a time")
     add("max-per-ip", number(1), "COUNT", "connections from one IPv4 address or IPv6 /64, but this machine's")
@@ -172,12 +172,12 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if 0 <= seconds <= _SECONDS_MAX:
+    if 0 <= seconds <= _MAX_SECONDS:
         return seconds
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to {_SECONDS_MAX}")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to {_MAX_SECONDS}")
 
 
-def _urls(text: str) -> tuple[str, ...]:
+def _nats_urls(text: str) -> tuple[str, ...]:
     """Be an option's type: addresses of NATS servers."""
     urls = tuple(text.split(","))
     for url in urls:
@@ -189,9 +189,9 @@ def _urls(text: str) -> tuple[str, ...]:
     return urls
 
 
-def _room(text: str) -> str:
+def _room_name(text: str) -> str:
     """Be an option's type: what a room may be called, which is what NATS allows."""
-    if _ROOM.fullmatch(text):
+    if _ROOM_NAME.fullmatch(text):
         return text
     raise argparse.ArgumentTypeError(f"{text!r} can't be a room: 1 to 64 of A-Z a-z 0-9 _ -")
 
@@ -208,6 +208,6 @@ def _size(text: str) -> int:
 def _size_or_days(text: str) -> int | timedelta:
     """Be an option's type: bytes, or days as 30d."""
     try:
-        return timedelta(days=number(1, _DAYS_MAX)(text[:-1])) if text.endswith("d") else _size(text)
+        return timedelta(days=number(1, _MAX_DAYS)(text[:-1])) if text.endswith("d") else _size(text)
     except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a size like 10G nor days like 30d") from None

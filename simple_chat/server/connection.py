@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
 
     Args:
         keeper: whose room it is.
-        place: where the connection is counted; None once that is taken back.
+        slot: where the connection is counted; None once that is taken back.
 
     Attributes:
         lost: whether the event loop has told of its end.
@@ -75,16 +75,16 @@ class Connection(asyncio.Protocol):
         "_reading",
         "_rest",
         "lost",
-        "place",
         "session",
+        "slot",
         "transport",
     )
 
     session: Session
     transport: asyncio.Transport
 
-    def __init__(self, keeper: ConnectionManager, place: Slot) -> None:
-        self.place: Slot | None = place
+    def __init__(self, keeper: ConnectionManager, slot: Slot) -> None:
+        self.slot: Slot | None = slot
         self._keeper = keeper
         self._reading = True
         self._peer_ended = False

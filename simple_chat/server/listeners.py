@@ -17,25 +17,25 @@ from simple_chat.errors import ListenError, describe_error
 
 logger = logging.getLogger(__name__)
 
-Take = Callable[[socket.socket, str], None]
+OnAccept = Callable[[socket.socket, str], None]
 """Takes a new connection, and the host that it comes from; empty on a Unix socket."""
 
-_QUEUE = 4096
+_LISTEN_BACKLOG = 4096
 """Connections that may wait to be accepted, as far as the kernel goes along (net.core.somaxconn)."""
 
-_ACCEPTED_AT_ONCE = 16
+_ACCEPTS_PER_WAKEUP = 16
 """Connections that are accepted before everybody else has their turn again."""
 
-_RETRY = 1.0
+_RETRY_DELAY = 1.0
 """Seconds until another try when there is no descriptor left."""
 
-_OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
-_UNSENT = 16 * 1024
+_NOTSENT_LOWAT = 16 * 1024
 """Bytes from which on the kernel takes no more for a client that doesn't read: by itself it would take
 megabytes for each. What the client's kernel has room for is on its way and does not count."""
 
-_UNREAD = 64 * 1024
+_RECEIVE_BUFFER = 64 * 1024
 """Bytes that the kernel keeps of a client that is not read from; by itself it would keep megabytes."""
 
 # A peer that is gone without a word is noticed 45 + 3 * 15 seconds after it was last heard of; sooner, if
@@ -43,7 +43,7 @@ _UNREAD = 64 * 1024
 _KEEPALIVE = {"TCP_KEEPIDLE": 45, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 3}
 
 _UNIX_MODE = 0o660
-_PORT_MAX = 65_535
+_MAX_PORT = 65_535
 
 
 class Listener:
@@ -51,18 +51,18 @@ class Listener:
 
     Args:
         sock: bound.
-        take: takes connections.
+        on_accept: takes connections.
         path: of a Unix socket, whose name is taken away at the end.
     """
 
-    def __init__(self, sock: socket.socket, take: Take, path: str | None = None) -> None:
+    def __init__(self, sock: socket.socket, on_accept: OnAccept, path: str | None = None) -> None:
         self.sock = sock
-        self._take = take
+        self._on_accept = on_accept
         self._path = path
         self._retry: asyncio.TimerHandle | None = None
         sock.settimeout(0)
-        sock.listen(_QUEUE)
-        self._go_on()
+        sock.listen(_LISTEN_BACKLOG)
+        self._resume()
 
     def close(self) -> None:
         """Stop listening."""
@@ -73,37 +73,39 @@ class Listener:
         if self._path is not None:
             Path(self._path).unlink(missing_ok=True)
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         self._retry = None
         asyncio.get_running_loop().add_reader(self.sock, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
+        for _ in range(_ACCEPTS_PER_WAKEUP):
             try:
                 sock, address = self.sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno not in _OUT_OF:
+                if error.errno not in _EXHAUSTED:
                     raise
-                self._wait(error)
+                self._suspend(error)
                 return
             sock.settimeout(0)
-            self._take(sock, "" if self._path is not None else address[0])
+            self._on_accept(sock, "" if self._path is not None else address[0])
 
-    def _wait(self, error: OSError) -> None:
+    def _suspend(self, error: OSError) -> None:
         """Let those who come wait in the kernel's queue until there may be a descriptor for them."""
         logger.warning("can't take more connections now: %s", describe_error(error))
         loop = asyncio.get_running_loop()
         loop.remove_reader(self.sock)
-        self._retry = loop.call_later(_RETRY, self._go_on)
+        self._retry = loop.call_later(_RETRY_DELAY, self._resume)
 
 
-async def tcp(take: Take, host: str, port: int, *, stall_timeout: float, reuse_port: bool) -> list[Listener]:
+async def listen_tcp(
+    on_accept: OnAccept, host: str, port: int, *, stall_timeout: float, reuse_port: bool
+) -> list[Listener]:
     """Listen on a TCP address.
 
     Args:
-        take: takes connections.
+        on_accept: takes connections.
         host: name or address. A name of several addresses is listened for on all of them.
         port: 0 for a free one.
         stall_timeout: seconds after which the kernel gives up a peer that acknowledges nothing.
@@ -112,9 +114,9 @@ async def tcp(take: Take, host: str, port: int, *, stall_timeout: float, reuse_p
     Raises:
         ListenError: the address is taken, or not one of this machine, or can't be shared.
     """
-    where = show_address(host, port)
-    if not 0 <= port <= _PORT_MAX:  # a resolver would take the rest of a division
-        raise ListenError(f"can't listen on {where}: there is no such port")
+    endpoint = show_address(host, port)
+    if not 0 <= port <= _MAX_PORT:  # a resolver would take the rest of a division
+        raise ListenError(f"can't listen on {endpoint}: there is no such port")
     loop = asyncio.get_running_loop()
     sockets: list[socket.socket] = []
     try:
@@ -125,16 +127,16 @@ async def tcp(take: Take, host: str, port: int, *, stall_timeout: float, reuse_p
             if reuse_port:
                 _share_port(sock)
             sock.bind(address)
-        return [Listener(sock, take) for sock in sockets]
+        return [Listener(sock, on_accept) for sock in sockets]
     except (OSError, ValueError) as error:
-        _close(sockets)
-        raise ListenError(f"can't listen on {where}: {describe_error(error)}") from error
+        _close_all(sockets)
+        raise ListenError(f"can't listen on {endpoint}: {describe_error(error)}") from error
     except BaseException:
-        _close(sockets)
+        _close_all(sockets)
         raise
 
 
-def _close(sockets: Iterable[socket.socket]) -> None:
+def _close_all(sockets: Iterable[socket.socket]) -> None:
     for sock in sockets:
         sock.close()
 
@@ -146,11 +148,11 @@ def _set_options(sock: socket.socket, stall_timeout: float) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     # Urgent data stays in its place: it is the last byte of telnet's Synch.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _UNREAD)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     options = {
         "TCP_NODELAY": 1,
-        "TCP_NOTSENT_LOWAT": _UNSENT,
+        "TCP_NOTSENT_LOWAT": _NOTSENT_LOWAT,
         "TCP_USER_TIMEOUT": round(stall_timeout * 1000),
         **_KEEPALIVE,
     }
@@ -166,14 +168,14 @@ def _share_port(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
-def unix(take: Take, path: str) -> Listener:
+def listen_unix(on_accept: OnAccept, path: str) -> Listener:
     """Listen on a Unix socket that its owner and group may use.
 
     Raises:
         ListenError: a server listens there already, or the path can't be used.
     """
     try:
-        return Listener(_bind_unix(path), take, path)
+        return Listener(_bind_unix(path), on_accept, path)
     except (OSError, ValueError) as error:
         raise ListenError(f"can't listen on unix:{path}: {describe_error(error)}") from error
 

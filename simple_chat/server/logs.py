@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from simple_chat.core.text import sanitize
 
-LINES = 10
+MAX_LINES = 10
 """Lines of one kind that are logged a minute; the others are counted."""
 
-MINUTE = 60.0
+WINDOW = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -40,23 +40,23 @@ class RateLimitFilter(logging.Filter):
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__()
         self._clock = clock
-        self._minute_ends = clock() + MINUTE
-        self._seen: Counter[str] = Counter()
+        self._window_end = clock() + WINDOW
+        self._counts: Counter[str] = Counter()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether a line may be logged."""
         if record.levelno <= logging.DEBUG or record.name == __name__:
             return True
-        if self._clock() >= self._minute_ends:
-            self.tell()
+        if self._clock() >= self._window_end:
+            self.report_suppressed()
         kind = str(getattr(record, "kind", record.msg)).partition("\n")[0]
-        self._seen[kind] += 1
-        return self._seen[kind] <= LINES
+        self._counts[kind] += 1
+        return self._counts[kind] <= MAX_LINES
 
-    def tell(self) -> None:
+    def report_suppressed(self) -> None:
         """Begin a new minute, and log how many lines the last one left out."""
-        self._minute_ends = self._clock() + MINUTE
-        seen, self._seen = self._seen, Counter()
-        for kind, count in seen.items():
-            if count > LINES:
-                logger.warning("and %d more like this: %s", count - LINES, kind)
+        self._window_end = self._clock() + WINDOW
+        counts, self._counts = self._counts, Counter()
+        for kind, count in counts.items():
+            if count > MAX_LINES:
+                logger.warning("and %d more like this: %s", count - MAX_LINES, kind)

@@ -23,11 +23,11 @@ from simple_chat.errors import ConfigError
 from simple_chat.journal.base import Journal
 from simple_chat.journal.memory import MemoryJournal
 from simple_chat.journal.policy import Policy
-from simple_chat.server.acceptor import Door
+from simple_chat.server.acceptor import Acceptor
 from simple_chat.server.admission import network_of
 from simple_chat.server.config import Settings
 from simple_chat.server.connection import LINGER, Connection
-from simple_chat.server.watchdog import Watch
+from simple_chat.server.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from simple_chat.server.auth import Password
@@ -84,7 +84,7 @@ class Server:
         for batch in self._journal.past:
             self.room.recall(batch)
         self._password = password
-        self._door = Door(partial(Connection, self), settings, tls)
+        self._acceptor = Acceptor(partial(Connection, self), settings, tls)
         self._connections: set[Connection] = set()
         self._checks: dict[Connection, asyncio.Task[None]] = {}  # of passwords
         # For their turn, first come first; but who is in the room before all who are not.
@@ -92,23 +92,23 @@ class Server:
         self._newcomers: dict[Connection, None] = {}
         self._awaiting: dict[Connection, None] = {}  # the next batch, to be settled then
         self._turn_is_due = False
-        self._watch = Watch(settings.join_timeout, settings.stall_timeout)
+        self._watchdog = Watchdog(settings.join_timeout, settings.stall_timeout)
         self._tick: asyncio.TimerHandle | None = None
         self._change = asyncio.Event()  # a connection is gone
 
     @property
     def tls(self) -> ssl.SSLContext | None:
         """How to talk TLS to those who connect by TCP from now on; None for plain text."""
-        return self._door.tls
+        return self._acceptor.tls
 
     @tls.setter
     def tls(self, tls: ssl.SSLContext | None) -> None:
-        self._door.tls = tls
+        self._acceptor.tls = tls
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Every TCP host and port that it listens on."""
-        return self._door.addresses
+        return self._acceptor.addresses
 
     @property
     def address(self) -> tuple[str, int]:
@@ -122,10 +122,10 @@ class Server:
         self._connections.add(connection)
         if self.room.closed:
             self._dismiss(connection)
-        elif connection.place is None or not connection.place.admitted:
+        elif connection.slot is None or not connection.slot.admitted:
             self._refuse(connection, Code.TOO_MANY_CONNECTIONS)
         else:
-            self._watch.arrive(connection, asyncio.get_running_loop().time())
+            self._watchdog.start_join_timer(connection, asyncio.get_running_loop().time())
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection."""
@@ -133,16 +133,16 @@ class Server:
         self._waiting.pop(connection, None)
         self._newcomers.pop(connection, None)
         self._awaiting.pop(connection, None)
-        self._watch.forget(connection)
+        self._watchdog.untrack(connection)
         if check := self._checks.pop(connection, None):
             check.cancel()
-        self._door.leave(connection)
+        self._acceptor.release(connection)
         self._call_for_turn()  # to tell the others
         self._change.set()
 
     def watch(self, connection: Connection) -> None:
         """Look after a connection that is held up."""
-        self._watch.hold_up(connection)
+        self._watchdog.track_backpressured(connection)
 
     def check(self, connection: Connection) -> None:
         """Have a connection's password checked, if that is not under way."""
@@ -277,10 +277,10 @@ class Server:
         """Find those of whom no event tells, once a second."""
         loop = asyncio.get_running_loop()
         self._tick = loop.call_later(_TICK, self._look_around)
-        self._send_away(self._watch.overdue(loop.time()))
-        for connection in self._watch.gone():
+        self._send_away(self._watchdog.join_timeouts(loop.time()))
+        for connection in self._watchdog.dead_peers():
             connection.abort()
-        for connection in self._watch.stalled(loop.time()):
+        for connection in self._watchdog.stalled(loop.time()):
             logger.info("%s takes nothing and is cut", connection)
             connection.abort()
         if self.tls is not None:
@@ -301,8 +301,8 @@ class Server:
         """
         for connection in self._connections:
             if connection.transport.is_closing():
-                self._watch.close(connection, now)
-        for connection in self._watch.forgotten(now - max(self.settings.drain, LINGER) - _TICK):
+                self._watchdog.track_closing(connection, now)
+        for connection in self._watchdog.stuck_closing(now - max(self.settings.drain, LINGER) - _TICK):
             if not connection.lost:  # else it goes once its last lines are carried out
                 connection.bury()
 
@@ -322,7 +322,7 @@ class Server:
         Raises:
             ListenError: it is taken, or no address of this machine.
         """
-        await self._door.listen(host, port)
+        await self._acceptor.listen(host, port)
 
     def listen_unix(self, path: str) -> None:
         """Listen on a Unix socket as well.
@@ -330,7 +330,7 @@ class Server:
         Raises:
             ListenError: another server listens there, or the path can't be used.
         """
-        self._door.listen_unix(path)
+        self._acceptor.listen_unix(path)
 
     def start(self) -> None:
         """Begin to look after those who are connected.
@@ -348,7 +348,7 @@ class Server:
     async def close(self) -> None:
         """Take no more lines, let everybody have what was said and a BYE, and cut who takes too long."""
         deadline = asyncio.get_running_loop().time() + self.settings.drain
-        await self._door.close()
+        await self._acceptor.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await self._journal.finish()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from simple_chat.server.connection import Connection
 
 
-class Watch:
+class Watchdog:
     """Those who are looked after.
 
     Args:
@@ -23,46 +23,46 @@ class Watch:
     def __init__(self, join_timeout: float, stall_timeout: float) -> None:
         self._join_timeout = join_timeout
         self._stall_timeout = stall_timeout
-        self._newcomers: dict[Connection, float] = {}  # until when each has to join
+        self._join_deadlines: dict[Connection, float] = {}  # until when each has to join
         # What is on its way to each that is held up, and since when it has been as much.
-        self._held_up: dict[Connection, tuple[int | None, float]] = {}
-        self._closing: dict[Connection, float] = {}  # since when
+        self._backpressured: dict[Connection, tuple[int | None, float]] = {}
+        self._closing_since: dict[Connection, float] = {}  # since when
 
     # All take the time in seconds, of a clock that never goes back.
 
-    def arrive(self, connection: Connection, now: float) -> None:
+    def start_join_timer(self, connection: Connection, now: float) -> None:
         """Begin the time that a connection has to join."""
         if self._join_timeout:
-            self._newcomers[connection] = now + self._join_timeout
+            self._join_deadlines[connection] = now + self._join_timeout
 
-    def hold_up(self, connection: Connection) -> None:
+    def track_backpressured(self, connection: Connection) -> None:
         """Look after a connection as long as it is held up."""
-        self._held_up.setdefault(connection, (None, 0.0))
+        self._backpressured.setdefault(connection, (None, 0.0))
 
-    def close(self, connection: Connection, now: float) -> None:
+    def track_closing(self, connection: Connection, now: float) -> None:
         """Wait for the end of a connection that closes."""
-        self._closing.setdefault(connection, now)
+        self._closing_since.setdefault(connection, now)
 
-    def forget(self, connection: Connection) -> None:
+    def untrack(self, connection: Connection) -> None:
         """Look after a connection no more."""
-        for each in (self._newcomers, self._held_up, self._closing):
+        for each in (self._join_deadlines, self._backpressured, self._closing_since):
             each.pop(connection, None)
 
-    def overdue(self, now: float) -> list[Connection]:
+    def join_timeouts(self, now: float) -> list[Connection]:
         """Take those who should have joined by now, and have not."""
-        newcomers = {each: until for each, until in self._newcomers.items() if each.session.newcomer}
+        newcomers = {each: until for each, until in self._join_deadlines.items() if each.session.newcomer}
         overdue = [each for each, until in newcomers.items() if until <= now]
         for each in overdue:
             del newcomers[each]
-        self._newcomers = newcomers
+        self._join_deadlines = newcomers
         return overdue
 
-    def gone(self) -> list[Connection]:
+    def dead_peers(self) -> list[Connection]:
         """Find those who were reset, or closed on both sides, while they were not read from."""
-        for connection in [each for each in self._held_up if not each.held_up]:
-            del self._held_up[connection]
+        for connection in [each for each in self._backpressured if not each.held_up]:
+            del self._backpressured[connection]
         poll = select.poll()
-        by_number = {connection.sock.fileno(): connection for connection in self._held_up}
+        by_number = {connection.sock.fileno(): connection for connection in self._backpressured}
         for number in by_number:
             poll.register(number, 0)  # errors and ends are told without being asked for
         # A Unix socket hangs up as soon as its peer closes, though there may be lines to read yet.
@@ -77,13 +77,13 @@ class Watch:
         return list(self._stalled(now)) if self._stall_timeout else []
 
     def _stalled(self, now: float) -> Iterator[Connection]:
-        for connection, (before, since) in self._held_up.items():
+        for connection, (before, since) in self._backpressured.items():
             on_its_way = connection.unsent
             if on_its_way is None or on_its_way != before:
-                self._held_up[connection] = (on_its_way, now)
+                self._backpressured[connection] = (on_its_way, now)
             elif now - since >= self._stall_timeout:
                 yield connection
 
-    def forgotten(self, since: float) -> list[Connection]:
+    def stuck_closing(self, since: float) -> list[Connection]:
         """Find those who have been closing since then or longer, and of whose end nobody has told."""
-        return [connection for connection, at in self._closing.items() if at <= since]
+        return [connection for connection, at in self._closing_since.items() if at <= since]

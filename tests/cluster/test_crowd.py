@@ -45,7 +45,7 @@ class Visitor:
             peer = await connect(self._chance.choice(self._servers).address)
             peer.send(f"JOIN {self._name()}")
             for _ in range(self._chance.randrange(1, 12)):
-                if peer.gone:  # after too many lines that were refused
+                if peer.closed:  # after too many lines that were refused
                     break
                 peer.send(*self._lines())
                 await asyncio.sleep(self._chance.uniform(0, 0.4))
@@ -66,7 +66,7 @@ class Visitor:
 
     async def _end(self, peer: Peer) -> None:
         label = f"user{self._number}'s connection {len(self.recordings)}"
-        if vanishes := self._chance.random() < 0.3 and not peer.gone:
+        if vanishes := self._chance.random() < 0.3 and not peer.closed:
             await peer.reset()
         else:
             peer.send("QUIT")

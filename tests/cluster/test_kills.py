@@ -66,7 +66,7 @@ async def test_nothing_acknowledged_is_lost_doubled_or_reordered(
         await strike(engine, room_name, servers[-1])
         gone = [] if strike is kill_leader else [there.pop()]
         for member in (member for crowd in gone for member in crowd.members):
-            await member.ended()
+            await member.wait_closed()
             await there[0].listener.until(f"LEFT {member.name}")
         await talk(there, PINGS)
         await quieten(there)

@@ -16,7 +16,7 @@ from tests.harness import peer as peers_module
 from tests.harness.cluster import AWAY, BACK, BUSY, gather, house, houses, join, options, room_lines
 from tests.harness.nats import Engine
 from tests.harness.peer import Peer, connect
-from tests.harness.programs import DEADLINE, Server, running_server
+from tests.harness.programs import DEADLINE, ServerProcess, run_server_process
 
 PATIENCE = 60.0  # seconds; an election among NATS servers takes up to 10, and there may be two
 LONG = "x" * 1000
@@ -51,13 +51,13 @@ def kill_all(engine: Engine) -> None:
 
 
 @contextlib.contextmanager
-def running_servers(engine: Engine, room: str, number: int = 3) -> Iterator[list[Server]]:
+def running_servers(engine: Engine, room: str, number: int = 3) -> Iterator[list[ServerProcess]]:
     """Run several servers of a room, as programs: the client library leaves sockets behind in its process."""
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(running_server(*options(engine, room))) for _ in range(number)]
+        yield [stack.enter_context(run_server_process(*options(engine, room))) for _ in range(number)]
 
 
-async def gather_at(servers: Sequence[Server], *names: str) -> list[Peer]:
+async def gather_at(servers: Sequence[ServerProcess], *names: str) -> list[Peer]:
     """Let one peer in at each server, each of whom has read that the others joined."""
     peers = [await join(server, name) for server, name in zip(servers, names, strict=True)]
     for place, peer in enumerate(peers):
@@ -128,9 +128,9 @@ async def test_members_go_on_talking_when_the_leader_is_killed(engine: Engine, r
 
 
 @contextlib.contextmanager
-def running_server_at(engine: Engine, room: str, index: int) -> Iterator[Server]:
+def running_server_at(engine: Engine, room: str, index: int) -> Iterator[ServerProcess]:
     """Run a server that connects to one of NATS's servers; of the others it is told there."""
-    with running_server("--cluster", engine.urls[index], "--cluster-room", room) as server:
+    with run_server_process("--cluster", engine.urls[index], "--cluster-room", room) as server:
         yield server
 
 
@@ -156,7 +156,7 @@ async def test_server_that_missed_something_cuts_all_connections(engine: Engine,
             await client.jetstream().purge_stream(room_name)
         await bob.ask("MSG 2")
         near.process.send_signal(SIGCONT)
-        await ann.ended()
+        await ann.wait_closed()
         assert b"MSG bob 2" not in ann.received
         assert b"BYE" not in ann.received
 
@@ -168,12 +168,12 @@ async def test_server_that_was_away_does_not_read_on_in_another_log(engine: Engi
         await asyncio.to_thread(engine.kill, 0)
         await bob.ask("MSG 1")
         await asyncio.to_thread(engine.delete, room_name)
-        await bob.ended()
+        await bob.wait_closed()
         bob = await join_again((far.host, int(far.port)), "bob")
         for number in range(20):  # the new log is longer than the old one was
             await bob.ask(f"MSG {number}")
         near.process.send_signal(SIGCONT)
-        await ann.ended()
+        await ann.wait_closed()
         assert b"BYE" not in ann.received
 
 
@@ -210,7 +210,7 @@ async def check_that_who_says_nothing_is_answered(peer: Peer) -> None:
     assert "OK HELP" in answers
 
 
-async def check_that_nobody_joins(servers: Sequence[Server]) -> None:
+async def check_that_nobody_joins(servers: Sequence[ServerProcess]) -> None:
     for server in servers:
         stranger = await connect((server.host, int(server.port)))
         await stranger.line()
@@ -260,12 +260,12 @@ async def test_more_than_a_batch_is_refused_and_nothing_of_what_was_taken_is_los
 async def test_server_that_is_told_to_end_meanwhile_ends_in_order(
     engine: Engine, room_name: str, strike: Strike
 ) -> None:
-    with running_server(*options(engine, room_name), "--drain", "1") as ending:
+    with run_server_process(*options(engine, room_name), "--drain", "1") as ending:
         ann = await join(ending, "ann")
         await lose(engine, strike, ann)
         ann.send("MSG late")
         ending.process.terminate()
-        await ann.ended()
+        await ann.wait_closed()
         assert b"BYE" not in ann.received  # as what it said may be lost
         assert await asyncio.to_thread(ending.process.wait, DEADLINE) == 0
 
@@ -322,7 +322,7 @@ async def test_deleted_stream_cuts_all_connections_and_the_room_begins_anew(
         await ann.ask("MSG 1")
         await asyncio.to_thread(engine.delete, room_name)
         for peer in (ann, bob):
-            await peer.ended()
+            await peer.wait_closed()
             assert b"BYE" not in peer.received
         ann, bob = [
             await join_again(home.server.address, name)

@@ -16,8 +16,8 @@ from tests.harness import peer as peers_module
 from tests.harness.cluster import BUSY, TAKEN, doomed_server, gather, house, houses, join, options
 from tests.harness.nats import Engine
 from tests.harness.peer import Peer, connect
-from tests.harness.programs import DEADLINE, running_server
-from tests.harness.server import House
+from tests.harness.programs import DEADLINE, run_server_process
+from tests.harness.server import ServerHarness
 from tests.server.test_backpressure import SMALL, Talk, follow
 
 RACED = 300
@@ -207,7 +207,7 @@ async def test_who_does_not_read_is_told_how_much_it_missed_and_delays_nobody(
         )
         for peer in (talker, listener, slow):
             await peer.barrier()
-        near.send_buffer("slow", 4096)
+        near.set_send_buffer("slow", 4096)
         slow.pause()
         talk = Talk(near, talker, listener)
         await talk.say_until_behind("slow")
@@ -353,7 +353,7 @@ async def test_members_of_a_server_that_is_told_to_end_have_everything_and_a_bye
     engine: Engine, room_name: str
 ) -> None:
     async with house(engine, room_name) as home:
-        with running_server(*options(engine, room_name)) as ending:
+        with run_server_process(*options(engine, room_name)) as ending:
             ann = await home.join("ann")
             bob = await join(ending, "bob")
             cleo = await join(ending, "cleo")
@@ -374,7 +374,7 @@ async def test_members_of_a_server_that_is_told_to_end_have_everything_and_a_bye
 
 async def test_what_a_server_took_before_it_ended_is_everywhere(engine: Engine, room_name: str) -> None:
     async with house(engine, room_name) as home:
-        with running_server(*options(engine, room_name)) as ending:
+        with run_server_process(*options(engine, room_name)) as ending:
             ann = await home.join("ann")
             bob = await join(ending, "bob")
             cleo = await join(ending, "cleo")
@@ -408,7 +408,7 @@ async def test_a_server_that_ends_acknowledges_nothing_that_it_does_not_take(
     engine: Engine, room_name: str
 ) -> None:
     async with house(engine, room_name) as home:
-        with running_server(*options(engine, room_name), "--drain", "60") as ending:
+        with run_server_process(*options(engine, room_name), "--drain", "60") as ending:
             ann = await home.join("ann")
             bob = await join(ending, "bob")
             await ann.barrier()
@@ -468,7 +468,7 @@ async def test_members_of_a_dead_server_leave_once_and_one_that_comes_back_begin
     monkeypatch.setattr(peers_module, "DEADLINE", LEASE_DEADLINE)
     extra = options(engine, room_name)
     async with houses(engine, room_name, 2) as homes:
-        with doomed_server(engine, room_name) as dying, running_server(*extra) as stopped:
+        with doomed_server(engine, room_name) as dying, run_server_process(*extra) as stopped:
             ann, zoe = await gather(homes, "ann", "zoe")
             bob, bert = await join(dying, "bob"), await join(dying, "bert")
             cleo, carl = await join(stopped, "cleo"), await join(stopped, "carl")
@@ -477,8 +477,8 @@ async def test_members_of_a_dead_server_leave_once_and_one_that_comes_back_begin
             await cleo.ask("MSG hello")
             dying.process.send_signal(SIGKILL)
             stopped.process.send_signal(SIGSTOP)
-            await bob.ended()
-            await bert.ended()
+            await bob.wait_closed()
+            await bert.wait_closed()
             cleo.send("MSG ghost")
             await check_that_they_left(ann, zoe)
             async with house(engine, room_name) as late:
@@ -491,7 +491,7 @@ async def test_members_of_a_dead_server_leave_once_and_one_that_comes_back_begin
                 assert sorted(line for line in lines if line.startswith("LEFT")) == sorted(left)
             stopped.process.send_signal(SIGCONT)
             for peer in (cleo, carl):
-                await peer.ended()
+                await peer.wait_closed()
                 assert b"BYE" not in peer.received
             dora = await join(stopped, "dora")
             await dora.ask("MSG back")
@@ -517,6 +517,6 @@ async def check_that_they_left(*peers: Peer) -> None:
     )
 
 
-async def check_that_names_are_free(home: House, *names: str) -> None:
+async def check_that_names_are_free(home: ServerHarness, *names: str) -> None:
     for name in names:
         await home.join(name)

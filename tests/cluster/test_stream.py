@@ -18,8 +18,8 @@ from simple_chat.cluster import stream as log_module
 from tests.harness.cluster import gather, house, houses, options, settings
 from tests.harness.nats import Engine, Tls
 from tests.harness.nats_credentials import Operator
-from tests.harness.programs import DEADLINE, run_server, running_server
-from tests.harness.server import House
+from tests.harness.programs import DEADLINE, run_server_process, run_server_to_exit
+from tests.harness.server import ServerHarness
 
 AUTHORITY = trustme.CA()
 NO_AUTHOR = "nats://127.0.0.1:1"
@@ -96,7 +96,7 @@ async def make(engine: Engine, room: str, **config: Any) -> None:  # noqa: ANN40
         await client.jetstream().add_stream(StreamConfig(**(usual | config)))
 
 
-async def check_that_they_hear_each_other(*homes: House) -> None:
+async def check_that_they_hear_each_other(*homes: ServerHarness) -> None:
     ann, bob = [await home.join(name) for home, name in zip(homes, ("ann", "bob"), strict=True)]
     await ann.barrier()
     await ann.ask("MSG hello")
@@ -105,7 +105,7 @@ async def check_that_they_hear_each_other(*homes: House) -> None:
 
 def assert_refused(status: int, reason: str, *arguments: str) -> None:
     """Check that the program does not start, and says why in one line."""
-    ended = run_server("--port", "0", *arguments)
+    ended = run_server_to_exit("--port", "0", *arguments)
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (status, "", 1)
     assert reason in ended.stderr
 
@@ -192,7 +192,7 @@ async def test_rights_that_the_readme_names_are_enough(
 
 def test_program_has_options_for_all_of_it(guarded: Engine, guarded_room: str, key: dict[str, Any]) -> None:
     more = [f"--{name.replace('_', '-')}={value}" for name, value in key.items()]
-    with running_server(*options(guarded, guarded_room), *more) as server:
+    with run_server_process(*options(guarded, guarded_room), *more) as server:
         server.join("alice")
 
 
@@ -200,7 +200,7 @@ def test_server_ends_though_nats_hangs(
     guarded: Engine, guarded_room: str, key: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
     more = [f"--{name.replace('_', '-')}={value}" for name, value in key.items()]
-    with running_server(*options(guarded, guarded_room), *more, "--drain", "1") as server:
+    with run_server_process(*options(guarded, guarded_room), *more, "--drain", "1") as server:
         guarded.pause(0)
         request.addfinalizer(guarded.start)
         server.process.terminate()

@@ -10,8 +10,8 @@ from typing import Any
 from simple_chat import Settings, serve
 from tests.harness.nats import Engine
 from tests.harness.peer import Peer, connect
-from tests.harness.programs import Server
-from tests.harness.server import House
+from tests.harness.programs import ServerProcess
+from tests.harness.server import ServerHarness
 
 BUSY = "ERR busy this was not sent, the room can't take it now: try again later"
 TAKEN = "ERR name-taken somebody here has that name, JOIN with another one"
@@ -31,10 +31,10 @@ def settings(engine: Engine, room: str, **more: Any) -> Settings:  # noqa: ANN40
 
 
 @contextlib.asynccontextmanager
-async def house(engine: Engine, room: str, **more: Any) -> AsyncIterator[House]:  # noqa: ANN401 - as above
+async def house(engine: Engine, room: str, **more: Any) -> AsyncIterator[ServerHarness]:  # noqa: ANN401 - as above
     """Run one of the servers of a room; at the end of the block its peers close, then it does."""
     async with serve("127.0.0.1", 0, settings=settings(engine, room, **more)) as server:
-        inside = House(server)
+        inside = ServerHarness(server)
         try:
             yield inside
         finally:
@@ -48,7 +48,7 @@ async def houses(
     room: str,
     number: int = 3,
     **more: Any,  # noqa: ANN401 - as above
-) -> AsyncIterator[list[House]]:
+) -> AsyncIterator[list[ServerHarness]]:
     """Run several servers of a room; at the end of the block nothing is left of them."""
     tasks = asyncio.all_tasks()
     async with contextlib.AsyncExitStack() as stack:
@@ -56,7 +56,7 @@ async def houses(
     assert asyncio.all_tasks() == tasks
 
 
-async def gather(homes: Sequence[House], *names: str) -> list[Peer]:
+async def gather(homes: Sequence[ServerHarness], *names: str) -> list[Peer]:
     """Let one peer in at each house, each of whom has read that the others joined."""
     peers = [await home.join(name) for home, name in zip(homes, names, strict=True)]
     for place, peer in enumerate(peers):
@@ -78,18 +78,18 @@ def options(engine: Engine, room: str) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def doomed_server(engine: Engine, room: str) -> Iterator[Server]:
+def doomed_server(engine: Engine, room: str) -> Iterator[ServerProcess]:
     """Run a server that may be killed."""
     command = [sys.executable, "-m", "simple_chat.server", "--port", "0", "--rate", "0"]
     with Popen([*command, *options(engine, room)], stderr=PIPE) as process:
         try:
             with contextlib.ExitStack() as terminals:
-                yield Server(process, terminals)
+                yield ServerProcess(process, terminals)
         finally:
             process.kill()
 
 
-async def join(server: Server, name: str) -> Peer:
+async def join(server: ServerProcess, name: str) -> Peer:
     """Let a peer in at a program."""
     peer = await connect((server.host, int(server.port)))
     assert (await peer.line()).startswith("HELLO ")

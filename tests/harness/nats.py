@@ -28,7 +28,7 @@ from nats.errors import Error
 from nats.js.errors import NotFoundError
 
 from tests.harness.nats_credentials import Operator
-from tests.harness.programs import program
+from tests.harness.programs import find_program
 
 DEADLINE = 60.0
 """Seconds after which a server is no longer waited for. An election takes some of them."""
@@ -381,7 +381,7 @@ class Engine:
 
 def _nats_server() -> str:
     """The server of this environment, or else whichever is installed."""
-    return shutil.which("nats-server", path=sysconfig.get_path("scripts")) or program("nats-server")
+    return shutil.which("nats-server", path=sysconfig.get_path("scripts")) or find_program("nats-server")
 
 
 def _free_ports(reserved: contextlib.ExitStack) -> Iterator[int]:

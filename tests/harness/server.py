@@ -17,14 +17,14 @@ from simple_chat.server.connection import Connection
 from simple_chat.server.tls import server_context
 from tests.harness.peer import DEADLINE, Peer, connect
 
-AUTHORITY = trustme.CA()
+CA = trustme.CA()
 """Whom peers trust, and whose certificate a house has that talks TLS."""
 
-WAYS = ("tcp", "tls", "unix")
+TRANSPORTS = ("tcp", "tls", "unix")
 """How peers can come in."""
 
 
-def own_tls(demands: trustme.CA | None = None) -> ssl.SSLContext:
+def server_tls_context(demands: trustme.CA | None = None) -> ssl.SSLContext:
     """How a house talks TLS, with a new certificate.
 
     Args:
@@ -32,36 +32,36 @@ def own_tls(demands: trustme.CA | None = None) -> ssl.SSLContext:
     """
     with TemporaryDirectory() as folder:
         certificate, authority = Path(folder) / "certificate", Path(folder) / "authority"
-        AUTHORITY.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
+        CA.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
         if demands is not None:
             demands.cert_pem.write_to_path(authority)
         return server_context(certificate, client_ca=None if demands is None else authority)
 
 
-def trusting(shows: trustme.CA | None = None) -> ssl.SSLContext:
+def client_tls_context(shows: trustme.CA | None = None) -> ssl.SSLContext:
     """How a peer talks TLS.
 
     Args:
         shows: of whom it has a certificate of its own, if of anybody.
     """
     context = ssl.create_default_context()
-    AUTHORITY.configure_trust(context)
+    CA.configure_trust(context)
     if shows is not None:
         shows.issue_cert("ann@example.org").configure_cert(context)
     return context
 
 
-_TRUSTING = trusting()
+_TRUSTING = client_tls_context()
 
 
-async def comes_true(holds: Callable[[], bool]) -> None:
+async def eventually(holds: Callable[[], bool]) -> None:
     """Wait for what the server will know in a moment, and tells nobody."""
     async with asyncio.timeout(DEADLINE):
         while not holds():  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0)
 
 
-class House:
+class ServerHarness:
     """A server and its peers.
 
     Args:
@@ -90,7 +90,7 @@ class House:
         assert await peer.ask(f"JOIN {name}") == [f"OK JOIN {name}"]
         return peer
 
-    async def gather(self, *names: str) -> list[Peer]:
+    async def join_all(self, *names: str) -> list[Peer]:
         """Let several peers in, each of whom has read that the others joined."""
         peers = [await self.join(name) for name in names]
         for place, peer in enumerate(peers):
@@ -105,21 +105,27 @@ class House:
         """The server's side of a member's connection: tests of memory must know what it holds."""
         return next(each for each in self.server._connections if each.session.member is member)
 
-    def send_buffer(self, name: str, size: int) -> None:
+    def set_send_buffer(self, name: str, size: int) -> None:
         """Set how many bytes the kernel may take from the server for a member, roughly."""
         sock = self.connection(self.member(name)).transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
-    async def all_go_but(self, number: int) -> None:
+    async def wait_for_connections(self, number: int) -> None:
         """Wait until nothing is left in the server of any connection but some: a matter of a few turns."""
         async with asyncio.timeout(DEADLINE):
             while not self._holds_no_more_than(number):  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0)
 
     def _holds_no_more_than(self, number: int) -> bool:
-        server, watch = self.server, self.server._watch
-        known = {*server._waiting, *server._checks, *watch._newcomers, *watch._held_up, *watch._closing}
-        admitted = server._door._admission._admitted
+        server, watchdog = self.server, self.server._watchdog
+        known = {
+            *server._waiting,
+            *server._checks,
+            *watchdog._join_deadlines,
+            *watchdog._backpressured,
+            *watchdog._closing_since,
+        }
+        admitted = server._acceptor._admission._admitted
         return len(server._connections) == admitted == number and known <= server._connections
 
     async def close_peers(self) -> None:
@@ -129,7 +135,7 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(
+async def run_server_in_loop(
     settings: Settings | None = None,
     *,
     unix: str | None = None,
@@ -137,7 +143,7 @@ async def house(
     tls: ssl.SSLContext | None = None,
     password: str | None = None,
     way: str = "tcp",
-) -> AsyncIterator[House]:
+) -> AsyncIterator[ServerHarness]:
     """Run a server; at the end of the block all peers close, then the server does, and nothing is left.
 
     Args:
@@ -146,19 +152,19 @@ async def house(
         limited: whether peers may say only as many lines a second as the settings allow.
         tls: how to talk TLS on the TCP port; None for plain text.
         password: its hash, if the house has one.
-        way: by which peers come in, one of `WAYS`; for tls and unix the house is made to have it.
+        way: by which peers come in, one of `TRANSPORTS`; for tls and unix the house is made to have it.
     """
     settings = settings or Settings()
     if not limited:
         settings = replace(settings, rate=0)
     if way == "tls" and tls is None:
-        tls = own_tls()
+        tls = server_tls_context()
     tasks = asyncio.all_tasks()
     with TemporaryDirectory(prefix="chat") as folder:  # a Unix socket's path can't be long
         if way == "unix" and unix is None:
             unix = str(Path(folder) / "socket")
         async with serve("127.0.0.1", 0, unix=unix, tls=tls, password=password, settings=settings) as server:
-            inside = House(server, unix if way == "unix" else None)
+            inside = ServerHarness(server, unix if way == "unix" else None)
             try:
                 yield inside
             finally:

@@ -15,13 +15,13 @@ import pytest
 from simple_chat.errors import JournalError
 from simple_chat.journal.directory import Lock, segments
 from tests.harness.peer import Peer, connect
-from tests.harness.programs import Server, program, running_server
+from tests.harness.programs import ServerProcess, find_program, run_server_process
 
 BUSY = "ERR busy this was not sent, the room can't take it now: try again later"
 BACK = "INFO The journal is written again."
 LONG = "x" * 4_000
 
-Fault = Callable[[Server, Path], AbstractContextManager[str]]
+Fault = Callable[[ServerProcess, Path], AbstractContextManager[str]]
 """Something that goes wrong with a server's journal for a while, and what members are told about it."""
 
 
@@ -37,13 +37,13 @@ def small_disk(folder: Path) -> Iterator[Path]:
     if os.geteuid() != 0:
         pytest.skip("only root can mount a disk")
     folder.mkdir()
-    subprocess.run([program("mount"), "-t", "tmpfs", "-o", "size=256k", "none", folder], check=True)
+    subprocess.run([find_program("mount"), "-t", "tmpfs", "-o", "size=256k", "none", folder], check=True)
     yield folder
-    subprocess.run([program("umount"), folder], check=True)
+    subprocess.run([find_program("umount"), folder], check=True)
 
 
 @contextmanager
-def full(server: Server, folder: Path) -> Iterator[str]:  # noqa: ARG001 - it is a Fault
+def full(server: ServerProcess, folder: Path) -> Iterator[str]:  # noqa: ARG001 - it is a Fault
     """The disk has no byte left."""
     filler = folder / "filler"
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
@@ -54,9 +54,9 @@ def full(server: Server, folder: Path) -> Iterator[str]:  # noqa: ARG001 - it is
 
 
 @contextmanager
-def failing(server: Server, *options: str) -> Iterator[str]:
+def failing(server: ServerProcess, *options: str) -> Iterator[str]:
     """A system call fails."""
-    command = [program("strace"), "-f", "-p", str(server.process.pid), *options]
+    command = [find_program("strace"), "-f", "-p", str(server.process.pid), *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
         assert strace.stderr is not None
         try:
@@ -69,32 +69,32 @@ def failing(server: Server, *options: str) -> Iterator[str]:
             strace.stderr.read()
 
 
-def failing_write(server: Server, folder: Path) -> AbstractContextManager[str]:
+def failing_write(server: ServerProcess, folder: Path) -> AbstractContextManager[str]:
     """The segment can't be written to."""
     return failing(server, "-P", str(segments(folder)[-1].path), "-e", "inject=write:error=EIO")
 
 
-def failing_sync(server: Server, folder: Path) -> AbstractContextManager[str]:  # noqa: ARG001 - it is a Fault
+def failing_sync(server: ServerProcess, folder: Path) -> AbstractContextManager[str]:  # noqa: ARG001 - it is a Fault
     """The disk does not take what was written."""
     return failing(server, "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO")
 
 
 @contextmanager
-def gone(server: Server, folder: Path) -> Iterator[str]:  # noqa: ARG001 - it is a Fault
+def gone(server: ServerProcess, folder: Path) -> Iterator[str]:  # noqa: ARG001 - it is a Fault
     """The directory is not there."""
     shutil.rmtree(folder)
     yield "somebody deleted the segment, or wrote to it"
     folder.mkdir()
 
 
-async def join(server: Server, name: str) -> Peer:
+async def join(server: ServerProcess, name: str) -> Peer:
     peer = await connect((server.host, int(server.port)))
     assert (await peer.line()).startswith("HELLO ")
     assert await peer.ask(f"JOIN {name}") == [f"OK JOIN {name}"]
     return peer
 
 
-async def gather(server: Server, *names: str) -> list[Peer]:
+async def gather(server: ServerProcess, *names: str) -> list[Peer]:
     """Let some join, who have read that the others did."""
     peers = [await join(server, name) for name in names]
     for peer in peers:
@@ -130,7 +130,7 @@ def told(why: str) -> str:
 async def test_what_can_not_be_kept_waits_and_everything_else_goes_on(
     fault: Fault, sync: str, folder: Path
 ) -> None:
-    with running_server("--journal", str(folder), "--sync", sync) as server:
+    with run_server_process("--journal", str(folder), "--sync", sync) as server:
         ann, bob, cleo = await gather(server, "ann", "bob", "cleo")
         await ann.ask("MSG before")
         await cleo.until("MSG ann before")
@@ -165,7 +165,7 @@ async def test_what_can_not_be_kept_waits_and_everything_else_goes_on(
 
 
 async def test_new_directory_is_gone_on_with(folder: Path) -> None:
-    with running_server("--journal", str(folder)) as server:
+    with run_server_process("--journal", str(folder)) as server:
         ann, bob = await gather(server, "ann", "bob")
         with gone(server, folder) as why:
             ann.send("MSG 1")
@@ -179,7 +179,7 @@ async def test_new_directory_is_gone_on_with(folder: Path) -> None:
 
 
 async def test_segment_that_the_disk_did_not_take_is_never_gone_on_with(folder: Path) -> None:
-    with running_server("--journal", str(folder), "--sync", "disk") as server:
+    with run_server_process("--journal", str(folder), "--sync", "disk") as server:
         ann, bob = await gather(server, "ann", "bob")
         with failing(server, "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1") as why:
             ann.send("MSG 1")
@@ -191,7 +191,7 @@ async def test_segment_that_the_disk_did_not_take_is_never_gone_on_with(folder: 
 
 
 async def test_disk_that_does_not_answer_is_noticed(folder: Path) -> None:
-    with running_server("--journal", str(folder), "--sync", "disk") as server:
+    with run_server_process("--journal", str(folder), "--sync", "disk") as server:
         ann, bob = await gather(server, "ann", "bob")
         with failing(server, "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=3s:when=1"):
             ann.send("MSG 1")
@@ -203,7 +203,7 @@ async def test_disk_that_does_not_answer_is_noticed(folder: Path) -> None:
 
 
 async def test_lines_that_wait_for_nothing_are_written_later(small_disk: Path) -> None:
-    with running_server("--journal", str(small_disk), "--sync", "none") as server:
+    with run_server_process("--journal", str(small_disk), "--sync", "none") as server:
         ann, bob = await gather(server, "ann", "bob")
         with full(server, small_disk) as why:
             ann.send(f"MSG 1 {LONG}")
@@ -217,7 +217,7 @@ async def test_lines_that_wait_for_nothing_are_written_later(small_disk: Path) -
 
 
 async def test_server_ends_though_the_disk_is_full(small_disk: Path) -> None:
-    with running_server("--journal", str(small_disk), "--drain", "1") as server:
+    with run_server_process("--journal", str(small_disk), "--drain", "1") as server:
         ann, bob = await gather(server, "ann", "bob")
         with full(server, small_disk) as why:
             ann.send(f"MSG 1 {LONG}")

@@ -22,7 +22,7 @@ from simple_chat.core.backlog import NO_AUTHOR, Batch
 from simple_chat.core.protocol import timestamp
 from simple_chat.journal.directory import Segment
 from simple_chat.journal.record import encode_records
-from tests.harness.programs import DEADLINE, running_server
+from tests.harness.programs import DEADLINE, run_server_process
 
 COMMAND = (sys.executable, "-m", "simple_chat.journal")
 TIME = 1795463301.123
@@ -270,12 +270,12 @@ def append(path: Path, data: bytes) -> None:
 
 def test_server_is_followed_from_segment_to_segment(tmp_path: Path) -> None:
     options = ("--journal", str(tmp_path), "--journal-segment", "1K")
-    with running_server(*options) as server, following(tmp_path) as output:
+    with run_server_process(*options) as server, following(tmp_path) as output:
         assert next_line(output).endswith(" START")
         alice, said = server.join("alice"), [f"{number} " + 100 * "x" for number in range(40)]
         for line in said:
             alice.type(f"MSG {line}")
-            alice.see()
+            alice.barrier()
         expected = ["JOINED alice", *(f"MSG alice {line}" for line in said)]
         found = [line.split(" ", 2) for line in next_lines(output, len(expected))]
         assert [line for _, _, line in found] == expected

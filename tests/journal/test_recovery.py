@@ -20,7 +20,7 @@ from simple_chat.journal.file import FileJournal
 from simple_chat.journal.policy import Policy
 from simple_chat.journal.reader import JournalReader
 from simple_chat.journal.record import encode_records
-from tests.harness.programs import run_server, running_server
+from tests.harness.programs import run_server_process, run_server_to_exit
 
 DEADLINE = 10.0
 TIME = 1606160901.0  # a Monday in November 2020, long ago
@@ -316,8 +316,8 @@ async def test_second_server_is_refused(tmp_path: Path) -> None:
 
 
 def test_second_server_says_so_and_ends(tmp_path: Path) -> None:
-    with running_server("--journal", str(tmp_path)) as server:
-        ended = run_server("--port", "0", "--journal", str(tmp_path))
+    with run_server_process("--journal", str(tmp_path)) as server:
+        ended = run_server_to_exit("--port", "0", "--journal", str(tmp_path))
         assert (ended.returncode, ended.stdout) == (1, "")
         assert ended.stderr == f"simple_chat: another server keeps its journal in {tmp_path}\n"
         server.join("alice")

@@ -11,7 +11,7 @@ from simple_chat import Settings
 from simple_chat.core.framing import LineBuffer
 from simple_chat.core.session import Session
 from tests.harness.peer import Peer
-from tests.harness.server import House, house
+from tests.harness.server import ServerHarness, run_server_in_loop
 
 FILLER = "x" * 4000
 SMALL = 64 * 1024
@@ -32,7 +32,7 @@ class Talk:
         listeners: who keep up.
     """
 
-    def __init__(self, home: House, talker: Peer, *listeners: Peer) -> None:
+    def __init__(self, home: ServerHarness, talker: Peer, *listeners: Peer) -> None:
         self._home = home
         self._talker = talker
         self._listeners = listeners
@@ -66,8 +66,8 @@ def follow(lines: list[str], *, start: int = 0, said: int) -> int:
 
 
 async def test_a_member_who_never_reads_delays_nobody() -> None:
-    async with house(Settings(backlog=SMALL)) as home:
-        talker, listener = await home.gather("talker", "listener")
+    async with run_server_in_loop(Settings(backlog=SMALL)) as home:
+        talker, listener = await home.join_all("talker", "listener")
         for number in range(3):
             slow = await home.join(f"slow{number}", receive_buffer=4096)
             slow.pause()
@@ -80,8 +80,8 @@ async def test_a_member_who_never_reads_delays_nobody() -> None:
 
 
 async def test_whoever_reads_late_is_told_how_much_it_missed_and_then_gets_all() -> None:
-    async with house(Settings(backlog=SMALL)) as home:
-        talker, listener = await home.gather("talker", "listener")
+    async with run_server_in_loop(Settings(backlog=SMALL)) as home:
+        talker, listener = await home.join_all("talker", "listener")
         slow = await home.join("slow", receive_buffer=4096)
         await talker.barrier()
         await listener.barrier()
@@ -97,7 +97,7 @@ async def test_whoever_reads_late_is_told_how_much_it_missed_and_then_gets_all()
 
 
 async def test_whoever_is_late_but_within_the_backlog_misses_nothing() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         talker = await home.join("talker")
         slow = await home.join("slow", receive_buffer=4096)
         slow.pause()
@@ -109,7 +109,7 @@ async def test_whoever_is_late_but_within_the_backlog_misses_nothing() -> None:
 
 
 async def test_own_lines_do_not_count_as_missed() -> None:
-    async with house(Settings(backlog=SMALL)) as home:
+    async with run_server_in_loop(Settings(backlog=SMALL)) as home:
         talker = await home.join("talker")
         slow = await home.join("slow", receive_buffer=4096)
         await talker.barrier()
@@ -125,7 +125,7 @@ async def test_own_lines_do_not_count_as_missed() -> None:
 
 
 async def test_a_late_answer_keeps_its_place() -> None:
-    async with house(Settings(backlog=SMALL)) as home:
+    async with run_server_in_loop(Settings(backlog=SMALL)) as home:
         talker = await home.join("talker")
         slow = await home.join("slow", receive_buffer=4096)
         await talker.barrier()
@@ -144,7 +144,7 @@ async def test_a_late_answer_keeps_its_place() -> None:
 
 
 async def test_a_slow_reader_who_leaves_gets_what_was_said_until_then_and_no_more() -> None:
-    async with house(Settings(backlog=SMALL)) as home:
+    async with run_server_in_loop(Settings(backlog=SMALL)) as home:
         talker = await home.join("talker")
         slow = await home.join("slow", receive_buffer=4096)
         await talker.barrier()
@@ -161,7 +161,7 @@ async def test_a_slow_reader_who_leaves_gets_what_was_said_until_then_and_no_mor
 
 
 async def test_a_slow_reader_who_quits_gets_what_it_is_owed_and_bye() -> None:
-    async with house(Settings(backlog=SMALL)) as home:
+    async with run_server_in_loop(Settings(backlog=SMALL)) as home:
         talker, other = await home.join("talker"), await home.connect()
         slow = await home.join("slow", receive_buffer=4096)
         await talker.barrier()
@@ -179,7 +179,7 @@ async def test_a_slow_reader_who_quits_gets_what_it_is_owed_and_bye() -> None:
 
 
 async def test_whoever_never_reads_its_answers_piles_up_nothing() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         greedy = await home.join("greedy", receive_buffer=4096)
         other = await home.connect()
         greedy.pause()
@@ -200,8 +200,8 @@ async def test_whoever_never_reads_its_answers_piles_up_nothing() -> None:
     [("MSG flood", 100_000), ("PING flood", 30_000), ("NONSENSE", 30_000), ("", 200_000)],
 )
 async def test_a_flood_does_not_starve_a_single_line(line: str, number: int) -> None:
-    async with house() as home:
-        flooder, single, witness = await home.gather("flooder", "single", "witness")
+    async with run_server_in_loop() as home:
+        flooder, single, witness = await home.join_all("flooder", "single", "witness")
         flooder.send("MSG begin", *[line] * number, "MSG end")
         await witness.until("MSG flooder begin")
         single.send("MSG one line")
@@ -221,8 +221,8 @@ async def test_a_flood_is_left_with_the_kernel_until_its_turn(monkeypatch: pytes
         held.append(buffer.held)
 
     monkeypatch.setattr(LineBuffer, "feed", feed_and_note)
-    async with house() as home:
-        flooder, witness = await home.gather("flooder", "witness")
+    async with run_server_in_loop() as home:
+        flooder, witness = await home.join_all("flooder", "witness")
         flooder.send(*[f"MSG {FILLER}"] * 3000)
         await flooder.barrier()
         assert len(await witness.barrier()) == 3000
@@ -230,7 +230,7 @@ async def test_a_flood_is_left_with_the_kernel_until_its_turn(monkeypatch: pytes
 
 
 async def test_waiting_for_a_slow_reader_costs_no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         talker, other = await home.join("talker"), await home.connect()
         slow = await home.join("slow", receive_buffer=4096)
         await talker.barrier()
@@ -260,7 +260,7 @@ async def test_waiting_for_a_slow_reader_costs_no_turns(monkeypatch: pytest.Monk
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other kernels tell it in other ways")
 async def test_kernel_keeps_little_for_who_does_not_read() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         talker = await home.join("talker")
         slow = await home.join("slow")
         slow.pause()

@@ -3,7 +3,7 @@
 import pytest
 
 from simple_chat.core.session import Session
-from tests.harness.server import house
+from tests.harness.server import run_server_in_loop
 
 
 class Planted(RuntimeError):  # noqa: N818 - it is no error of ours
@@ -26,8 +26,8 @@ def plant(monkeypatch: pytest.MonkeyPatch, step: str, name: str) -> None:
 async def test_a_failure_cuts_one_connection_and_is_logged(
     step: str, said: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with house() as home:
-        ann, bob, eve = await home.gather("ann", "bob", "eve")
+    async with run_server_in_loop() as home:
+        ann, bob, eve = await home.join_all("ann", "bob", "eve")
         plant(monkeypatch, step, "eve")
         eve.send("MSG hello?")
         assert await eve.rest() == []

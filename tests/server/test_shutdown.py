@@ -81,7 +81,7 @@ async def test_whoever_does_not_read_is_cut_without_bye_after_the_drain() -> Non
                 await ann.ask(*[f"MSG {FILLER}"] * 50)
         assert await ann.rest() == ["BYE shutdown"]
     slow.resume()
-    await slow.ended()
+    await slow.wait_closed()
     assert not slow.received.endswith(b"BYE shutdown\n")
 
 

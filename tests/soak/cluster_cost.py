@@ -22,7 +22,7 @@ from simple_chat.bench.processors import apart
 from simple_chat.bench.result import Result
 from simple_chat.bench.server_process import Target
 from tests.harness.nats import Engine
-from tests.harness.programs import running_server
+from tests.harness.programs import run_server_process
 
 ROOM = "cost"
 WINDOW = 8
@@ -71,7 +71,7 @@ def _running_engine(folder: Path) -> Iterator[Engine]:
 
 
 def _measure(plan: Plan, *more: str) -> Result:
-    with running_server(*more) as server:
+    with run_server_process(*more) as server:
         target = Target(server.host, int(server.port), server.process.pid)
         with apart(server.process.pid):
             result = uvloop.run(run(plan, target, lambda _what, _share: None))

@@ -21,7 +21,7 @@ from simple_chat.core.room import Member
 from simple_chat.core.session import Session
 from simple_chat.server.connection import Connection
 from tests.harness.peer import DEADLINE
-from tests.harness.programs import running_server
+from tests.harness.programs import run_server_process
 from tests.soak.churn import OBSERVER, Churn, Observer
 
 CYCLES = int(os.environ.get("CHURN_CYCLES", "2000"))
@@ -50,7 +50,7 @@ else:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_process_keeps_no_memory_and_no_files(loop: str) -> None:
     options = ("--loop", loop, "--backlog", str(BACKLOG), "--history", str(HISTORY))
-    with running_server(*options) as server:
+    with run_server_process(*options) as server:
         address, process = (server.host, int(server.port)), Path(f"/proc/{server.process.pid}")
         observer = Observer(address)
         try:

@@ -43,7 +43,7 @@ async def test_an_end_under_load_brings_the_same_lines_to_everybody_and_to_the_j
             await asyncio.sleep(moments.uniform(0, TALK_MAX))
             slowest = max(slowest, await end(server))
             for member in members:
-                await member.ended()
+                await member.wait_closed()
         assert server.log == []
         said += sum(len(member.said) for member in members)
         taken += await check_journal(folder, members)

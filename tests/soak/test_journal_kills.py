@@ -50,7 +50,7 @@ async def test_a_killed_server_leaves_all_that_was_acknowledged_once_and_in_orde
             server.process.kill()
             await server.process.wait()
             for member in members:
-                await member.ended()
+                await member.wait_closed()
     async with running(tmp_path, sync) as server:
         await trial.look_back(members, server)
         server.process.terminate()
