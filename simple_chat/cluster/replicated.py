@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from simple_chat.cluster.entry import END, JOIN, LEAVE, Entry, encode_entry
-from simple_chat.cluster.nodes import Nodes
+from simple_chat.cluster.nodes import HEARTBEAT_INTERVAL, LEASE, Nodes
 from simple_chat.core.backlog import BACKLOG, NO_AUTHOR
 from simple_chat.core.protocol import (
     Code,
@@ -100,6 +100,8 @@ class ReplicatedRoom(Room):
         backlog: as `simple_chat.core.room.Room` has it.
         history: the same.
         presence_limit: the same; it should be equal on all servers.
+        lease: seconds without an entry after which a server counts as dead. Equal on all servers.
+        heartbeat: seconds between two heartbeats of an idle server. Equal on all servers.
 
     Attributes:
         node: what this server is called in the log; empty until `begin`.
@@ -108,13 +110,19 @@ class ReplicatedRoom(Room):
     """
 
     def __init__(
-        self, *, backlog: int = BACKLOG, history: int = HISTORY, presence_limit: int = PRESENCE_LIMIT
+        self,
+        *,
+        backlog: int = BACKLOG,
+        history: int = HISTORY,
+        presence_limit: int = PRESENCE_LIMIT,
+        lease: float = LEASE,
+        heartbeat: float = HEARTBEAT_INTERVAL,
     ) -> None:
         super().__init__(backlog=backlog, history=history, presence_limit=presence_limit)
         self.position = 0
         self._others = Member(NO_AUTHOR, _to_nobody)  # the author of all that is said elsewhere
         self._guests: dict[str, _Guest] = {}  # by name key
-        self._nodes = Nodes()
+        self._nodes = Nodes(lease=lease, heartbeat=heartbeat)
         self._taken = 0  # messages of the entry that is being applied
         self._reach = max(history, HISTORY)  # messages that another server may want to know from this one
         self._spoken: deque[_Spoken] = deque()
@@ -282,9 +290,9 @@ class ReplicatedRoom(Room):
         start = self.end
         if entry.position > self.position:
             self.position = entry.position
-            for node in self._nodes.advance(entry.time):
+            for node in self._nodes.expire(entry.time):
                 self._bury(node)
-            if entry.node and self._nodes.hear(entry.node, entry.number):
+            if entry.node and self._nodes.record_heartbeat(entry.node, entry.number):
                 self._carry_out(entry)
         elif entry.position in self._to_recall:
             for line in entry.lines:
@@ -395,7 +403,7 @@ class ReplicatedRoom(Room):
     @property
     def keeps_table(self) -> bool:
         """Whether it is this server that puts its `table` into the log from time to time."""
-        return self._nodes.first == self.node
+        return self._nodes.oldest == self.node
 
     def table(self) -> bytes:
         """Who is there at `position`, so that nobody has to read the log from its beginning."""
@@ -405,7 +413,7 @@ class ReplicatedRoom(Room):
         state = {
             "position": self.position,
             "spoken": [spoken.position for spoken in self._spoken],
-            "nodes": self._nodes.save(),
+            "nodes": self._nodes.snapshot(),
             "names": names,
         }
         return zlib.compress(json.dumps(state).encode(), level=1)  # nobody is served meanwhile
@@ -421,11 +429,11 @@ class ReplicatedRoom(Room):
             The position of the first entry to apply.
         """
         last = range(max(end - HISTORY, 0) + 1, end + 1)
-        nobody = {"position": end, "spoken": last, "nodes": Nodes().save(), "names": {}}
+        nobody = {"position": end, "spoken": last, "nodes": Nodes().snapshot(), "names": {}}
         state: dict[str, Any] = json.loads(zlib.decompress(table)) if table else nobody
         self.expelled = False
         self.position = state["position"]
-        self._nodes = Nodes.load(state["nodes"])
+        self._nodes.restore(state["nodes"])
         guests = (_Guest(name, node) for node, names in state["names"].items() for name in names)
         self._guests = {name_key(guest.name): guest for guest in guests}
         self._names = None

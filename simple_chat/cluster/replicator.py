@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Self, TypeVar
 
 from simple_chat.cluster.config import ClusterConfig
+from simple_chat.cluster.connection import RETRY_INTERVAL, UNAVAILABLE, cancel, describe_nats_error
 from simple_chat.cluster.entry import Entry
-from simple_chat.cluster.nodes import HEARTBEAT_INTERVAL
 from simple_chat.cluster.replicated import Message, ReplicatedRoom
-from simple_chat.cluster.stream import AWAY, START_TIMEOUT, Log, say, stop
+from simple_chat.cluster.stream import START_TIMEOUT, LogStream
 from simple_chat.core.backlog import Batch
 from simple_chat.core.room import BATCH_BYTES
 from simple_chat.errors import JournalError
@@ -23,11 +23,14 @@ from simple_chat.journal.base import House
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE = 2.0  # seconds that a message may take until the house is told
-_RETRY = 0.2  # seconds from one try to the next
+UNAVAILABLE_TIMEOUT = 2.0
+"""Seconds that a message may take until members are told that the cluster is unavailable."""
+
+SNAPSHOT_INTERVAL = 60.0
+"""Seconds from one snapshot to the next."""
+
 _HEAD = 1024  # bytes that an entry's first line and NATS's headers take at the most, and more
-_TABLE = 60.0  # seconds from one table to the next
-_TABLE_BYTES = 64 * 1024 * 1024  # of the log, after which one is due in any case
+_SNAPSHOT_BYTES = 64 * 1024 * 1024  # of the log, after which one is due in any case
 
 _Answer = TypeVar("_Answer")
 
@@ -38,12 +41,14 @@ class Replicator:
     Args:
         log: connected.
         room: the room that the log is of.
+        heartbeat: seconds without an entry after which this server publishes a heartbeat.
     """
 
     past: Sequence[Batch] = ()
     _house: House
 
-    def __init__(self, log: Log, room: ReplicatedRoom) -> None:
+    def __init__(self, log: LogStream, room: ReplicatedRoom, heartbeat: float) -> None:
+        self._heartbeat = heartbeat
         self._log = log
         self._room = room
         self._message: Message | None = None  # on its way
@@ -71,13 +76,13 @@ class Replicator:
         Raises:
             JournalError: it can't be used.
         """
-        log = await Log.open(where)
+        log = await LogStream.open(where)
         if (
             log.max_size < BATCH_BYTES + 3 * max_line + _HEAD
         ):  # a control character is three bytes in the room
             await log.close()
             raise JournalError(f"NATS takes {log.max_size} bytes at a time: too few for lines of {max_line}")
-        return cls(log, room)
+        return cls(log, room, where.heartbeat)
 
     # What the house asks for
 
@@ -115,7 +120,7 @@ class Replicator:
     async def close(self) -> None:
         """End."""
         if self._sending is not None:
-            await stop(self._sending)
+            await cancel(self._sending)
         await self._log.close()
 
     # What it does for that
@@ -131,7 +136,7 @@ class Replicator:
             self._lost = False
             table, first, last = await self._find_table()
             start = self._room.load(table, last if first > 1 else 0)
-            await self._log.follow(max(start, first, 1), self._apply, self._lose)
+            await self._log.consume(max(start, first, 1), self._apply, self._lose)
             is_whole = await self._log.wait_for(last)
 
     async def _find_table(self) -> tuple[bytes | None, int, int]:
@@ -143,8 +148,8 @@ class Replicator:
             JournalError: there are other servers, and none comes.
         """
         ends = set[int]()
-        for _ in range(round(1.5 * _TABLE)):
-            table = await _retry(self._log.last_table)
+        for _ in range(round(1.5 * SNAPSHOT_INTERVAL)):
+            table = await _retry(self._log.last_snapshot)
             first, last = await _retry(self._log.bounds)
             if table is not None or first <= 1:
                 return table, first, last
@@ -171,7 +176,7 @@ class Replicator:
         """Put messages into the log, one after another; and a beat, if there is none for a while."""
         while not self._ended.is_set():  # nobody counts what comes behind the end
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT_INTERVAL):
+                async with asyncio.timeout(self._heartbeat):
                     await self._news.wait()
             if self._message is None:
                 self._put(self._room.propose(beat=True))
@@ -187,7 +192,7 @@ class Replicator:
         """Send a message until it is read back, or never will be."""
         back = self._back
         self._trouble = "what is put into it does not come back"
-        late = asyncio.get_running_loop().call_later(_PATIENCE, self._fail)
+        late = asyncio.get_running_loop().call_later(UNAVAILABLE_TIMEOUT, self._fail)
         try:
             while not (back.is_set() or self._lost):
                 await self._try(message, back)
@@ -196,18 +201,18 @@ class Replicator:
 
     async def _try(self, message: Message, back: asyncio.Event) -> None:
         try:
-            position = await self._log.append(message)
-        except AWAY as error:
-            self._trouble = say(error)
-            await asyncio.sleep(_RETRY)
+            position = await self._log.publish(message.ident, message.data)
+        except UNAVAILABLE as error:
+            self._trouble = describe_nats_error(error)
+            await asyncio.sleep(RETRY_INTERVAL)
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(UNAVAILABLE_TIMEOUT):
                 await back.wait()
             return
         if self._room.waits and position <= self._log.position:  # where something else was: another log
             self._lose()
-        self._log.renew()
+        self._log.resubscribe()
 
     def _fail(self) -> None:
         self._flush()  # nobody waits for what is there already, and it may be all that is missed
@@ -264,7 +269,7 @@ class Replicator:
         self._house.journal_lost()
         self._fail()
         try:
-            await self._log.make()
+            await self._log.ensure()
             await self._load()
         except JournalError as error:
             self._lost = True
@@ -276,18 +281,18 @@ class Replicator:
     async def _keep_table(self) -> None:
         """Put into the log who is in the room, from time to time, if that is this server's task."""
         now = asyncio.get_running_loop().time()
-        due = now >= self._table_due or self._log.size >= self._table_due_at
+        due = now >= self._table_due or self._log.bytes_read >= self._table_due_at
         if not due or not self._room.keeps_table:
             return
-        self._table_due, self._table_due_at = now + _TABLE, self._log.size + _TABLE_BYTES
+        self._table_due, self._table_due_at = now + SNAPSHOT_INTERVAL, self._log.bytes_read + _SNAPSHOT_BYTES
         table = self._room.table()
         if len(table) > self._log.max_size:
             logger.error("there are too many in the room for NATS's max_payload: no server can join any more")
             return
         try:
-            await self._log.keep_table(table)
-        except AWAY as error:
-            logger.warning("who is in the room can't be put into the log: %s", say(error))
+            await self._log.publish_snapshot(table)
+        except UNAVAILABLE as error:
+            logger.warning("who is in the room can't be put into the log: %s", describe_nats_error(error))
 
 
 async def _retry(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
@@ -295,5 +300,5 @@ async def _retry(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
     while True:
         try:
             return await ask()
-        except AWAY:
-            await asyncio.sleep(_RETRY)
+        except UNAVAILABLE:
+            await asyncio.sleep(RETRY_INTERVAL)

@@ -446,8 +446,10 @@ async def _server(settings: Settings, tls: ssl.SSLContext | None, password: "Pas
             replicas=settings.cluster_replicas,
             creds=settings.cluster_creds,
             ca=settings.cluster_ca,
+            lease=settings.cluster_lease,
+            heartbeat=settings.cluster_heartbeat,
         )
-        room = ReplicatedRoom(**_sizes(settings))
+        room = ReplicatedRoom(**_sizes(settings), lease=log.lease, heartbeat=log.heartbeat)
         journal = await Replicator.open(log, room, max_line=settings.max_line)
         return Server(settings, tls=tls, password=password, room=room, journal=journal)
     return Server(settings, tls=tls, password=password, journal=await _file_journal(settings))

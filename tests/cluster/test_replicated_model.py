@@ -208,7 +208,7 @@ class ClusterMachine(RuleBasedStateMachine):
         for room in others:
             assert room.position == first.position == self.cluster.end
             assert sorted(room.names()) == sorted(first.names())
-            assert room._nodes.save() == first._nodes.save()
+            assert room._nodes.snapshot() == first._nodes.snapshot()
         assert sum(room.keeps_table for room in (first, *others)) <= 1
 
     def teardown(self) -> None:
