@@ -41,11 +41,12 @@ class RandomClient:
 
     async def run(self, until: float) -> None:
         """Connect, talk and leave, until a time of the event loop's clock."""
-        while asyncio.get_running_loop().time() < until:
+        time = asyncio.get_running_loop().time
+        while time() < until:
             peer = await connect(self._random.choice(self._servers).address)
             peer.send(f"JOIN {self._name()}")
             for _ in range(self._random.randrange(1, 12)):
-                if peer.gone:  # after too many errors
+                if peer.gone or time() >= until:  # gone after too many errors
                     break
                 peer.send(*self._lines())
                 await asyncio.sleep(self._random.uniform(0, 0.4))

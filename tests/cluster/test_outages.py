@@ -133,7 +133,7 @@ async def test_server_reconnects_when_its_nats_server_hangs(own_cluster: NatsClu
     async with chat_server(own_cluster, OWN_ROOM):  # which creates the stream
         hanging = await asyncio.to_thread(own_cluster.follower_of, OWN_ROOM)
     far_url, near_url = own_cluster.urls[hanging - 1], own_cluster.urls[hanging]
-    with (
+    async with (
         quick_server("--cluster", near_url, "--cluster-room", OWN_ROOM) as near,
         quick_server("--cluster", far_url, "--cluster-room", OWN_ROOM) as far,
     ):
@@ -149,7 +149,7 @@ async def test_server_reconnects_when_its_nats_server_hangs(own_cluster: NatsClu
 
 
 async def test_gap_in_the_stream_cuts_all_connections(own_server: NatsCluster) -> None:
-    with quick_servers(own_server, OWN_ROOM, 2) as (far, near):
+    async with quick_servers(own_server, OWN_ROOM, 2) as (far, near):
         bob, ann = await join_each_program((far, near), "bob", "ann")
         near.process.send_signal(SIGSTOP)
         await asyncio.to_thread(restart, own_server)
@@ -164,7 +164,7 @@ async def test_gap_in_the_stream_cuts_all_connections(own_server: NatsCluster) -
 
 
 async def test_new_stream_of_the_same_name_cuts_all_connections(own_server: NatsCluster) -> None:
-    with quick_servers(own_server, OWN_ROOM, 2) as (far, near):
+    async with quick_servers(own_server, OWN_ROOM, 2) as (far, near):
         bob, ann = await join_each_program((far, near), "bob", "ann")
         near.process.send_signal(SIGSTOP)
         await asyncio.to_thread(restart, own_server)
@@ -223,7 +223,7 @@ async def test_messages_of_an_outage_by_kill_arrive_once_and_in_order_afterwards
 
 
 async def check_outage(nats: NatsCluster, fault: Fault) -> None:
-    with quick_servers(nats, OWN_ROOM, 3) as servers:
+    async with quick_servers(nats, OWN_ROOM, 3) as servers:
         ann, bob, cleo = members = await join_each_program(servers, "ann", "bob", "cleo")
         await ann.ask("MSG 0")
         for peer in (bob, cleo):
@@ -275,7 +275,7 @@ async def test_more_than_a_batch_is_refused_and_nothing_accepted_is_lost(own_ser
     lines = [f"MSG {number:02} {LONG}" for number in range(60)]
     said = [f"MSG ann {line.removeprefix('MSG ')}" for line in lines]
     capacity = ceil(BATCH_BYTES / len(f"{said[0]}\n"))
-    with quick_servers(own_server, OWN_ROOM, 2) as servers:
+    async with quick_servers(own_server, OWN_ROOM, 2) as servers:
         ann, bob = await join_each_program(servers, "ann", "bob")
         await cause(NatsCluster.pause_all, own_server, ann, bob)
         ann.send(*lines, "HELP")
@@ -299,7 +299,7 @@ async def test_more_than_a_batch_is_refused_and_nothing_accepted_is_lost(own_ser
 async def test_server_that_is_terminated_during_an_outage_exits_with_status_0(
     own_server: NatsCluster, fault: Fault
 ) -> None:
-    with quick_server(*cluster_options(own_server, OWN_ROOM), "--drain", "0.2") as ending:
+    async with quick_server(*cluster_options(own_server, OWN_ROOM), "--drain", "0.2") as ending:
         ann = await join(ending, "ann")
         await cause(fault, own_server, ann)
         ann.send("MSG late")

@@ -476,43 +476,45 @@ async def test_members_of_a_dead_server_leave_once_and_a_server_that_returns_beg
     nats_cluster: NatsCluster, room_name: str
 ) -> None:
     timing = {"cluster_lease": LEASE, "cluster_heartbeat": HEARTBEAT}
-    async with chat_servers(nats_cluster, room_name, 2, **timing) as servers:
-        with quick_servers(nats_cluster, room_name, 2) as (dying, paused):
-            ann, zoe = await join_each(servers, "ann", "zoe")
-            bob, bert = await join(dying, "bob"), await join(dying, "bert")
-            cleo, carl = await join(paused, "cleo"), await join(paused, "carl")
-            for peer in (ann, zoe):
-                assert await peer.barrier() == ["JOINED bob", "JOINED bert", "JOINED cleo", "JOINED carl"]
-            await cleo.ask("MSG hello")
-            dying.process.send_signal(SIGKILL)
-            paused.process.send_signal(SIGSTOP)
-            await bob.ended()
-            await bert.ended()
-            cleo.send("MSG ghost")
-            await check_that_they_left(ann, zoe)
-            async with chat_server(nats_cluster, room_name, **timing) as late:
-                for name in ("bob", "bert", "cleo", "carl"):
-                    await late.join(name)
-            joined = ["JOINED bob", "JOINED bert", "JOINED cleo", "JOINED carl"]
-            left = ["LEFT bob", "LEFT bert", "LEFT cleo", "LEFT carl"]
-            for peer in (ann, zoe):
-                lines = await peer.barrier()
-                assert [line for line in lines if line.startswith("JOINED")] == joined
-                assert sorted(line for line in lines if line.startswith("LEFT")) == sorted(left)
-            paused.process.send_signal(SIGCONT)
-            for peer in (cleo, carl):
-                await peer.ended()
-                assert b"BYE" not in peer.received
-            dora = await join(paused, "dora")
-            await dora.ask("MSG back")
-            assert await who(dora) == ["ann", "dora", "zoe"]
-            for peer in (ann, zoe):
-                assert await peer.barrier() == ["JOINED dora", "MSG dora back"]
-                assert texts(await history(peer)) == ["cleo hello", "dora back"]
-            assert texts(await history(dora)) == ["cleo hello", "dora back"]
-            await dora.close()
-            for peer in (ann, zoe):
-                assert await peer.line() == "LEFT dora"
+    async with (
+        chat_servers(nats_cluster, room_name, 2, **timing) as servers,
+        quick_servers(nats_cluster, room_name, 2) as (dying, paused),
+    ):
+        ann, zoe = await join_each(servers, "ann", "zoe")
+        bob, bert = await join(dying, "bob"), await join(dying, "bert")
+        cleo, carl = await join(paused, "cleo"), await join(paused, "carl")
+        for peer in (ann, zoe):
+            assert await peer.barrier() == ["JOINED bob", "JOINED bert", "JOINED cleo", "JOINED carl"]
+        await cleo.ask("MSG hello")
+        dying.process.send_signal(SIGKILL)
+        paused.process.send_signal(SIGSTOP)
+        await bob.ended()
+        await bert.ended()
+        cleo.send("MSG ghost")
+        await check_that_they_left(ann, zoe)
+        async with chat_server(nats_cluster, room_name, **timing) as late:
+            for name in ("bob", "bert", "cleo", "carl"):
+                await late.join(name)
+        joined = ["JOINED bob", "JOINED bert", "JOINED cleo", "JOINED carl"]
+        left = ["LEFT bob", "LEFT bert", "LEFT cleo", "LEFT carl"]
+        for peer in (ann, zoe):
+            lines = await peer.barrier()
+            assert [line for line in lines if line.startswith("JOINED")] == joined
+            assert sorted(line for line in lines if line.startswith("LEFT")) == sorted(left)
+        paused.process.send_signal(SIGCONT)
+        for peer in (cleo, carl):
+            await peer.ended()
+            assert b"BYE" not in peer.received
+        dora = await join(paused, "dora")
+        await dora.ask("MSG back")
+        assert await who(dora) == ["ann", "dora", "zoe"]
+        for peer in (ann, zoe):
+            assert await peer.barrier() == ["JOINED dora", "MSG dora back"]
+            assert texts(await history(peer)) == ["cleo hello", "dora back"]
+        assert texts(await history(dora)) == ["cleo hello", "dora back"]
+        await dora.close()
+        for peer in (ann, zoe):
+            assert await peer.line() == "LEFT dora"
 
 
 async def check_that_they_left(*peers: Peer) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from subprocess import PIPE, Popen
 from typing import Any
 
@@ -83,31 +83,32 @@ def cluster_options(nats: NatsCluster, room: str) -> tuple[str, ...]:
     return ("--cluster", nats.url, "--cluster-room", room, *replicas)
 
 
-@contextlib.contextmanager
-def quick_server(*options: str) -> Iterator[Server]:
+@contextlib.asynccontextmanager
+async def quick_server(*options: str) -> AsyncIterator[Server]:
     """Run a server with the timing of `tests.harness.timing`, which the test may kill.
 
     As a program: the client library leaves sockets open that it can't close in order, which in this process
     would fail the test.
     """
     command = [sys.executable, "-m", "tests.harness.quick_server", "--port", "0", "--rate", "0", *options]
-    with Popen(command, stderr=PIPE) as process:
+    with await asyncio.to_thread(Popen, command, stderr=PIPE) as process:
         try:
             with contextlib.ExitStack() as terminals:
-                server = Server(process, terminals)
+                server = await asyncio.to_thread(Server, process, terminals)
                 yield server
             if process.poll() is None:
-                server.stop()
+                await asyncio.to_thread(server.stop)  # peers have to read that it ends
         finally:
             process.kill()
 
 
-@contextlib.contextmanager
-def quick_servers(nats: NatsCluster, room: str, number: int) -> Iterator[list[Server]]:
+@contextlib.asynccontextmanager
+async def quick_servers(nats: NatsCluster, room: str, number: int) -> AsyncIterator[list[Server]]:
     """Run several servers of a room as `quick_server` does."""
     options = cluster_options(nats, room)
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(quick_server(*options)) for _ in range(number)]
+    async with contextlib.AsyncExitStack() as stack:
+        starting = (stack.enter_async_context(quick_server(*options)) for _ in range(number))
+        yield await asyncio.gather(*starting)
 
 
 async def join(server: Server, name: str) -> Peer:
