@@ -43,7 +43,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def settings_from(options: argparse.Namespace) -> Settings:
     """What of the options is a setting: all that is named as one, and was given or has a default."""
-    given = {name: getattr(options, name) for name in Settings.__slots__}
+    given = {name: getattr(options, name, None) for name in Settings.__slots__}
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from simple_chat.cluster.config import REPLICAS, ROOM
+from simple_chat.cluster.nodes import HEARTBEAT_INTERVAL, LEASE
 from simple_chat.core.backlog import BACKLOG
 from simple_chat.core.framing import MAX_LINE
 from simple_chat.core.limits import BURST, RATE
@@ -39,6 +40,10 @@ class Settings:
         cluster_creds: file with the credentials for NATS, if it demands some.
         cluster_ca: file with the certificates of authorities that NATS is trusted by, if it talks TLS and
             the system's are not it.
+        cluster_lease: seconds without a sign of life after which a server counts as dead, and its members
+            leave. Equal on all servers of a room.
+        cluster_heartbeat: seconds after which an idle server gives a sign of life. Equal on all servers of a
+            room, and several times shorter than the lease.
         insecure: whether a password may come over a network without TLS.
         reuse_port: whether other servers of the same user may listen on the TCP port too.
     """
@@ -63,5 +68,7 @@ class Settings:
     cluster_replicas: int = REPLICAS
     cluster_creds: str | None = None
     cluster_ca: str | None = None
+    cluster_lease: float = LEASE
+    cluster_heartbeat: float = HEARTBEAT_INTERVAL
     insecure: bool = False
     reuse_port: bool = False
