@@ -295,12 +295,12 @@ def test_client_library_that_is_missing_is_named() -> None:
     "option", ["--cluster-room x", "--cluster-replicas 1", "--cluster-creds x", "--cluster-ca x"]
 )
 def test_room_that_is_nowhere_is_refused(option: str) -> None:
-    reason = "--cluster-room, --cluster-replicas, --cluster-creds and --cluster-ca go with --cluster"
+    reason = "--cluster-room, --cluster-replicas, --cluster-creds and --cluster-ca need --cluster"
     assert_refused(2, reason, *option.split())
 
 
 def test_journal_beside_nats_is_refused() -> None:
-    reason = "--journal does not go with --cluster"
+    reason = "--journal and --cluster exclude each other"
     assert_refused(2, reason, "--cluster", NO_AUTHOR, "--journal", "x")
 
 
@@ -308,12 +308,12 @@ def test_journal_beside_nats_is_refused() -> None:
     "name", ["", "a.b", "a b", "*", ">", "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "x" * 65]
 )
 def test_room_that_nats_can_not_have_is_refused(name: str) -> None:
-    assert_refused(2, "can't be a room", "--cluster", NO_AUTHOR, "--cluster-room", name)
+    assert_refused(2, "is not a room name", "--cluster", NO_AUTHOR, "--cluster-room", name)
 
 
 @pytest.mark.parametrize("urls", ["", "localhost:4222", "http://localhost", "nats://", f"{NO_AUTHOR},"])
 def test_address_that_is_not_of_nats_is_refused(urls: str) -> None:
-    assert_refused(2, "is not the address of a NATS server", "--cluster", urls)
+    assert_refused(2, "is not a NATS URL", "--cluster", urls)
 
 
 def test_two_replicas_are_refused() -> None:

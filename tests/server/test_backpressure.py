@@ -34,14 +34,14 @@ class Talk:
 
     def __init__(self, home: ServerHarness, talker: Peer, *listeners: Peer) -> None:
         self._home = home
-        self._talker = talker
+        self.talker = talker
         self._listeners = listeners
         self.said = 0
 
     async def say(self, number: int) -> None:
         """Say some lines; the listeners have them when this returns."""
         start, self.said = self.said, self.said + number
-        await self._talker.ask(*(f"MSG {each} {FILLER}" for each in range(start, self.said)))
+        await self.talker.ask(*(f"MSG {each} {FILLER}" for each in range(start, self.said)))
         for listener in self._listeners:
             assert await listener.barrier() == numbered("talker", start, self.said)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 import os
 import socket
 import sys
@@ -149,6 +150,81 @@ async def test_without_a_time_nobody_is_cut(way: str) -> None:
         watchdog = Watchdog(0, 0.0)
         watchdog.track_backpressured(scene.connection)
         assert watchdog.stalled(0.0) == watchdog.stalled(1e9) == []
+
+
+# A sweep
+
+
+def log_of_stalls(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "stalled" in record.getMessage()]
+
+
+@pytest.mark.parametrize("way", TRANSPORTS)
+async def test_sweep_resets_stalled_connections(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with stalled(way, look_around=False) as scene:
+        times = count(step=TIMEOUT)
+
+        def swept() -> bool:
+            assert not log_of_stalls(caplog)
+            assert watchdog.sweep([], next(times)) == []
+            return scene.connection.transport.is_closing()
+
+        watchdog = Watchdog(0, TIMEOUT)
+        watchdog.track_backpressured(scene.connection)
+        await eventually(swept)
+        assert log_of_stalls(caplog) == [f"{scene.connection}: write stalled, connection reset"]
+        assert await scene.talk.talker.until("LEFT stalled") == []
+
+
+@pytest.mark.parametrize("way", TRANSPORTS)
+async def test_sweep_aborts_connections_whose_peer_was_reset(way: str) -> None:
+    async with stalled(way, look_around=False) as scene:
+        watchdog = Watchdog(0, 0)
+        watchdog.track_backpressured(scene.connection)
+        assert watchdog.sweep([], 0.0) == []
+        assert not scene.connection.transport.is_closing()
+        await scene.peer.reset()
+
+        def swept() -> bool:
+            watchdog.sweep([], 0.0)
+            return scene.connection.lost
+
+        await eventually(swept)
+        assert await scene.talk.talker.until("LEFT stalled") == []
+
+
+async def test_sweep_returns_each_connection_once_that_has_not_joined_in_time() -> None:
+    async with run_server_in_loop(Settings(join_timeout=0)) as home:
+        await home.join("ann")
+        await home.connect()
+        (ann,) = (each for each in home.server._connections if each.session.member.name)
+        (stranger,) = home.server._connections - {ann}
+        watchdog = Watchdog(30.0, 0)
+        for connection in (ann, stranger):
+            watchdog.start_join_timer(connection, 100.0)
+        assert [watchdog.sweep([], now) for now in (100.0, 129.9, 130.0, 131.0)] == [[], [], [stranger], []]
+
+
+async def test_sweep_removes_a_connection_that_is_stuck_in_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a TLS connection of which the event loop never reports the end."""
+    async with run_server_in_loop() as home:
+        ann = await home.join("ann")
+        bob = await home.join("bob")
+        assert await ann.line() == "JOINED bob"
+        stuck = home.connection(home.member("bob"))
+        watchdog = Watchdog(0, 0, close_timeout=10.0)
+        assert watchdog.sweep(home.server._connections, 100.0) == []
+        with monkeypatch.context() as patch:
+            patch.setattr(type(stuck), "connection_lost", lambda *_: None)
+            stuck.abort()
+            await bob.wait_closed()
+            for now in (200.0, 209.9):
+                watchdog.sweep([*home.server._connections], now)
+                assert await ann.barrier() == []
+        watchdog.sweep([*home.server._connections], 210.0)
+        assert await ann.line() == "LEFT bob"
+        await home.wait_for_connections(1)
 
 
 def kernel_has(side: tuple[str, int], peer: tuple[str, int]) -> bool:
