@@ -12,7 +12,7 @@ _PORT_MAX = 65_535
 _WITH_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:]+))(?::([0-9]{1,5}))?")
 
 
-def show_address(host: str, port: int) -> str:
+def format_address(host: str, port: int) -> str:
     """Write an address the way people do: an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

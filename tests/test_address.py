@@ -2,7 +2,7 @@
 
 import pytest
 
-from simple_chat.address import read_address, show_address
+from simple_chat.address import format_address, read_address
 from simple_chat.client.__main__ import _parser
 
 
@@ -34,7 +34,7 @@ def test_address_is_read(text: str, address: tuple[str, int]) -> None:
 
 @pytest.mark.parametrize("address", [("chat.example", 1), ("192.0.2.1", 8091), ("::1", 65535)])
 def test_address_that_is_shown_is_read_as_it_was(address: tuple[str, int]) -> None:
-    assert read_address(show_address(*address), 8090) == address
+    assert read_address(format_address(*address), 8090) == address
 
 
 @pytest.mark.parametrize(

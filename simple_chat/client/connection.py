@@ -6,7 +6,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 
-from simple_chat.address import show_address
+from simple_chat.address import format_address
 from simple_chat.client.tls import explain
 from simple_chat.core.framing import LineBuffer
 from simple_chat.core.protocol import (
@@ -71,7 +71,7 @@ class Address:
     def __str__(self) -> str:
         if self.unix is not None:
             return f"unix:{self.unix}"
-        return show_address(self.host, self.port)
+        return format_address(self.host, self.port)
 
     async def open(self) -> tuple[Reader, asyncio.StreamWriter]:
         """Connect.

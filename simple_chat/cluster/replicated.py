@@ -1,9 +1,9 @@
 """A room on several servers, as one of them sees it: the same on all, because all follow the same log.
 
-What members do here is not applied yet: it is proposed to the log, one message at a time, and applied when it
-is read back from there, between what was done elsewhere. So the log alone decides who comes first, and who has
-a name. What a member asks (PING, WHO, HISTORY) goes the same way, for the answer to have its place; only no
-other server reads of it.
+What members do here is not applied yet: it is proposed to the log, one message at a time, and applied when
+it is read back from there, between what was done elsewhere. So the log alone decides who comes first, and who
+has a name. What a member asks (PING, WHO, HISTORY) goes the same way, for the answer to have its place; only
+no other server reads of it.
 """
 
 from collections import defaultdict, deque

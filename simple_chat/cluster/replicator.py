@@ -1,7 +1,7 @@
-"""The replicator: it publishes what members do to the stream, and applies to the room what it reads from there.
+"""The replicator: it publishes what members do to the stream, and applies what it reads from there.
 
-One message is in flight while the next one gathers in the room. It is published until it is read back, so that
-nothing is lost, and has a number, so that nothing is applied twice.
+One message is in flight while the next one gathers in the room. It is published until it is read back, so
+that nothing is lost, and has a number, so that nothing is applied twice.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Snapshots: who is in the room at one position of the log, so that no server has to read it from its start."""
+"""Snapshots: who is in the room at one position of the log, so that no server reads it from its start."""
 
 import json
 import zlib

@@ -1,7 +1,7 @@
 """Codecs: how a connection's bytes become lines, and how lines become its bytes.
 
-A `Codec` belongs to one connection. Its `Rendering` is shared by all connections of a kind, so that a batch is
-rendered once for all of them. `PlainCodec` is the codec of the plain protocol: telnet is taken out of what
+A `Codec` belongs to one connection. Its `Rendering` is shared by all connections of a kind, so that a batch
+is rendered once for all of them. `PlainCodec` is the codec of the plain protocol: telnet is taken out of what
 comes in, other protocols are detected, and lines go out with LF, or with CRLF to a client that sends CRLF.
 """
 
@@ -212,7 +212,7 @@ class PlainCodec(LineBuffer):
         super().feed_eof()
 
     def _filter(self, data: bytes) -> bytes:
-        """Return what of the data is to be cut into lines: neither a byte order mark nor telnet negotiation."""
+        """Return the data without telnet negotiation and a byte order mark."""
         if self._telnet is not None:
             self.has_replies = True
             return self._telnet.feed(data)

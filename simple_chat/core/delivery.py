@@ -36,7 +36,7 @@ class Subscriber:
         cursor: number of the next line it is owed, or None while it is owed none.
         own_pending: how many of the lines from its cursor on are its own.
         response: pieces of an answer that waits for its place in the sequence, as they are written. There is
-            at most one, and while there is, no input is processed: answers keep their order and can't pile up.
+            at most one, and while there is, no input is processed: answers keep order and can't pile up.
         response_at: the answer comes before the line with this number.
         response_not_before: while delivery is suspended, the answer may come before lines that are not
             released, but not before the line with this number.
@@ -246,7 +246,7 @@ class Delivery:
         return not subscriber.blocked and self._sequence.end != self._backlog.end
 
     def only_own_pending(self, subscriber: Subscriber) -> bool:
-        """Return whether a subscriber is owed nothing until its own lines are released: usual with a journal."""
+        """Return whether a subscriber is owed nothing until its own lines are released."""
         return (
             subscriber.own_pending > 0
             and subscriber.response is None

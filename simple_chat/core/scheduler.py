@@ -1,8 +1,8 @@
 """The scheduler: whose turn it is, and what one turn does.
 
-A turn executes lines of all peers that are ready, up to a bound a peer and a full batch, has them committed as
-one batch, and then flushes what is due. Members come before peers that have not joined, of which only some get
-a turn at a time: a crowd of them delays nobody in the room.
+A turn executes lines of all peers that are ready, up to a bound a peer and a full batch, has them committed
+as one batch, and then flushes what is due. Members come before peers that have not joined, of which only some
+get a turn at a time: a crowd of them delays nobody in the room.
 """
 
 from collections import deque
@@ -23,7 +23,9 @@ PRE_JOIN_PER_TURN = 16
 class Peer(Protocol):
     """A connection, as the scheduler sees it."""
 
-    session: Session
+    @property
+    def session(self) -> Session:
+        """Its session."""
 
     def flush(self) -> bool:
         """Write what is due, and return whether it wants another turn."""
@@ -88,7 +90,7 @@ class Scheduler(Generic[P]):
         committer: what has them committed.
         peers: all peers, ready or not; the caller keeps it up to date.
         wake: called when `run_turn` is to be called soon; not again before it was.
-        on_failure: called within the handling of an exception that a peer's step raised: the others go on.
+        on_failure: called with a peer and the exception that a step of it raised; the others go on.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class Scheduler(Generic[P]):
         peers: Collection[P],
         *,
         wake: Callable[[], None],
-        on_failure: Callable[[P], None],
+        on_failure: Callable[[P, Exception], None],
     ) -> None:
         self._room = room
         self._sequencer = sequencer
@@ -172,8 +174,8 @@ class Scheduler(Generic[P]):
         """Run a step of one peer; if that fails, the others go on without it."""
         try:
             return bool(step())
-        except Exception:  # noqa: BLE001 - whatever it is, it is one peer's
-            self._on_failure(peer)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is one peer's
+            self._on_failure(peer, error)
             return False
 
     # Commits

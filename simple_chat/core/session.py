@@ -1,4 +1,4 @@
-"""One connection's session: it executes lines in turns, waits for commits, answers in order, and ends in order.
+"""One connection's session: it executes lines in turns, waits for commits, answers and ends in order.
 
 Bytes come in by `Session.receive`, and go out by the write that the session was given. Its state is one of
 `simple_chat.core.handshake.State`; what it may be waiting for besides is in three flags. What the lines of a
@@ -75,7 +75,7 @@ class Session(ABC):
         "throttled",
     )
 
-    def __init__(  # noqa: PLR0913 - each is a part of its own
+    def __init__(
         self,
         room: Room,
         sequencer: Sequencer,

@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
         self._manager.schedule(self)
 
     def eof_received(self) -> bool:
-        """Note that the client sends nothing more, but may still read (not over TLS, which ends as a whole)."""
+        """Note that the client sends nothing more, but may still read (not over TLS, which ends whole)."""
         self._peer_ended = True
         self.session.receive_eof()
         self._manager.schedule(self)

@@ -46,7 +46,7 @@ class Hub:
         watches_closing: whether connections may close without the event loop reporting it, as over TLS.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a part of its own
+    def __init__(
         self,
         settings: Settings,
         room: Room,
@@ -206,6 +206,6 @@ class Hub:
             self._sweep_timer.cancel()
 
 
-def _abort_failed(connection: Connection) -> None:
-    logger.exception("%s failed, connection aborted", connection)
+def _abort_failed(connection: Connection, error: Exception) -> None:
+    logger.error("%s failed, connection aborted", connection, exc_info=error)
     connection.abort()

@@ -6,7 +6,6 @@ import logging
 import ssl
 import time
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from simple_chat.errors import ConfigError
 from simple_chat.journal.base import Journal, Policy
 from simple_chat.journal.memory import MemoryJournal
 from simple_chat.server.acceptor import Acceptor
-from simple_chat.server.admission import network_of
+from simple_chat.server.admission import Slot, network_of
 from simple_chat.server.config import Settings
 from simple_chat.server.connection import Connection
 from simple_chat.server.hub import Hub
@@ -48,7 +47,7 @@ class Server:
         room: the room.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a part of its own
+    def __init__(
         self,
         settings: Settings,
         room: Room,
@@ -74,8 +73,10 @@ class Server:
             authenticator=authenticator,
             release_slot=self._acceptor.release,
         )
-        self._make = partial(Connection, self._hub)
         self._hub.watches_closing = tls is not None
+
+    def _make_connection(self, slot: Slot) -> Connection:
+        return Connection(self._hub, slot)
 
     @property
     def tls(self) -> ssl.SSLContext | None:
@@ -142,7 +143,7 @@ class Server:
         return self.tls is not None and self.tls.verify_mode == ssl.CERT_REQUIRED
 
     async def close(self) -> None:
-        """Take no more lines, drain and close all connections, and abort those that are left at the deadline."""
+        """Take no more lines, drain and close all connections, and abort those left at the deadline."""
         deadline = asyncio.get_running_loop().time() + self.settings.drain
         await self._acceptor.close()
         with contextlib.suppress(TimeoutError):
@@ -213,9 +214,7 @@ async def _make_server(
     settings: Settings, tls: ssl.SSLContext | None, authenticator: "Authenticator | None"
 ) -> Server:
     """Return a server with the journal or the replicator that the settings ask for."""
-    room = Room(
-        backlog=settings.backlog, history=settings.history, presence_limit=settings.presence_limit
-    )
+    room = Room(backlog=settings.backlog, history=settings.history, presence_limit=settings.presence_limit)
     journal, replicator = await _open_journal(settings), await _open_replicator(settings, room)
     return Server(
         settings, room, tls=tls, authenticator=authenticator, journal=journal, replicator=replicator

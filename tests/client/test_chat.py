@@ -33,7 +33,7 @@ from simple_chat import (
     Settings,
     serve,
 )
-from simple_chat.address import show_address
+from simple_chat.address import format_address
 from simple_chat.client import chat as chat_module
 from simple_chat.client import connection as link_module
 from tests.harness.peer import Peer
@@ -468,7 +468,7 @@ async def test_ping_returns_when_everything_sent_before_was_taken() -> None:
         for number in range(1000):
             await ann.send(str(number))
         await ann.ping()
-        assert home.server.room.end == 1002
+        assert home.server.room.sequence.end == 1002
         assert await ben.barrier() == [f"MSG ann {number}" for number in range(1000)]
 
 
@@ -1044,7 +1044,7 @@ async def test_while_disconnected_nothing_can_be_sent_or_asked_and_leaving_takes
 @contextlib.asynccontextmanager
 async def joined_at_any(*addresses: Address, reconnect: bool = True) -> AsyncIterator[Chat]:
     """Be in the room of several servers, in a block with a deadline."""
-    hosts = [show_address(*each) for each in addresses]
+    hosts = [format_address(*each) for each in addresses]
     async with (
         asyncio.timeout(DEADLINE),
         simple_chat.connect(hosts, 1, username="ann", reconnect=reconnect) as chat,
@@ -1060,7 +1060,7 @@ async def test_servers_are_tried_in_their_order_until_one_answers(closed_port: i
     ):
         nobody = ("127.0.0.1", closed_port)
         async with joined_at_any(nobody, other.address, second.address, third.address) as ann:
-            assert ann.server == show_address(*second.address)
+            assert ann.server == format_address(*second.address)
             await second.asked()
         assert (len(other.peers), third.peers) == (1, [])
 
@@ -1088,7 +1088,7 @@ async def test_host_may_name_its_port_but_is_no_list_of_none() -> None:
     async with (
         run_server_in_loop() as home,
         asyncio.timeout(DEADLINE),
-        simple_chat.connect(show_address(*home.server.address), 1, username="ann") as ann,
+        simple_chat.connect(format_address(*home.server.address), 1, username="ann") as ann,
     ):
         assert await ann.who() == ["ann"]
     with pytest.raises(ValueError, match="'here:there' is neither HOST nor HOST:PORT"):
@@ -1104,7 +1104,7 @@ async def test_chat_goes_on_at_the_next_server_at_once(jitter: list[tuple[float,
         joined_at_any(first.address, second.address) as ann,
     ):
         await (await first.asked()).close()
-        where = show_address(*second.address)
+        where = format_address(*second.address)
         assert await take(ann, 2) == [
             Disconnected("connection lost: the server closed it", 0),
             Reconnected(where),
@@ -1127,7 +1127,7 @@ async def test_there_is_a_delay_whenever_all_servers_were_tried_in_a_row(
         await (await first.asked()).close()
         _, *failures, back = await take(ann, 4)  # each failure is told once
         assert failures == [
-            Disconnected(f"can't connect to {show_address(*each)}: come back later", 0)
+            Disconnected(f"can't connect to {format_address(*each)}: come back later", 0)
             for each in (second.address, first.address)
         ]
         assert back == Reconnected()  # where it was before

@@ -23,7 +23,7 @@ from tests.harness.cluster import (
 )
 from tests.harness.nats import NatsCluster, NatsTls
 from tests.harness.nats_credentials import Operator
-from tests.harness.programs import DEADLINE, run_server_to_exit, run_server_process
+from tests.harness.programs import DEADLINE, run_server_process, run_server_to_exit
 from tests.harness.server import ServerHarness
 
 NOWHERE = "nats://127.0.0.1:1"
@@ -185,7 +185,9 @@ def test_server_ends_while_nats_hangs(
     secured_server: NatsCluster, secured_room: str, access: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
     more = [f"--{name.replace('_', '-')}={value}" for name, value in access.items()]
-    with run_server_process(*cluster_options(secured_server, secured_room), *more, "--drain", "0.2") as server:
+    with run_server_process(
+        *cluster_options(secured_server, secured_room), *more, "--drain", "0.2"
+    ) as server:
         secured_server.pause(0)
         request.addfinalizer(secured_server.start)
         server.process.terminate()
@@ -284,12 +286,12 @@ def test_missing_client_library_is_named() -> None:
     "option", ["--cluster-room x", "--cluster-replicas 1", "--cluster-creds x", "--cluster-ca x"]
 )
 def test_cluster_options_without_cluster_are_refused(option: str) -> None:
-    reason = "--cluster-room, --cluster-replicas, --cluster-creds and --cluster-ca go with --cluster"
+    reason = "--cluster-room, --cluster-replicas, --cluster-creds and --cluster-ca need --cluster"
     assert_refused(2, reason, *option.split())
 
 
 def test_journal_with_a_cluster_is_refused() -> None:
-    reason = "--journal does not go with --cluster"
+    reason = "--journal and --cluster exclude each other"
     assert_refused(2, reason, "--cluster", NOWHERE, "--journal", "x")
 
 

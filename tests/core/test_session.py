@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simple_chat.core.conversation import ERRORS_MAX
 from simple_chat.core.delivery import FLUSH_BYTES
 from simple_chat.core.detect import BYTE_ORDER_MARK, HTTP_RESPONSE
 from simple_chat.core.limits import BURST, RATE, Limits
 from simple_chat.core.protocol import Code, Err
 from simple_chat.core.room import BATCH_BYTES
-from simple_chat.core.conversation import ERRORS_MAX
 from simple_chat.core.session import LINES_PER_TURN
 from simple_chat.core.text import sanitize
 from tests.harness.packets import packets

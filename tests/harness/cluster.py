@@ -40,7 +40,7 @@ async def chat_server(nats: NatsCluster, room: str, **more: Any) -> AsyncIterato
             yield harness
         finally:
             await harness.close_peers()
-    assert not server._connections
+    assert not server._hub.connections
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from subprocess import DEVNULL, STDOUT, Popen
 from typing import Any
 
-from tests.harness.programs import program
+from tests.harness.programs import find_program
 
 HOST = "127.0.0.1"
 
@@ -121,4 +121,4 @@ class NatsServer:
 
 def _executable() -> str:
     """Return nats-server of this environment, or else whichever is installed."""
-    return shutil.which("nats-server", path=sysconfig.get_path("scripts")) or program("nats-server")
+    return shutil.which("nats-server", path=sysconfig.get_path("scripts")) or find_program("nats-server")

@@ -211,5 +211,5 @@ class RoomHarness(SessionHarness):
         raise AssertionError("somebody asks for turns without end")
 
 
-def _raise(client: SessionClient) -> None:  # noqa: ARG001 - within the handling of an exception
-    raise
+def _raise(client: SessionClient, error: Exception) -> None:  # noqa: ARG001 - the scheduler's signature
+    raise error

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import argon2
 import pytest
@@ -12,9 +12,9 @@ from simple_chat import Settings, serve
 from simple_chat.core.protocol import Code
 from simple_chat.errors import ConfigError
 from simple_chat.server import server as service
-from simple_chat.server.auth import Password, hash_password
+from simple_chat.server.auth import Authenticator, hash_password
 from tests.harness.peer import DEADLINE, Peer
-from tests.harness.server import CA, TRANSPORTS, run_server_in_loop, server_tls_context
+from tests.harness.server import CA, TRANSPORTS, eventually, run_server_in_loop, server_tls_context
 
 HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("open sesame")
 """Quickly checked, which a real one is not."""
@@ -104,7 +104,7 @@ async def test_a_hash_that_hash_password_makes_is_the_passwords() -> None:
         assert codes(await ann.ask("PASS x", "PASS ωpen sesame")) == ["ERR auth-failed", "OK PASS"]
 
 
-# While it is checked
+# A check that takes its time
 
 
 class Gate:
@@ -117,7 +117,7 @@ class Gate:
         self._lock = threading.Lock()
         self._running = 0
 
-    def check(self, secret: str) -> bool:
+    def verify(self, secret: str) -> bool:
         with self._lock:
             self.begun.append(secret)
             self._running += 1
@@ -146,9 +146,95 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     gate = Gate()
-    monkeypatch.setattr(Password, "_check", gate.check)
+    monkeypatch.setattr(Authenticator, "_verify", gate.verify)
     yield gate
     gate.open()
+
+
+# The authenticator alone
+
+
+class Results:
+    """The results that an authenticator has reported, by connection."""
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+        self.reported: list[tuple[str, bool]] = []
+
+    def start(self, connection: str, secret: str = "open sesame") -> None:
+        self._authenticator.start(connection, secret, lambda right: self.reported.append((connection, right)))
+
+
+@pytest.fixture
+async def authenticator() -> AsyncIterator[Authenticator]:
+    authenticator = Authenticator(HASH)
+    yield authenticator
+    authenticator.close()
+
+
+@pytest.fixture
+def results(authenticator: Authenticator) -> Results:
+    return Results(authenticator)
+
+
+async def test_result_of_a_check_is_reported_once(results: Results) -> None:
+    results.start("ann")
+    results.start("bob", "x")
+    await eventually(lambda: len(results.reported) == 2)
+    assert sorted(results.reported) == [("ann", True), ("bob", False)]
+    results.start("ann", "x")
+    await eventually(lambda: len(results.reported) == 3)
+    assert results.reported[-1] == ("ann", False)
+
+
+async def test_two_checks_run_at_a_time_and_the_others_queue(gate: Gate, results: Results) -> None:
+    for number in range(6):
+        results.start(f"{number}")
+    await eventually(lambda: len(gate.begun) == 2)
+    gate.open()
+    await eventually(lambda: len(results.reported) == 6)
+    assert gate.at_once == 2
+
+
+async def test_pending_check_is_not_started_again(gate: Gate, results: Results) -> None:
+    results.start("ann")
+    results.start("ann", "x")
+    gate.open()
+    await eventually(lambda: bool(results.reported))
+    assert (results.reported, gate.begun) == ([("ann", True)], ["open sesame"])
+
+
+async def test_cancelled_checks_report_nothing_and_queued_ones_never_run(
+    gate: Gate, results: Results, authenticator: Authenticator
+) -> None:
+    for connection in ("ann", "bob", "cleo", "dora"):
+        results.start(connection, connection)
+    await eventually(lambda: len(gate.begun) == 2)
+    for connection in ("ann", "cleo", "nobody"):
+        authenticator.cancel(connection)
+    results.start("ann", "open sesame")
+    gate.open()
+    await eventually(lambda: len(results.reported) == 3)
+    assert sorted(results.reported) == [("ann", True), ("bob", False), ("dora", False)]
+    assert sorted(gate.begun) == ["ann", "bob", "dora", "open sesame"]
+    assert not authenticator._pending
+
+
+async def test_closed_authenticator_reports_nothing(
+    gate: Gate, results: Results, authenticator: Authenticator
+) -> None:
+    for connection in ("ann", "bob", "cleo"):
+        results.start(connection)
+    await eventually(lambda: len(gate.begun) == 2)
+    authenticator.close()
+    gate.open()
+    authenticator._executor.shutdown(wait=True)
+    await asyncio.sleep(0)  # in which results would arrive
+    assert (results.reported, len(gate.begun)) == ([], 2)
+    assert not authenticator._pending
+
+
+# While a check is pending
 
 
 async def linger(witness: Peer) -> None:
@@ -254,8 +340,8 @@ async def test_who_is_sent_away_meanwhile_is_not_checked_again(gate: Gate) -> No
         ann.pause()  # so that it does not close
         ann.send("PASS open sesame", "JOIN ann")
         await gate.until(1, witness)
-        (connection,) = home.server._checks
-        home.server._refuse(connection, Code.JOIN_TIMEOUT)
+        (connection,) = home.server._authenticator._pending
+        home.server._hub._disconnect(connection, Code.JOIN_TIMEOUT)
         gate.open()
         await linger(witness)
         ann.resume()
@@ -313,7 +399,7 @@ async def test_a_check_that_fails_is_a_wrong_password_and_logged(
     async with run_server_in_loop(password=HASH) as home:
         assert codes(await (await home.connect()).ask("PASS open sesame")) == ["ERR auth-failed"]
     (record,) = [each for each in caplog.get_records("call") if each.levelno >= logging.WARNING]
-    assert record.getMessage() == "a password could not be checked"
+    assert record.getMessage() == "password check failed"
     assert "sesame" not in caplog.text
     caplog.clear()
 
@@ -342,7 +428,7 @@ async def test_it_may_cross_a_network_by_tls_or_if_one_insists(tls: bool) -> Non
     async with serve(
         "0.0.0.0", 0, password=HASH, tls=server_tls_context() if tls else None, settings=settings
     ) as server:
-        assert server.locked  # and nothing was logged as wrong
+        assert server._hub.auth_required  # and nothing was logged as wrong
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -359,4 +445,4 @@ async def test_who_lets_in_everybody_of_a_network_is_warned_once(
 
 async def test_certificates_of_clients_are_as_good() -> None:
     async with serve("0.0.0.0", 0, tls=server_tls_context(demands=CA)) as server:
-        assert not server.locked  # and nothing was logged as wrong
+        assert not server._hub.auth_required  # and nothing was logged as wrong

@@ -34,20 +34,20 @@ class Talk:
 
     def __init__(self, home: ServerHarness, talker: Peer, *listeners: Peer) -> None:
         self._home = home
-        self._talker = talker
+        self.talker = talker
         self._listeners = listeners
         self.said = 0
 
     async def say(self, number: int) -> None:
         """Say some lines; the listeners have them when this returns."""
         start, self.said = self.said, self.said + number
-        await self._talker.ask(*(f"MSG {each} {FILLER}" for each in range(start, self.said)))
+        await self.talker.ask(*(f"MSG {each} {FILLER}" for each in range(start, self.said)))
         for listener in self._listeners:
             assert await listener.barrier() == numbered("talker", start, self.said)
 
     async def say_until_behind(self, name: str) -> None:
         """Talk until a member who does not read has filled what the kernel takes for it."""
-        while not self._home.member(name).blocked:
+        while not self._home.subscriber(name).blocked:
             await self.say(50)
 
 
@@ -76,7 +76,7 @@ async def test_a_member_who_never_reads_delays_nobody() -> None:
         talk = Talk(home, talker, listener)
         for _ in range(30):
             await talk.say(100)  # 12 MB in all
-        assert all(home.member(f"slow{number}").blocked for number in range(3))
+        assert all(home.subscriber(f"slow{number}").blocked for number in range(3))
 
 
 async def test_whoever_reads_late_is_told_how_much_it_missed_and_then_gets_all() -> None:
@@ -183,14 +183,14 @@ async def test_whoever_never_reads_its_answers_piles_up_nothing() -> None:
         greedy = await home.join("greedy", receive_buffer=4096)
         other = await home.connect()
         greedy.pause()
-        connection = home.connection(home.member("greedy"))
+        connection = home.connection(home.subscriber("greedy"))
         greedy.send(*["HELP"] * 20_000)  # half a MB, for which the kernel can't take the answers
-        while not home.member("greedy").blocked:
+        while not home.subscriber("greedy").blocked:
             await other.barrier()
         for _ in range(100):
             await other.barrier()
         assert connection.transport.get_write_buffer_size() <= SMALL
-        assert connection.session._lines.held <= 8 * SMALL
+        assert connection.session._codec.held <= 8 * SMALL
         greedy.resume()
         assert (await greedy.barrier()).count("OK HELP") == 20_000
 
@@ -235,20 +235,20 @@ async def test_waiting_for_a_slow_reader_costs_no_turns(monkeypatch: pytest.Monk
         slow = await home.join("slow", receive_buffer=4096)
         await talker.barrier()
         slow.pause()
-        session = home.connection(home.member("slow")).session
+        session = home.connection(home.subscriber("slow")).session
         talk = Talk(home, talker)
         await talk.say_until_behind("slow")
         slow.send("QUIT")
         slow.half_close()
         assert await talker.line() == "LEFT slow"
         turns: list[Session] = []
-        settle = Session.settle
+        settle = Session.flush
 
         def count_and_settle(session: Session) -> bool:
             turns.append(session)
             return settle(session)
 
-        monkeypatch.setattr(Session, "settle", count_and_settle)
+        monkeypatch.setattr(Session, "flush", count_and_settle)
         for _ in range(100):
             await other.barrier()
         assert turns.count(session) < 10
@@ -265,6 +265,6 @@ async def test_kernel_keeps_little_for_who_does_not_read() -> None:
         slow = await home.join("slow")
         slow.pause()
         await Talk(home, talker).say_until_behind("slow")
-        sock = home.connection(home.member("slow")).transport.get_extra_info("socket")
+        sock = home.connection(home.subscriber("slow")).transport.get_extra_info("socket")
         unsent = struct.unpack("I", fcntl.ioctl(sock.fileno(), SIOCOUTQNSD, b"\0" * 4))[0]
         assert 0 < unsent < 64 * 1024

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from simple_chat import Settings
+from simple_chat.core.conversation import ERRORS_MAX
 from simple_chat.core.protocol import Code, Err
-from simple_chat.core.session import ERRORS_MAX
+from simple_chat.core.scheduler import PRE_JOIN_PER_TURN
 from simple_chat.server import acceptor, connection
 from simple_chat.server import server as service
 from tests.harness.peer import DEADLINE, Peer, connect
@@ -48,10 +49,10 @@ async def let_in(home: ServerHarness, name: str) -> Peer:
 
 async def look_around(home: ServerHarness, times: int) -> None:
     """Wait until the server has looked around so many times."""
-    ticks = {home.server._tick}
+    ticks = {home.server._hub._sweep_timer}
 
     def enough() -> bool:
-        ticks.add(home.server._tick)
+        ticks.add(home.server._hub._sweep_timer)
         return len(ticks) > times
 
     await eventually(enough)
@@ -76,8 +77,8 @@ async def test_whoever_is_refused_and_does_not_go_is_cut(monkeypatch: pytest.Mon
         await home.join("ann")
         stuck = await connect(home.address)
         stuck.pause()
-        await eventually(lambda: len(home.server._connections) == 2)
-        await eventually(lambda: len(home.server._connections) == 1)
+        await eventually(lambda: len(home.server._hub.connections) == 2)
+        await eventually(lambda: len(home.server._hub.connections) == 1)
         await stuck.reset()
 
 
@@ -100,7 +101,7 @@ async def reset(home: ServerHarness, peer: Peer) -> None:  # noqa: ARG001
 
 
 async def cut(home: ServerHarness, peer: Peer) -> None:
-    next(iter(home.server._connections)).abort()
+    next(iter(home.server._hub.connections)).abort()
     await peer.wait_closed()
 
 
@@ -115,14 +116,14 @@ async def browse(home: ServerHarness, peer: Peer) -> None:  # noqa: ARG001
 
 
 async def loiter(home: ServerHarness, peer: Peer) -> None:
-    home.server._watchdog.start_join_timer(next(iter(home.server._connections)), -1e9)
+    home.server._hub._watchdog.start_join_timer(next(iter(home.server._hub.connections)), -1e9)
     assert await peer.rest() == refusal(Code.JOIN_TIMEOUT)
 
 
 async def flood(home: ServerHarness, peer: Peer) -> None:
     peer.send("JOIN flooder", *["MSG flood"] * 1000)
-    session = next(iter(home.server._connections)).session
-    await eventually(lambda: session.slowed)
+    session = next(iter(home.server._hub.connections)).session
+    await eventually(lambda: session.throttled)
     await peer.reset()
 
 
@@ -133,7 +134,7 @@ async def test_every_end_makes_a_place_free(end: Callable[[ServerHarness, Peer],
             peer = await home.connect()
             await end(home, peer)
             await (await let_in(home, name)).close()
-            await eventually(lambda: not home.server._connections)
+            await eventually(lambda: not home.server._hub.connections)
         assert home.server._acceptor._admission._admitted == 0
         assert home.server._acceptor._admission._refused.count == 0
 
@@ -309,8 +310,8 @@ async def test_of_members_any_number_of_errors_is_answered() -> None:
 
 async def slowed(home: ServerHarness, name: str) -> None:
     """Wait until a member has said more than it may."""
-    session = home.connection(home.member(name)).session
-    await eventually(lambda: session.slowed)
+    session = home.connection(home.subscriber(name)).session
+    await eventually(lambda: session.throttled)
 
 
 @pytest.mark.parametrize("way", TRANSPORTS)
@@ -342,9 +343,9 @@ async def test_a_flood_delays_nobody_else_and_is_left_with_the_kernel() -> None:
             other.send(f"MSG {number}", "PING")
             await other.until("PONG")
             assert set(await witness.until(f"MSG other {number}")) <= {"MSG flooder flood"}
-        side = home.connection(home.member("flooder"))
+        side = home.connection(home.subscriber("flooder"))
         assert not side._reading
-        assert side.session._lines.held <= 8 * SMALL
+        assert side.session._codec.held <= 8 * SMALL
         await flooder.reset()
 
 
@@ -374,11 +375,11 @@ async def test_of_a_crowd_of_newcomers_only_some_have_a_turn_and_members_come_fi
     async with run_server_in_loop() as home:
         ann = await home.join("ann")
         newcomers = [await home.connect() for _ in range(100)]
-        member = home.connection(home.member("ann"))
-        for each in (*home.server._connections - {member}, member):
-            home.server.schedule(each)
-        home.server._turn()
-        assert not home.server._waiting
-        assert len(home.server._newcomers) == 100 - service._NEWCOMERS_A_TURN
+        member = home.connection(home.subscriber("ann"))
+        for each in (*{*home.server._hub.connections} - {member}, member):
+            home.server._hub.schedule(each)
+        home.server._hub._run_turn()
+        assert not home.server._hub._scheduler._ready
+        assert len(home.server._hub._scheduler._ready_pre_join) == 100 - PRE_JOIN_PER_TURN
         for peer in (ann, *newcomers):
             assert await peer.barrier() == []

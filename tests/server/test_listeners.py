@@ -72,7 +72,7 @@ async def test_a_port_is_not_shared_unless_both_servers_are_told_so(first: bool,
 
 async def test_a_system_that_shares_no_ports_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(socket, "SO_REUSEPORT", raising=False)
-    with pytest.raises(ListenError, match=r"can't listen on 127\.0\.0\.1:0: this system can't share a port"):
+    with pytest.raises(ListenError, match=r"can't listen on 127\.0\.0\.1:0: this system has no SO_REUSEPORT"):
         async with serve("127.0.0.1", 0, settings=Settings(reuse_port=True)):
             pytest.fail("nobody can share a port")
 

@@ -158,8 +158,8 @@ def test_of_each_kind_some_lines_a_minute_are_logged_and_the_others_counted(
     clock.now = WINDOW
     logger.info("connection %d is sent away", 51)
     assert written() == [
-        "WARNING and 41 more like this: connection %d is sent away",
-        "WARNING and 40 more like this: something else",
+        "WARNING suppressed 41 more like this: connection %d is sent away",
+        "WARNING suppressed 40 more like this: something else",
         "INFO connection 51 is sent away",
     ]
 
@@ -172,8 +172,8 @@ def test_a_kind_may_be_given_with_the_line(written: Callable[[], list[str]], clo
     clock.now = WINDOW
     logger.info("next minute")
     assert written()[:2] == [
-        "WARNING and 5 more like this: sent away: wrong",
-        "WARNING and 5 more like this: sent away: late",
+        "WARNING suppressed 5 more like this: sent away: wrong",
+        "WARNING suppressed 5 more like this: sent away: late",
     ]
 
 
@@ -197,7 +197,7 @@ def test_a_minute_begins_with_the_first_line_after_the_last(
     assert len(written()) == MAX_LINES
     clock.now += 0.001
     logger.info("hello")
-    assert written() == ["WARNING and 2 more like this: hello", "INFO hello"]
+    assert written() == ["WARNING suppressed 2 more like this: hello", "INFO hello"]
 
 
 def test_what_helps_to_debug_is_never_left_out(written: Callable[[], list[str]]) -> None:
@@ -212,7 +212,7 @@ def test_what_was_left_out_is_told_when_asked(written: Callable[[], list[str]], 
     assert [rate_limit.filter(record) for _ in range(MAX_LINES + 3)] == [True] * MAX_LINES + [False] * 3
     rate_limit.report_suppressed()
     rate_limit.report_suppressed()
-    assert written() == ["WARNING and 3 more like this: first %s"]
+    assert written() == ["WARNING suppressed 3 more like this: first %s"]
 
 
 # The program
@@ -245,7 +245,7 @@ def test_two_hundred_of_a_kind_are_some_lines_and_a_count(data: bytes, kind: str
         misbehave(server, data, 200)
         text = server.stop()
     told = re.findall(rf" INFO connection \d+ from 127\.0\.0\.1:\d+ is sent away: {kind}\n", text)
-    counts = re.findall(rf" WARNING and (\d+) more like this: sent away: {kind}\n", text)
+    counts = re.findall(rf" WARNING suppressed (\d+) more like this: sent away: {kind}\n", text)
     assert len(told) + sum(map(int, counts)) == 200
     assert len(told) <= MAX_LINES * len(counts)  # it may have been running for more than a minute
     assert len(text.splitlines()) <= len(told) + len(counts) + 2  # it listens, and is shutting down

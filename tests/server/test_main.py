@@ -108,7 +108,7 @@ def test_bad_option_is_refused_in_one_line(options: str) -> None:
 @pytest.mark.parametrize("options", ["--sync disk", "--journal-segment 1M", "--journal-keep 30d"])
 def test_journal_that_is_nowhere_is_refused(options: str) -> None:
     ended = run_server_to_exit(*options.split())
-    assert_refused(ended, 2, "--sync, --journal-segment and --journal-keep go with --journal")
+    assert_refused(ended, 2, "--sync, --journal-segment and --journal-keep need --journal")
 
 
 @pytest.mark.parametrize("value", ["x", "65536", "-1", " "])

@@ -82,7 +82,7 @@ def terminal() -> Iterator["pexpect.spawn[str]"]:
 
 def answer(terminal: "pexpect.spawn[str]", *entries: str) -> tuple[int | None, str]:
     """Answer what is asked; return the exit status and what is to be seen behind the questions."""
-    for question, entry in zip(["Password: ", "Once more: "], entries, strict=False):
+    for question, entry in zip(["Password: ", "Repeat the password: "], entries, strict=False):
         terminal.expect_exact(question)
         assert str(terminal.before).strip() == ""  # nothing of what was typed
         terminal.send(entry)
@@ -100,7 +100,7 @@ def test_at_a_terminal_it_is_asked_for_twice_without_echo(terminal: "pexpect.spa
 @pytest.mark.parametrize(
     ("entries", "complaint"),
     [
-        (["open sesame\n", "open sesam\n"], "simple_chat: that was not the same password"),
+        (["open sesame\n", "open sesam\n"], "simple_chat: the passwords differ"),
         (["\n", "\n"], "simple_chat: a password is one line of text, of at most 4091 bytes"),
     ],
     ids=["different", "empty"],
@@ -164,10 +164,13 @@ def test_only_who_knows_it_comes_in_and_nobody_reads_it_in_the_log(file: str) ->
         (lambda path: path.unlink(), "can't read {path}: No such file or directory"),
         (lambda path: (path.unlink(), path.mkdir()), "can't read {path}: Is a directory"),
         (lambda path: path.write_bytes(b"\xff"), "can't read {path}: "),
-        (lambda path: path.write_bytes(b""), "the password's hash is none that hash-password makes"),
+        (
+            lambda path: path.write_bytes(b""),
+            "the password's hash is not an argon2 hash, make one with hash-password",
+        ),
         (
             lambda path: path.write_text("open sesame\n"),
-            "the password's hash is none that hash-password makes",
+            "the password's hash is not an argon2 hash, make one with hash-password",
         ),
     ],
     ids=["missing", "folder", "binary", "empty", "password"],

@@ -231,8 +231,8 @@ async def test_the_end_of_the_server_is_that_of_handshakes(monkeypatch: pytest.M
 async def say_until_behind(home: ServerHarness, talker: Peer, name: str, lines: int) -> list[str]:
     """Let a member who doesn't read fall behind by some lines, and return all that it is owed."""
     said = 0
-    while not home.member(name).blocked or lines > 0:
-        if home.member(name).blocked:
+    while not home.subscriber(name).blocked or lines > 0:
+        if home.subscriber(name).blocked:
             lines -= 50
         await talker.ask(*(f"MSG {number} {FILLER}" for number in range(said, said + 50)))
         said += 50
@@ -315,7 +315,7 @@ async def test_who_never_reads_is_bounded_and_cut_after_the_drain() -> None:
     written = 0
     async with run_server_in_loop(Settings(backlog=64 * 1024, drain=0.1), way="tls") as home:
         talker, slow = await gather_slow(home)
-        member = home.member("slow")
+        member = home.subscriber("slow")
         write = member.write
 
         def count_and_write(data: bytes) -> None:
