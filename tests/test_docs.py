@@ -1,4 +1,4 @@
-"""The documentation agrees with the code: options, links and examples."""
+"""The documentation agrees with the code: options, links, paths, the map and the examples."""
 
 import argparse
 import ast
@@ -13,6 +13,8 @@ from subprocess import run
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "simple_chat"
+MAP = PACKAGE / "README.md"
 README_LINES_MAX = 170
 DEADLINE = 30.0
 
@@ -30,6 +32,8 @@ FENCE = re.compile(r"^( *)(```+)(.*)\n((?:.*\n)*?)\1\2 *$", re.MULTILINE)
 CODE = re.compile(r"(`+)(.+?)\1")
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
+PATH = re.compile(r"(?<![\w/.-])(?:simple_chat|tests|examples|\.github|\.ci)/[a-z_.][\w./-]*")
+PLACE = re.compile(r"`([\w/]+\.py)(?::([\w.]+))?`")
 
 
 @pytest.fixture
@@ -149,6 +153,52 @@ def test_relative_links_lead_to_files_and_headings(document: str) -> None:
 
 def has_anchor(target: Path, anchor: str) -> bool:
     return not anchor or anchor in anchors(str(target.relative_to(ROOT)))
+
+
+@pytest.mark.parametrize("document", documents())
+def test_paths_named_in_code_exist(document: str) -> None:
+    text = read(document)
+    code = "\n".join(
+        [*(found[4] for found in FENCE.finditer(text)), *(found[2] for found in CODE.finditer(text))]
+    )
+    assert [path for path in PATH.findall(code) if not (ROOT / path).exists()] == []
+
+
+# The map
+
+
+def places() -> set[tuple[str, str]]:
+    """Return the modules that the map names, each with a name in it or with an empty one."""
+    return set(PLACE.findall(MAP.read_text(encoding="utf-8")))
+
+
+def test_map_names_exactly_the_modules_of_the_package() -> None:
+    modules = {
+        path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"
+    }
+    assert {module for module, _ in places()} == modules
+
+
+def test_map_names_classes_and_functions_that_exist() -> None:
+    named = {(module, name) for module, name in places() if name and (PACKAGE / module).exists()}
+    assert {(module, name) for module, name in named if name not in definitions(PACKAGE / module)} == set()
+
+
+def definitions(module: Path) -> set[str]:
+    """Return the dotted names of what a module defines: its own names, and those in its classes."""
+    return set(defined_in(ast.parse(module.read_text(encoding="utf-8")).body))
+
+
+def defined_in(statements: list[ast.stmt], prefix: str = "") -> Iterator[str]:
+    for statement in statements:
+        match statement:
+            case ast.ClassDef(name=name, body=body):
+                yield prefix + name
+                yield from defined_in(body, f"{prefix}{name}.")
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield prefix + name
+            case ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]):
+                yield prefix + name
 
 
 # The project's README, and examples
