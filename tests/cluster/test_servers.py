@@ -19,6 +19,7 @@ from tests.harness.cluster import (
     cluster_options,
     join,
     join_each,
+    join_when_ready,
     quick_servers,
 )
 from tests.harness.nats import NatsCluster
@@ -505,7 +506,7 @@ async def test_members_of_a_dead_server_leave_once_and_a_server_that_returns_beg
         for peer in (cleo, carl):
             await peer.ended()
             assert b"BYE" not in peer.received
-        dora = await join(paused, "dora")
+        dora = await join_when_ready(paused, "dora")
         await dora.ask("MSG back")
         assert await who(dora) == ["ann", "dora", "zoe"]
         for peer in (ann, zoe):

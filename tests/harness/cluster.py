@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from subprocess import PIPE, Popen
 from typing import Any
 
+from simple_chat import Server as ChatServer
 from simple_chat import Settings, serve
 from tests.harness.nats import NatsCluster
 from tests.harness.peer import Peer, connect
@@ -17,6 +18,9 @@ BUSY = "ERR busy this was not sent, the room can't take it now: try again later"
 NAME_TAKEN = "ERR name-taken somebody here has that name, JOIN with another one"
 UNAVAILABLE = "INFO The other servers can't be reached: what you say waits, or is refused."
 RECOVERED = "INFO The other servers can be reached again."
+
+JOIN_DEADLINE = 60.0
+"""Seconds that a server may refuse to let a peer join. An election among NATS servers takes up to 10."""
 
 
 def cluster_settings(nats: NatsCluster, room: str, **more: Any) -> Settings:  # noqa: ANN401 - as Settings has it
@@ -116,6 +120,21 @@ async def join(server: Server, name: str) -> Peer:
     peer = await connect((server.host, int(server.port)))
     assert (await peer.line()).startswith("HELLO ")
     assert await peer.ask(f"JOIN {name}") == [f"OK JOIN {name}"]
+    return peer
+
+
+async def join_when_ready(server: Server | ChatServer, name: str) -> Peer:
+    """Join a peer on a server that may refuse that for a moment, as NATS was unavailable to it."""
+    address = server.address if isinstance(server, ChatServer) else (server.host, int(server.port))
+    peer = await connect(address)
+    await peer.line()
+    async with asyncio.timeout(JOIN_DEADLINE):
+        answer = BUSY
+        while answer in {BUSY, UNAVAILABLE, RECOVERED}:
+            if answer == BUSY:
+                peer.send(f"JOIN {name}")
+            answer = await peer.line()
+    assert answer == f"OK JOIN {name}"
     return peer
 
 

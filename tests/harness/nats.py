@@ -25,6 +25,7 @@ from tests.harness.nats_credentials import Operator
 from tests.harness.nats_server import DEADLINE, HOST, NatsServer
 
 _REQUEST_TIMEOUT = 1.0  # seconds
+_DISCARD_TIMEOUT = 0.2  # seconds
 _POLL_INTERVAL = 0.02  # seconds
 _PORTS = range(20000, 32000)  # outside the range from which systems choose ports
 _SINGLE_ATTEMPT = {  # the client retries a refused connection in any case
@@ -329,7 +330,7 @@ async def _discard(client: Client) -> None:
     After a TLS handshake that failed it would wait for ever for the end of a connection that it closed.
     """
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_REQUEST_TIMEOUT):
+        async with asyncio.timeout(_DISCARD_TIMEOUT):
             await client.close()
 
 
