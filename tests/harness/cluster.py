@@ -78,6 +78,27 @@ def room_lines(lines: Sequence[str]) -> list[str]:
     return [line for line in lines if line not in {UNAVAILABLE, RECOVERED}]
 
 
+async def who(peer: Peer) -> list[str]:
+    """Return the members, sorted: the order of several that join at once is not defined."""
+    *lines, end = await peer.ask("WHO")
+    names = [name for line in lines for name in line.removeprefix("NAMES ").split()]
+    assert end == f"OK WHO {len(names)}"
+    return sorted(names)
+
+
+async def history(peer: Peer) -> list[str]:
+    """Return the PAST lines; lines of the room may come before."""
+    *lines, end = await peer.ask("HISTORY")
+    past = [line for line in lines if line.startswith("PAST ")]
+    assert end == f"OK HISTORY {len(past)}"
+    return past
+
+
+def texts(past: list[str]) -> list[str]:
+    """Return names and texts of PAST lines, without the times."""
+    return [" ".join(line.split()[2:]) for line in past]
+
+
 # Programs
 
 
