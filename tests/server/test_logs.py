@@ -244,7 +244,7 @@ def test_two_hundred_of_a_kind_are_some_lines_and_a_count(data: bytes, kind: str
     with run_server_process() as server:
         misbehave(server, data, 200)
         text = server.stop()
-    told = re.findall(rf" INFO connection \d+ from 127\.0\.0\.1:\d+ is sent away: {kind}\n", text)
+    told = re.findall(rf" INFO connection \d+ from 127\.0\.0\.1:\d+ disconnected: {kind}\n", text)
     counts = re.findall(rf" WARNING suppressed (\d+) more like this: sent away: {kind}\n", text)
     assert len(told) + sum(map(int, counts)) == 200
     assert len(told) <= MAX_LINES * len(counts)  # it may have been running for more than a minute
@@ -272,4 +272,4 @@ def test_verbose_a_server_tells_of_everybody() -> None:
     with run_server_process("--verbose") as server:
         misbehave(server, b"PING\n", 30)
         text = server.stop()
-    assert text.count(" connected\n") == text.count(" gone: closed\n") == 30
+    assert text.count(" connected\n") == text.count(" closed: end of stream\n") == 30
