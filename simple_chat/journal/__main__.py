@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
 
-from simple_chat.cli import Parser, filled
+from simple_chat.cli import Parser, non_empty
 from simple_chat.errors import ChatError
 from simple_chat.journal.reader import JournalReader, Start, Summary, as_json, as_text
 
@@ -103,7 +103,7 @@ def _parse(arguments: Sequence[str] | None) -> Namespace:
 
 def _parser() -> Parser:
     parser = Parser("python -m simple_chat.journal", "Show what a server keeps with --journal.")
-    parser.add_argument("directory", type=filled, metavar="DIR", help="the journal's directory")
+    parser.add_argument("directory", type=non_empty, metavar="DIR", help="the journal's directory")
     parser.add_argument("--json", action="store_true", help="write one JSON object a record")
     parser.add_argument(
         "--from",

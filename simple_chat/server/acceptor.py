@@ -13,7 +13,7 @@ from simple_chat.server import listeners
 from simple_chat.server.admission import Admission, Slot, network_of
 from simple_chat.server.config import Settings
 from simple_chat.server.connection import Connection
-from simple_chat.server.tls import HANDSHAKE
+from simple_chat.tls import HANDSHAKE_TIMEOUT
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,9 @@ class Door:
         tls = None if sock.family == socket.AF_UNIX else self.tls
         # At the end TLS flushes what is still to be written, for which it needs as long as a drain.
         flush = max(self._settings.drain, 1.0)
-        patience = {} if tls is None else {"ssl_handshake_timeout": HANDSHAKE, "ssl_shutdown_timeout": flush}
+        patience = (
+            {} if tls is None else {"ssl_handshake_timeout": HANDSHAKE_TIMEOUT, "ssl_shutdown_timeout": flush}
+        )
         loop = asyncio.get_running_loop()
         try:
             await loop.connect_accepted_socket(lambda: connection, sock, ssl=tls, **patience)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from simple_chat.cli import Parser, add_address, filled, number
+from simple_chat.cli import Parser, add_address_options, non_empty, number
 from simple_chat.journal.policy import Sync
 from simple_chat.server.config import Settings
 
@@ -58,7 +58,7 @@ def _parser() -> Parser:
         help="hash-password asks for a password and prints the hash of it, for --password-file",
     )
     where = parser.add_argument_group("where it listens")
-    add_address(where, "to listen on", "--ip")
+    add_address_options(where, "to listen on", "--ip")
     where.add_argument("--unix", metavar="PATH", help="listen on this Unix socket as well")
     where.add_argument(
         "--reuse-port",
@@ -81,7 +81,7 @@ def _parser() -> Parser:
 
 def _add_trust(group: argparse._ArgumentGroup) -> None:
     def add_file(name: str, text: str) -> None:
-        group.add_argument(f"--{name}", type=filled, metavar="FILE", help=text)
+        group.add_argument(f"--{name}", type=non_empty, metavar="FILE", help=text)
 
     add_file("tls-cert", "talk TLS, with the certificate in this PEM file; SIGHUP reads it again")
     add_file("tls-key", "its private key, if that is another file")
@@ -94,7 +94,10 @@ def _add_trust(group: argparse._ArgumentGroup) -> None:
 
 def _add_journal(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--journal", type=filled, metavar="DIR", help="keep what is said in this directory, and go on with it"
+        "--journal",
+        type=non_empty,
+        metavar="DIR",
+        help="keep what is said in this directory, and go on with it",
     )
     group.add_argument(
         "--sync",
@@ -137,11 +140,11 @@ def _add_cluster(group: argparse._ArgumentGroup) -> None:
         help=f"NATS servers that keep the log: with 3, one may die (default: {_DEFAULTS.cluster_replicas})",
     )
     group.add_argument(
-        "--cluster-creds", type=filled, metavar="FILE", help="credentials for NATS, if it demands some"
+        "--cluster-creds", type=non_empty, metavar="FILE", help="credentials for NATS, if it demands some"
     )
     group.add_argument(
         "--cluster-ca",
-        type=filled,
+        type=non_empty,
         metavar="FILE",
         help="certificates of authorities to trust NATS by (default: those that the system trusts)",
     )

@@ -9,7 +9,7 @@ import struct
 import termios
 from typing import Protocol, cast
 
-from simple_chat.address import show_address
+from simple_chat.address import format_address
 from simple_chat.core.limits import Limits
 from simple_chat.core.room import Room
 from simple_chat.core.session import Session
@@ -236,7 +236,7 @@ class Connection(asyncio.Protocol):
 
     def __str__(self) -> str:
         peer = self.transport.get_extra_info("peername")
-        where = show_address(*peer[:2]) if isinstance(peer, tuple) else "a Unix socket"
+        where = format_address(*peer[:2]) if isinstance(peer, tuple) else "a Unix socket"
         return f"connection {self.session.member.ident} from {where}"
 
 

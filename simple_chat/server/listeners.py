@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from simple_chat.address import show_address
+from simple_chat.address import format_address
 from simple_chat.errors import ListenError, describe_error
 
 logger = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ async def tcp(take: Take, host: str, port: int, *, stall_timeout: float, reuse_p
     Raises:
         ListenError: the address is taken, or not one of this machine, or can't be shared.
     """
-    where = show_address(host, port)
+    where = format_address(host, port)
     if not 0 <= port <= _PORT_MAX:  # a resolver would take the rest of a division
         raise ListenError(f"can't listen on {where}: there is no such port")
     loop = asyncio.get_running_loop()

@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, show_address
+from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, format_address
 from simple_chat.cluster.config import ClusterConfig
 from simple_chat.cluster.replicated import ReplicatedRoom
 from simple_chat.core.backlog import Batch
@@ -338,7 +338,7 @@ class Server:
         Raises:
             ConfigError: a password would cross a network in clear text.
         """
-        far = [show_address(*each) for each in self.addresses if network_of(each[0]) is not None]
+        far = [format_address(*each) for each in self.addresses if network_of(each[0]) is not None]
         if far and self.locked and self.tls is None and not self.settings.insecure:
             raise ConfigError(f"on {far[0]} a password needs TLS (or --insecure)")
         if far and not self.locked and (self.tls is None or self.tls.verify_mode != ssl.CERT_REQUIRED):
@@ -398,7 +398,7 @@ async def serve(
         host: name or address to listen on.
         port: TCP port to listen on; 0 for a free one, which `Server.address` tells.
         unix: path of a Unix socket to listen on as well.
-        tls: how to talk TLS on the TCP port, as `simple_chat.server.tls.server_context` makes it; None for
+        tls: how to talk TLS on the TCP port, as `simple_chat.tls.server_context` makes it; None for
             plain text.
         password: argon2 hash of the password that clients need, as ``hash-password`` makes it; None to let
             in everybody.
@@ -419,7 +419,7 @@ async def serve(
             server.listen_unix(unix)
         server.start()
         for address in server.addresses:
-            logger.info("listening on %s", show_address(*address))
+            logger.info("listening on %s", format_address(*address))
         if unix is not None:
             logger.info("listening on unix:%s", unix)
         yield server

@@ -14,7 +14,7 @@ import trustme
 from simple_chat import Server, Settings, serve
 from simple_chat.core.room import Member
 from simple_chat.server.connection import Connection
-from simple_chat.server.tls import server_context
+from simple_chat.tls import server_context
 from tests.harness.peer import DEADLINE, Peer, connect
 
 AUTHORITY = trustme.CA()

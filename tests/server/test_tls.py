@@ -187,7 +187,7 @@ async def test_who_takes_too_long_for_the_handshake_is_closed_and_leaves_its_pla
     async with house(Settings(max_clients=2), way="tls") as home:
         ann = await home.join("ann")
         with monkeypatch.context() as patch:
-            patch.setattr(door, "HANDSHAKE", 0.05)
+            patch.setattr(door, "HANDSHAKE_TIMEOUT", 0.05)
             half = await connect(home.address)
             half.write(client_hello()[:length])
             await half.ended()
@@ -210,7 +210,7 @@ async def test_who_is_within_the_handshake_counts_for_the_limit() -> None:
 
 
 async def test_the_end_of_the_server_is_that_of_handshakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "HANDSHAKE", 1000.0)
+    monkeypatch.setattr(door, "HANDSHAKE_TIMEOUT", 1000.0)
     async with house(way="tls") as home:
         ann = await home.join("ann")
         halves = [await connect(home.address) for _ in range(3)]
