@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.harness.programs import Server, running_server
+from tests.harness.programs import ServerProcess, run_server_process
+
+pytest_plugins = ["tests.harness.nats_fixtures"]
 
 settings.register_profile(
     "default",
@@ -18,7 +20,7 @@ settings.load_profile("default")
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server() -> Iterator[ServerProcess]:
     """A server program of its own."""
-    with running_server() as server:
+    with run_server_process() as server:
         yield server

@@ -7,7 +7,7 @@ from subprocess import CompletedProcess, run
 
 import pytest
 
-from tests.harness.programs import program
+from tests.harness.programs import find_program
 
 ROOT = Path(__file__).parents[1]
 DEADLINE = 120.0
@@ -52,7 +52,7 @@ class Clone:
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A throwaway clone of what is committed here."""
-    program("git")
+    find_program("git")
     if not (ROOT / ".git").exists():
         pytest.skip("these sources are no git repository")
     clone = Clone(tmp_path_factory.mktemp("clone"))

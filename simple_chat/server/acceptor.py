@@ -1,4 +1,4 @@
-"""The door: where connections come in, are counted, and over TLS show who they are."""
+"""Accept connections: enforce the connection limits, then start each connection, with TLS if configured."""
 
 import asyncio
 import logging
@@ -17,46 +17,49 @@ from simple_chat.tls import HANDSHAKE_TIMEOUT
 
 logger = logging.getLogger(__name__)
 
-_DESCRIPTORS_KEPT_BACK = 64
-"""For listeners and files, and for those who are told that there is no room."""
+_RESERVED_DESCRIPTORS = 64
+"""File descriptors for listeners, files, and refused connections that still read their error."""
+
+_MIN_FLUSH_TIMEOUT = 1.0
+"""Seconds that a TLS connection has at least to flush its last bytes."""
 
 
-class Door:
-    """The door.
+class Acceptor:
+    """The listeners of a server, and the connections that are still in their handshake.
 
     Args:
-        make: makes what handles a connection, which has its place.
+        make_connection: makes the protocol of a connection that has a slot.
         settings: of the server.
-        tls: how to talk TLS; None for plain text.
+        tls: for TCP connections; None for plain text.
 
     Attributes:
-        tls: the same, for those who come from now on. Unix sockets are always plain.
+        tls: for TCP connections from now on. Unix sockets are always plain text.
     """
 
     def __init__(
-        self, make: Callable[[Slot], Connection], settings: Settings, tls: ssl.SSLContext | None
+        self, make_connection: Callable[[Slot], Connection], settings: Settings, tls: ssl.SSLContext | None
     ) -> None:
         self.tls = tls
-        self._make = make
+        self._make_connection = make_connection
         self._settings = settings
-        self._admission = Admission(_max_clients(settings.max_clients), settings.max_per_ip)
+        self._admission = Admission(_limit_clients(settings.max_clients), settings.max_per_ip)
         self._listeners: list[listeners.Listener] = []
-        self._arriving: set[asyncio.Task[None]] = set()
+        self._handshaking: set[asyncio.Task[None]] = set()
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """Every TCP host and port that is listened on."""
+        """The TCP host and port of every listener."""
         sockets = (listener.sock for listener in self._listeners)
         return [sock.getsockname()[:2] for sock in sockets if sock.family != socket.AF_UNIX]
 
     async def listen(self, host: str, port: int) -> None:
-        """Listen on a TCP address as well.
+        """Listen on one more TCP address.
 
         Raises:
-            ListenError: it is taken, or no address of this machine.
+            ListenError: the address is in use, or not one of this machine.
         """
-        self._listeners += await listeners.tcp(
-            self._take_in,
+        self._listeners += await listeners.listen_tcp(
+            self._on_accept,
             host,
             port,
             stall_timeout=self._settings.stall_timeout,
@@ -64,66 +67,72 @@ class Door:
         )
 
     def listen_unix(self, path: str) -> None:
-        """Listen on a Unix socket as well.
+        """Listen on one more Unix socket.
 
         Raises:
             ListenError: another server listens there, or the path can't be used.
         """
-        self._listeners.append(listeners.unix(self._take_in, path))
+        self._listeners.append(listeners.listen_unix(self._on_accept, path))
 
-    def leave(self, connection: Connection) -> None:
-        """Take back that a connection was counted."""
-        if connection.place is not None:
-            self._admission.leave(connection.place)
-            connection.place = None
+    def release(self, connection: Connection) -> None:
+        """Release the slot of a connection, if it still has one."""
+        if connection.slot is not None:
+            self._admission.release(connection.slot)
+            connection.slot = None
 
     async def close(self) -> None:
-        """Stop listening, and give up those who are not in yet."""
+        """Stop listening, and cancel all handshakes."""
         while self._listeners:
             self._listeners.pop().close()
-        for each in self._arriving:
-            each.cancel()
-        await asyncio.gather(*self._arriving, return_exceptions=True)
+        for handshake in self._handshaking:
+            handshake.cancel()
+        await asyncio.gather(*self._handshaking, return_exceptions=True)
 
-    def _take_in(self, sock: socket.socket, host: str) -> None:
-        place = self._admission.enter(network_of(host))
-        if place is None:
-            logger.info("a connection from %s is closed: there are too many", host or "a Unix socket")
+    def _on_accept(self, sock: socket.socket, host: str) -> None:
+        slot = self._admission.acquire(network_of(host))
+        if slot is None:
+            logger.info("connection from %s closed: too many connections", host or "a Unix socket")
             sock.close()
             return
-        arriving = asyncio.create_task(self._open(self._make(place), sock))
-        self._arriving.add(arriving)
-        arriving.add_done_callback(self._arriving.discard)
+        handshake = asyncio.create_task(self._start_connection(self._make_connection(slot), sock))
+        self._handshaking.add(handshake)
+        handshake.add_done_callback(self._handshaking.discard)
 
-    async def _open(self, connection: Connection, sock: socket.socket) -> None:
-        """Begin a connection, which over TLS takes as long as the client's handshake."""
+    async def _start_connection(self, connection: Connection, sock: socket.socket) -> None:
+        """Attach a connection to its socket; over TLS this includes the handshake."""
         tls = None if sock.family == socket.AF_UNIX else self.tls
-        # At the end TLS flushes what is still to be written, for which it needs as long as a drain.
-        flush = max(self._settings.drain, 1.0)
-        patience = (
-            {} if tls is None else {"ssl_handshake_timeout": HANDSHAKE_TIMEOUT, "ssl_shutdown_timeout": flush}
-        )
         loop = asyncio.get_running_loop()
         try:
-            await loop.connect_accepted_socket(lambda: connection, sock, ssl=tls, **patience)
-        except OSError as error:
-            # Some loops say nothing of a client that goes in the middle of a handshake.
-            logger.info(
-                "a connection failed before it began: %s", describe_error(error) or "the client is gone"
+            await loop.connect_accepted_socket(
+                lambda: connection, sock, ssl=tls, **({} if tls is None else self._tls_timeouts())
             )
+        except OSError as error:
+            # uvloop's error is empty when the client disconnects during the handshake.
+            logger.info("handshake failed: %s", describe_error(error) or "the client disconnected")
             sock.close()
-            self.leave(connection)
+            self.release(connection)
         except BaseException:
-            self.leave(connection)
+            self.release(connection)
             raise
 
+    def _tls_timeouts(self) -> dict[str, float]:
+        # The shutdown includes flushing the write buffer, which may take as long as a drain.
+        return {
+            "ssl_handshake_timeout": HANDSHAKE_TIMEOUT,
+            "ssl_shutdown_timeout": max(self._settings.drain, _MIN_FLUSH_TIMEOUT),
+        }
 
-def _max_clients(wanted: int | None) -> int:
-    """How many connections there may be."""
+
+def _limit_clients(requested: int | None) -> int:
+    """Return how many clients can be admitted, as far as there are file descriptors for them."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         soft = sys.maxsize
-    possible = max(soft - _DESCRIPTORS_KEPT_BACK, 1)
-    if wanted is not None and wanted > possible:
-        logger.warning("%d file descriptors are enough for %d clients, not for %d", soft, possible, wanted)
-    return possible if wanted is None else min(wanted, possible)
+    available = max(soft - _RESERVED_DESCRIPTORS, 1)
+    if requested is None:
+        return available
+    if requested > available:
+        logger.warning(
+            "%d clients need more than %d file descriptors: limited to %d", requested, soft, available
+        )
+    return min(requested, available)

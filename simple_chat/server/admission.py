@@ -1,4 +1,4 @@
-"""Who is let in: how many connections there may be, in all and from one network.
+"""Connection limits: in total, and for each network.
 
 Pure.
 """
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 MAX_PER_IP = 32
-"""Connections from one address, by default: a household or an office behind one router."""
+"""Connections from one address, by default: a household or an office behind one NAT router."""
 
-_TOLD_MAX = 48
-"""Connections that are refused and told so at a time. They hold a descriptor until they have read it."""
+_MAX_REFUSED = 48
+"""Refused connections at a time that get an error; each holds a file descriptor until it has read it."""
 
 
 @dataclass(slots=True)
 class Slot:
-    """Where a connection is counted, with all others of its network or all that are refused.
+    """What a connection occupies, together with all others of its network or with all refused ones.
 
     Attributes:
-        network: as `network_of` tells it.
-        admitted: whether they are let in. Who is not is told that there is no room.
-        count: how many there are.
+        network: as `network_of` returns it.
+        admitted: whether its connections are admitted; otherwise they are answered with an error.
+        count: the number of its connections.
     """
 
     network: str | None
@@ -29,58 +29,58 @@ class Slot:
 
 
 class Admission:
-    """Counts connections.
+    """Count connections and enforce the limits.
 
     Args:
-        max_clients: how many may be let in.
-        max_per_ip: how many of them from one network.
+        max_clients: connections that are admitted at a time.
+        max_per_ip: of these, connections from one network.
     """
 
     def __init__(self, max_clients: int, max_per_ip: int) -> None:
         self._max_clients = max_clients
         self._max_per_ip = max_per_ip
         self._admitted = 0
-        self._networks: dict[str | None, Slot] = {}
+        self._slots: dict[str | None, Slot] = {}
         self._refused = Slot(None, admitted=False)
 
-    def enter(self, network: str | None) -> Slot | None:
+    def acquire(self, network: str | None) -> Slot | None:
         """Count a connection.
 
         Args:
-            network: where it comes from; see `network_of`.
+            network: where it comes from, as `network_of` returns it.
 
         Returns:
-            None if there are too many even to be told that there are too many.
+            Its slot, to be released; None if there are too many connections even for an error.
         """
-        place = self._networks.get(network) or Slot(network, admitted=True)
-        if self._admitted < self._max_clients and (network is None or place.count < self._max_per_ip):
-            self._networks[network] = place
+        slot = self._slots.get(network) or Slot(network, admitted=True)
+        if self._admitted < self._max_clients and (network is None or slot.count < self._max_per_ip):
+            self._slots[network] = slot
             self._admitted += 1
-        elif self._refused.count < _TOLD_MAX:
-            place = self._refused
+        elif self._refused.count < _MAX_REFUSED:
+            slot = self._refused
         else:
             return None
-        place.count += 1
-        return place
+        slot.count += 1
+        return slot
 
-    def leave(self, place: Slot) -> None:
-        """Take back what `enter` counted."""
-        place.count -= 1
-        if place.admitted:
+    def release(self, slot: Slot) -> None:
+        """Uncount a connection."""
+        slot.count -= 1
+        if slot.admitted:
             self._admitted -= 1
-            if not place.count:
-                del self._networks[place.network]
+            if not slot.count:
+                del self._slots[slot.network]
 
 
 def network_of(host: str) -> str | None:
-    """Tell whose connection it is, as far as an address can.
+    """Return the network that a connection is counted for.
 
     Args:
-        host: an IP address, perhaps with a scope; or empty, for a Unix socket.
+        host: an IP address, with or without a scope; empty for a Unix socket.
 
     Returns:
-        An IPv4 address, or the /64 that one user of IPv6 has as a rule (RFC 6177). None for this machine's
-        own, whose users are not told apart by it.
+        An IPv4 address, or the /64 that an IPv6 customer usually has (RFC 6177). None for this machine's own
+        addresses and Unix sockets, which are not limited by network.
     """
     if not host:
         return None

@@ -1,11 +1,14 @@
-"""The server's password: kept as an argon2 hash, and checked where it holds up nobody.
+"""Password authentication: one argon2 hash for the whole server, verified in threads.
 
-A check takes some 50 ms and 64 MiB by design, so that whoever steals the hash can't try many passwords.
+A verification takes some 50 ms and 64 MiB by design, which makes guessing expensive for whoever steals the
+hash. In a thread it blocks no other connection, and two at a time bound the memory.
 """
 
 import asyncio
 import logging
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from simple_chat.core.framing import MAX_LINE
@@ -19,71 +22,105 @@ except ImportError as error:
 
 logger = logging.getLogger(__name__)
 
-_CHECKS_AT_ONCE = 2
+_MAX_CONCURRENT_CHECKS = 2
 
 
-class Password:
-    """A password of which only the hash is known.
+class Authenticator:
+    """Verify the passwords that connections send, at most two at a time; the others queue.
+
+    All methods are called in the event loop's thread.
 
     Args:
-        encoded: the hash, as `hash_password` makes it.
+        encoded: the argon2 hash of the password, as `hash_password` makes it.
 
     Raises:
-        ConfigError: that is no argon2 hash.
+        ConfigError: `encoded` is not an argon2 hash.
     """
 
     def __init__(self, encoded: str) -> None:
         try:
             argon2.extract_parameters(encoded)
         except argon2.exceptions.InvalidHashError:
-            raise ConfigError("the password's hash is none that hash-password makes") from None
+            raise ConfigError(
+                "the password's hash is not an argon2 hash, make one with hash-password"
+            ) from None
         self._encoded = encoded
         self._hasher = argon2.PasswordHasher()
-        self._threads = ThreadPoolExecutor(_CHECKS_AT_ONCE, thread_name_prefix="password")
+        self._executor = ThreadPoolExecutor(_MAX_CONCURRENT_CHECKS, thread_name_prefix="password")
+        self._pending: dict[Hashable, asyncio.Future[bool]] = {}
 
-    async def check(self, secret: str) -> bool:
-        """Tell whether a password is right. At most two are checked at a time; cancelling gives up the place.
+    def start(self, connection: Hashable, secret: str, on_checked: Callable[[bool], object]) -> None:
+        """Start a check, unless one of that connection is pending.
 
         Args:
-            secret: what a client says it is.
+            connection: identifies the check.
+            secret: the password to verify.
+            on_checked: called in the event loop with whether it is right, unless `cancel` comes first.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._check, secret)
+        if connection in self._pending:
+            return
+        loop = asyncio.get_running_loop()
+        check = loop.run_in_executor(self._executor, self._verify, secret)
+        self._pending[connection] = check
+        check.add_done_callback(partial(self._finish, connection, on_checked))
 
-    def _check(self, secret: str) -> bool:
+    def cancel(self, connection: Hashable) -> None:
+        """Cancel a connection's check, if one is pending. One that has started still occupies its thread."""
+        if check := self._pending.pop(connection, None):
+            check.cancel()
+
+    def close(self) -> None:
+        """Cancel all checks, without waiting for those that have started."""
+        for connection in [*self._pending]:
+            self.cancel(connection)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _finish(
+        self, connection: Hashable, on_checked: Callable[[bool], object], check: asyncio.Future[bool]
+    ) -> None:
+        if not check.cancelled():
+            del self._pending[connection]
+            on_checked(check.result())
+
+    def _verify(self, secret: str) -> bool:
         try:
             return self._hasher.verify(self._encoded, secret)
         except argon2.exceptions.VerifyMismatchError:
             return False
         except argon2.exceptions.VerificationError:
-            logger.exception("a password could not be checked")  # for lack of memory, say
+            logger.exception("password check failed")  # out of memory, say
             return False
 
-    def close(self) -> None:
-        """Give up what was not checked yet."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+
+class Password(Authenticator):
+    """What the server calls until it calls `start` and `cancel`."""
+
+    async def check(self, secret: str) -> bool:
+        """Return whether a password is right."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._verify, secret)
 
 
 def hash_password(secret: str) -> str:
-    """Make the hash of a password (argon2id, with the parameters of RFC 9106 for little memory).
+    """Return the hash of a password: argon2id with the low-memory parameters of RFC 9106.
 
     Raises:
-        ConfigError: no client could send that password.
+        ConfigError: no client can send that password.
     """
-    if not _can_be_sent(secret):
+    if not _fits_in_a_line(secret):
         raise ConfigError(f"a password is one line of text, of at most {MAX_LINE - len('PASS ')} bytes")
     return argon2.PasswordHasher().hash(secret)
 
 
-def _can_be_sent(secret: str) -> bool:
+def _fits_in_a_line(secret: str) -> bool:
     try:
         line = encode(Pass(secret))
-    except UnicodeEncodeError:
+    except UnicodeEncodeError:  # a lone surrogate
         return False
     return secret != "" and line.count(b"\n") == 1 and b"\r" not in line and len(line) <= MAX_LINE
 
 
 def read_hash(path: str | Path) -> str:
-    """Read the hash that a file holds.
+    """Read a password's hash from a file.
 
     Raises:
         ConfigError: the file can't be read.

@@ -1,8 +1,7 @@
-"""Where the server can be reached: TCP addresses and Unix sockets.
+"""Listeners for TCP addresses and Unix sockets.
 
-Connections are accepted here and not by the event loop: one loop answers a lack of file descriptors with a
-storm in the log, the other by closing connections without a word, and neither lets us count a connection
-before its TLS handshake is done.
+Connections are accepted here and not by the event loop. Out of file descriptors, asyncio floods the log and
+uvloop closes connections silently, and with neither can a connection be counted before its TLS handshake.
 """
 
 import asyncio
@@ -17,55 +16,55 @@ from simple_chat.errors import ListenError, describe_error
 
 logger = logging.getLogger(__name__)
 
-Take = Callable[[socket.socket, str], None]
-"""Takes a new connection, and the host that it comes from; empty on a Unix socket."""
+OnAccept = Callable[[socket.socket, str], None]
+"""Called with a new connection and the host of its peer, which is empty for a Unix socket."""
 
-_QUEUE = 4096
-"""Connections that may wait to be accepted, as far as the kernel goes along (net.core.somaxconn)."""
+_LISTEN_BACKLOG = 4096
+"""Connections that wait to be accepted, at most; Linux caps it at net.core.somaxconn."""
 
-_ACCEPTED_AT_ONCE = 16
-"""Connections that are accepted before everybody else has their turn again."""
+_ACCEPTS_PER_WAKEUP = 16
+"""Connections that are accepted in one event loop callback, so that a burst delays nobody else for long."""
 
-_RETRY = 1.0
-"""Seconds until another try when there is no descriptor left."""
+_RETRY_DELAY = 1.0
+"""Seconds until the next `accept` after the system ran out of a resource."""
 
-_OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
-_UNSENT = 16 * 1024
-"""Bytes from which on the kernel takes no more for a client that doesn't read: by itself it would take
-megabytes for each. What the client's kernel has room for is on its way and does not count."""
+_NOTSENT_LOWAT = 16 * 1024
+"""Unsent bytes at which a socket stops being writable. Without a limit the kernel buffers megabytes for every
+client that does not read. Bytes that fit the client's receive window are sent and don't count."""
 
-_UNREAD = 64 * 1024
-"""Bytes that the kernel keeps of a client that is not read from; by itself it would keep megabytes."""
+_RECEIVE_BUFFER = 64 * 1024
+"""Bytes that the kernel buffers of a client that is not read from; without a limit it grows to megabytes."""
 
-# A peer that is gone without a word is noticed 45 + 3 * 15 seconds after it was last heard of; sooner, if
-# TCP_USER_TIMEOUT is shorter.
+# A peer that vanished is detected 45 + 3 * 15 seconds after its last packet; sooner, if TCP_USER_TIMEOUT is
+# shorter.
 _KEEPALIVE = {"TCP_KEEPIDLE": 45, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 3}
 
 _UNIX_MODE = 0o660
-_PORT_MAX = 65_535
+_MAX_PORT = 65_535
 
 
 class Listener:
-    """A socket that is listened on, until it is closed.
+    """A listening socket.
 
     Args:
-        sock: bound.
-        take: takes connections.
-        path: of a Unix socket, whose name is taken away at the end.
+        sock: a bound socket.
+        on_accept: called with each connection.
+        path: of a Unix socket; it is unlinked on close. None for TCP.
     """
 
-    def __init__(self, sock: socket.socket, take: Take, path: str | None = None) -> None:
+    def __init__(self, sock: socket.socket, on_accept: OnAccept, path: str | None = None) -> None:
         self.sock = sock
-        self._take = take
+        self._on_accept = on_accept
         self._path = path
         self._retry: asyncio.TimerHandle | None = None
         sock.settimeout(0)
-        sock.listen(_QUEUE)
-        self._go_on()
+        sock.listen(_LISTEN_BACKLOG)
+        self._resume()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening, and close the socket."""
         if self._retry is not None:
             self._retry.cancel()
         asyncio.get_running_loop().remove_reader(self.sock)
@@ -73,48 +72,51 @@ class Listener:
         if self._path is not None:
             Path(self._path).unlink(missing_ok=True)
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         self._retry = None
         asyncio.get_running_loop().add_reader(self.sock, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
+        for _ in range(_ACCEPTS_PER_WAKEUP):
             try:
                 sock, address = self.sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno not in _OUT_OF:
+                if error.errno not in _EXHAUSTED:
                     raise
-                self._wait(error)
+                self._suspend(error)
                 return
             sock.settimeout(0)
-            self._take(sock, "" if self._path is not None else address[0])
+            self._on_accept(sock, "" if self._path is not None else address[0])
 
-    def _wait(self, error: OSError) -> None:
-        """Let those who come wait in the kernel's queue until there may be a descriptor for them."""
-        logger.warning("can't take more connections now: %s", describe_error(error))
+    def _suspend(self, error: OSError) -> None:
+        """Leave new connections in the kernel's queue for a while."""
+        logger.warning("can't accept connections for now: %s", describe_error(error))
         loop = asyncio.get_running_loop()
         loop.remove_reader(self.sock)
-        self._retry = loop.call_later(_RETRY, self._go_on)
+        self._retry = loop.call_later(_RETRY_DELAY, self._resume)
 
 
-async def tcp(take: Take, host: str, port: int, *, stall_timeout: float, reuse_port: bool) -> list[Listener]:
+async def listen_tcp(
+    on_accept: OnAccept, host: str, port: int, *, stall_timeout: float, reuse_port: bool
+) -> list[Listener]:
     """Listen on a TCP address.
 
     Args:
-        take: takes connections.
-        host: name or address. A name of several addresses is listened for on all of them.
+        on_accept: called with each connection.
+        host: name or address; for a name, all of its addresses are listened on.
         port: 0 for a free one.
-        stall_timeout: seconds after which the kernel gives up a peer that acknowledges nothing.
-        reuse_port: whether other processes that ask for it may listen there too.
+        stall_timeout: seconds after which the kernel resets a connection whose peer acknowledges nothing; 0
+            for the system's default.
+        reuse_port: share the port with other processes that do the same (SO_REUSEPORT).
 
     Raises:
-        ListenError: the address is taken, or not one of this machine, or can't be shared.
+        ListenError: the address is in use, not one of this machine, or can't be shared.
     """
-    where = format_address(host, port)
-    if not 0 <= port <= _PORT_MAX:  # a resolver would take the rest of a division
-        raise ListenError(f"can't listen on {where}: there is no such port")
+    endpoint = format_address(host, port)
+    if not 0 <= port <= _MAX_PORT:  # getaddrinfo would use it modulo 2**16
+        raise ListenError(f"can't listen on {endpoint}: a port is from 0 to {_MAX_PORT}")
     loop = asyncio.get_running_loop()
     sockets: list[socket.socket] = []
     try:
@@ -125,67 +127,71 @@ async def tcp(take: Take, host: str, port: int, *, stall_timeout: float, reuse_p
             if reuse_port:
                 _share_port(sock)
             sock.bind(address)
-        return [Listener(sock, take) for sock in sockets]
+        return [Listener(sock, on_accept) for sock in sockets]
     except (OSError, ValueError) as error:
-        _close(sockets)
-        raise ListenError(f"can't listen on {where}: {describe_error(error)}") from error
+        _close_all(sockets)
+        raise ListenError(f"can't listen on {endpoint}: {describe_error(error)}") from error
     except BaseException:
-        _close(sockets)
+        _close_all(sockets)
         raise
 
 
-def _close(sockets: Iterable[socket.socket]) -> None:
+def _close_all(sockets: Iterable[socket.socket]) -> None:
     for sock in sockets:
         sock.close()
 
 
 def _set_options(sock: socket.socket, stall_timeout: float) -> None:
-    """Set what a listener has, and what its connections inherit of it."""
+    """Set the options of a listener; connections inherit them."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    # Urgent data stays in its place: it is the last byte of telnet's Synch.
+    # Keep urgent data in the stream: telnet sends the last byte of its Synch as urgent (RFC 854).
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _UNREAD)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     options = {
         "TCP_NODELAY": 1,
-        "TCP_NOTSENT_LOWAT": _UNSENT,
+        "TCP_NOTSENT_LOWAT": _NOTSENT_LOWAT,
         "TCP_USER_TIMEOUT": round(stall_timeout * 1000),
         **_KEEPALIVE,
     }
     for option, value in options.items():
-        if hasattr(socket, option):  # not on every system
+        if hasattr(socket, option):  # some are Linux only
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _share_port(sock: socket.socket) -> None:
-    """Let others of the same user bind to the address too, if they all ask for it."""
-    if not hasattr(socket, "SO_REUSEPORT"):  # not on every system
-        raise ValueError("this system can't share a port")
+    """Allow processes of the same user to bind to the address as well, if all of them do this."""
+    if not hasattr(socket, "SO_REUSEPORT"):  # Windows, older systems
+        raise ValueError("this system has no SO_REUSEPORT, a port can't be shared")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
-def unix(take: Take, path: str) -> Listener:
-    """Listen on a Unix socket that its owner and group may use.
+def listen_unix(on_accept: OnAccept, path: str) -> Listener:
+    """Listen on a Unix socket that is accessible to its owner and group.
+
+    Args:
+        on_accept: called with each connection.
+        path: of the socket. One that a dead server left behind is replaced.
 
     Raises:
-        ListenError: a server listens there already, or the path can't be used.
+        ListenError: another server listens there, or the path can't be used.
     """
     try:
-        return Listener(_bind_unix(path), take, path)
+        return Listener(_bind_unix(path), on_accept, path)
     except (OSError, ValueError) as error:
         raise ListenError(f"can't listen on unix:{path}: {describe_error(error)}") from error
 
 
 def _bind_unix(path: str) -> socket.socket:
     if not path or "\0" in path:
-        raise ValueError("that is no path")
+        raise ValueError("this is not a path")
     _remove_if_stale(path)
     sock = socket.socket(socket.AF_UNIX)
     try:
         sock.bind(path)
-        Path(path).chmod(_UNIX_MODE)  # before it listens: nobody can have connected
+        Path(path).chmod(_UNIX_MODE)  # nobody can connect before it listens
     except BaseException:
         sock.close()
         raise
@@ -193,7 +199,7 @@ def _bind_unix(path: str) -> socket.socket:
 
 
 def _remove_if_stale(path: str) -> None:
-    """Take away a socket that a server left behind which is no more; a live one stays."""
+    """Unlink a socket that nobody listens on."""
     if not Path(path).is_socket():
         return
     with socket.socket(socket.AF_UNIX) as probe:
@@ -202,5 +208,5 @@ def _remove_if_stale(path: str) -> None:
             probe.connect(path)
         except ConnectionRefusedError:
             Path(path).unlink()
-        except BlockingIOError:  # it is live, and has more to accept than it can
+        except BlockingIOError:  # somebody listens, with a full queue
             pass

@@ -1,4 +1,4 @@
-"""The server's log: what comes from the network can neither forge it nor flood it."""
+"""Log handling: text from the network can neither forge log lines nor flood the log."""
 
 import logging
 from collections import Counter
@@ -6,57 +6,58 @@ from collections.abc import Callable
 
 from simple_chat.core.text import sanitize
 
-LINES = 10
-"""Lines of one kind that are logged a minute; the others are counted."""
+MAX_LINES = 10
+"""Lines of one kind that pass in one window; the others are counted."""
 
-MINUTE = 60.0
+WINDOW = 60.0
+"""Seconds."""
 
 logger = logging.getLogger(__name__)
 
 
 class SanitizingFormatter(logging.Formatter):
-    """Shows control characters instead of sending them to the operator's terminal."""
+    """Replace control characters, which would act on the operator's terminal."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
-        """Format the line itself; it stays one line whatever is in it."""
+        """Format a record as one line, whatever its message contains."""
         return sanitize(super().formatMessage(record))
 
     def formatException(self, ei: object) -> str:  # noqa: N802
-        """Format a traceback, of which the exception's text may come from anywhere."""
+        """Format a traceback, indented: the text of the exception is not trusted either."""
         text = super().formatException(ei)  # type: ignore[arg-type]
         return "\n".join(f"  {sanitize(line)}" for line in text.split("\n"))
 
 
 class RateLimitFilter(logging.Filter):
-    """Lets some lines of a kind pass each minute.
+    """Limit the lines of each kind to `MAX_LINES` in a `WINDOW`. DEBUG is not limited.
 
-    A line's kind is its message without its arguments, or the ``kind`` it was logged with. What is logged for
-    debugging passes always.
+    The kind of a record is its ``kind`` if it has one (``extra={"kind": ...}``), otherwise its message
+    without arguments.
 
     Args:
-        clock: tells seconds, and never goes back.
+        clock: returns the monotonic time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__()
         self._clock = clock
-        self._minute_ends = clock() + MINUTE
-        self._seen: Counter[str] = Counter()
+        self._window_end = clock() + WINDOW
+        self._counts: Counter[str] = Counter()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a line may be logged."""
+        """Count a record, and return whether it passes."""
         if record.levelno <= logging.DEBUG or record.name == __name__:
             return True
-        if self._clock() >= self._minute_ends:
-            self.tell()
+        if self._clock() >= self._window_end:
+            self.report_suppressed()
         kind = str(getattr(record, "kind", record.msg)).partition("\n")[0]
-        self._seen[kind] += 1
-        return self._seen[kind] <= LINES
+        self._counts[kind] += 1
+        return self._counts[kind] <= MAX_LINES
 
-    def tell(self) -> None:
-        """Begin a new minute, and log how many lines the last one left out."""
-        self._minute_ends = self._clock() + MINUTE
-        seen, self._seen = self._seen, Counter()
-        for kind, count in seen.items():
-            if count > LINES:
-                logger.warning("and %d more like this: %s", count - LINES, kind)
+    def report_suppressed(self) -> None:
+        """Log how many lines of each kind were suppressed, and start a new window."""
+        self._window_end = self._clock() + WINDOW
+        counts, self._counts = self._counts, Counter()
+        for kind, count in counts.items():
+            if count > MAX_LINES:
+                logger.warning("suppressed %d more like this: %s", count - MAX_LINES, kind)

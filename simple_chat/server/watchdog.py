@@ -1,89 +1,125 @@
-"""Looks after connections of which no event tells.
+"""Find the connections that will not end by an event of their own, once a second.
 
-One that never joins stays until it is sent away. One that is not read from, because it said too much or does
-not take its answers, may be gone without our knowing: its end is behind what was not read. And one that takes
-nothing at all would stay forever.
+- A client that never joins stays connected for as long as it likes.
+- A connection that is not read from reports neither FIN nor RST behind its unread bytes: the name of a peer
+  that is gone would stay taken.
+- A peer that acknowledges nothing blocks its connection for good.
+- A TLS connection may close without `connection_lost` (https://github.com/python/cpython/issues/118950).
 """
 
+import logging
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from simple_chat.server.connection import Connection
 
+logger = logging.getLogger(__name__)
 
-class Watch:
-    """Those who are looked after.
+
+class Watchdog:
+    """Track connections that may get stuck, and end those that are.
+
+    Times are in seconds of a monotonic clock.
 
     Args:
-        join_timeout: seconds that one may stay without joining; 0 for any time.
-        stall_timeout: seconds that one may take nothing at all; 0 for any time.
+        join_timeout: seconds from connecting to the first JOIN; 0 for no limit.
+        stall_timeout: seconds that a peer may acknowledge nothing of what it was sent; 0 for no limit.
+        close_timeout: seconds from the start of a close to `connection_lost`; 0 for no limit.
     """
 
-    def __init__(self, join_timeout: float, stall_timeout: float) -> None:
+    def __init__(self, join_timeout: float, stall_timeout: float, close_timeout: float = 0) -> None:
         self._join_timeout = join_timeout
         self._stall_timeout = stall_timeout
-        self._newcomers: dict[Connection, float] = {}  # until when each has to join
-        # What is on its way to each that is held up, and since when it has been as much.
-        self._held_up: dict[Connection, tuple[int | None, float]] = {}
-        self._closing: dict[Connection, float] = {}  # since when
+        self._close_timeout = close_timeout
+        self._join_deadlines: dict[Connection, float] = {}
+        # Unacknowledged bytes of each, and since when there have been as many.
+        self._backpressured: dict[Connection, tuple[int | None, float]] = {}
+        self._closing_since: dict[Connection, float] = {}
 
-    # All take the time in seconds, of a clock that never goes back.
-
-    def arrive(self, connection: Connection, now: float) -> None:
-        """Begin the time that a connection has to join."""
+    def start_join_timer(self, connection: Connection, now: float) -> None:
+        """Give a connection the join timeout to join."""
         if self._join_timeout:
-            self._newcomers[connection] = now + self._join_timeout
+            self._join_deadlines[connection] = now + self._join_timeout
 
-    def hold_up(self, connection: Connection) -> None:
-        """Look after a connection as long as it is held up."""
-        self._held_up.setdefault(connection, (None, 0.0))
+    def track_backpressured(self, connection: Connection) -> None:
+        """Track a connection for as long as it is not read from or can't be written to."""
+        self._backpressured.setdefault(connection, (None, 0.0))
 
-    def close(self, connection: Connection, now: float) -> None:
-        """Wait for the end of a connection that closes."""
-        self._closing.setdefault(connection, now)
+    def track_closing(self, connection: Connection, now: float) -> None:
+        """Track a connection that has started to close, until it is untracked."""
+        self._closing_since.setdefault(connection, now)
 
-    def forget(self, connection: Connection) -> None:
-        """Look after a connection no more."""
-        for each in (self._newcomers, self._held_up, self._closing):
+    def untrack(self, connection: Connection) -> None:
+        """Drop a connection that has ended."""
+        for each in (self._join_deadlines, self._backpressured, self._closing_since):
             each.pop(connection, None)
 
-    def overdue(self, now: float) -> list[Connection]:
-        """Take those who should have joined by now, and have not."""
-        newcomers = {each: until for each, until in self._newcomers.items() if each.session.newcomer}
-        overdue = [each for each, until in newcomers.items() if until <= now]
+    def sweep(self, connections: Iterable[Connection], now: float) -> list[Connection]:
+        """Abort dead and stalled connections, and remove those that are stuck in closing.
+
+        Args:
+            connections: those whose closing is not certain to be reported: all of a TLS server.
+            now: the time.
+
+        Returns:
+            The connections that missed their join deadline, each only once. They are left to the caller, who
+            has an answer for them.
+        """
+        for connection in self.dead_peers():
+            connection.abort()
+        for connection in self.stalled(now):
+            logger.info("%s: write stalled, connection reset", connection)
+            connection.abort()
+        self._remove_stuck(connections, now)
+        return self.join_timeouts(now)
+
+    def _remove_stuck(self, connections: Iterable[Connection], now: float) -> None:
+        if not self._close_timeout:
+            return
+        for connection in connections:
+            if connection.transport.is_closing():
+                self.track_closing(connection, now)
+        for connection in self.stuck_closing(now - self._close_timeout):
+            if not connection.lost:  # otherwise it goes by itself, after its last lines
+                connection.detach()
+
+    def join_timeouts(self, now: float) -> list[Connection]:
+        """Return the connections that have not joined by their deadline, each only once."""
+        not_joined = {each: until for each, until in self._join_deadlines.items() if each.session.pre_join}
+        overdue = [each for each, until in not_joined.items() if until <= now]
         for each in overdue:
-            del newcomers[each]
-        self._newcomers = newcomers
+            del not_joined[each]
+        self._join_deadlines = not_joined
         return overdue
 
-    def gone(self) -> list[Connection]:
-        """Find those who were reset, or closed on both sides, while they were not read from."""
-        for connection in [each for each in self._held_up if not each.held_up]:
-            del self._held_up[connection]
+    def dead_peers(self) -> list[Connection]:
+        """Return the backpressured connections that were reset or closed by the peer."""
+        for connection in [each for each in self._backpressured if not each.backpressured]:
+            del self._backpressured[connection]
         poll = select.poll()
-        by_number = {connection.sock.fileno(): connection for connection in self._held_up}
-        for number in by_number:
-            poll.register(number, 0)  # errors and ends are told without being asked for
-        # A Unix socket hangs up as soon as its peer closes, though there may be lines to read yet.
+        by_descriptor = {connection.sock.fileno(): connection for connection in self._backpressured}
+        for descriptor in by_descriptor:
+            poll.register(descriptor, 0)  # POLLERR and POLLHUP are reported in any case
+        # A Unix socket reports POLLHUP as soon as its peer closes, even if unread lines are left.
         return [
-            by_number[number]
-            for number, event in poll.poll(0)
-            if event & select.POLLERR or by_number[number].sock.family != socket.AF_UNIX
+            by_descriptor[descriptor]
+            for descriptor, event in poll.poll(0)
+            if event & select.POLLERR or by_descriptor[descriptor].sock.family != socket.AF_UNIX
         ]
 
     def stalled(self, now: float) -> list[Connection]:
-        """Find those who have taken nothing for too long."""
+        """Return the backpressured connections whose peer has acknowledged nothing for the stall timeout."""
         return list(self._stalled(now)) if self._stall_timeout else []
 
     def _stalled(self, now: float) -> Iterator[Connection]:
-        for connection, (before, since) in self._held_up.items():
-            on_its_way = connection.unsent
-            if on_its_way is None or on_its_way != before:
-                self._held_up[connection] = (on_its_way, now)
+        for connection, (before, since) in self._backpressured.items():
+            unacknowledged = connection.unsent
+            if unacknowledged is None or unacknowledged != before:
+                self._backpressured[connection] = (unacknowledged, now)
             elif now - since >= self._stall_timeout:
                 yield connection
 
-    def forgotten(self, since: float) -> list[Connection]:
-        """Find those who have been closing since then or longer, and of whose end nobody has told."""
-        return [connection for connection, at in self._closing.items() if at <= since]
+    def stuck_closing(self, since: float) -> list[Connection]:
+        """Return the connections that started to close at a time or before, and are still tracked."""
+        return [connection for connection, at in self._closing_since.items() if at <= since]

@@ -12,7 +12,7 @@ from typing import Any
 import pexpect
 import pytest
 
-from tests.harness.programs import Server, Terminal, program
+from tests.harness.programs import ServerProcess, Terminal, find_program
 
 DEADLINE = 60.0
 
@@ -53,7 +53,7 @@ def test_own_server_is_measured() -> None:
     assert result["tool_cpu"] > 0
 
 
-def test_running_server_is_measured(server: Server) -> None:
+def test_running_server_is_measured(server: ServerProcess) -> None:
     where = ("--host", server.host, "--port", server.port)
     assert measured(*where, "--pid", str(server.process.pid))["cpu_us_per_delivery"] > 0
     assert measured(*where)["cpu_us_per_delivery"] is None  # and the names are free again
@@ -92,11 +92,11 @@ def test_server_that_is_not_there_is_told_in_one_line() -> None:
         )
 
 
-def test_process_that_is_not_there_is_told_in_one_line(server: Server) -> None:
+def test_process_that_is_not_there_is_told_in_one_line(server: ServerProcess) -> None:
     assert_refused(bench("--port", server.port, "--pid", "4194305"), 1, "there is no process 4194305")
 
 
-def test_mistakes_of_the_server_are_told_and_counted(server: Server) -> None:
+def test_mistakes_of_the_server_are_told_and_counted(server: ServerProcess) -> None:
     too_long = "5000"  # for a line of that server
     ended = bench("--port", server.port, "--clients", "3", "--seconds", "0.1", "--size", too_long, "--json")
     assert ended.returncode == 1
@@ -115,7 +115,7 @@ def test_mistakes_of_the_server_are_told_and_counted(server: Server) -> None:
 @pytest.fixture
 def terminal() -> Iterator[Terminal]:
     """The tool, with all the time in the world, at a terminal."""
-    command = [program("env"), "TERM=xterm", *BENCH, "--clients", "2", "--seconds", "1000"]
+    command = [find_program("env"), "TERM=xterm", *BENCH, "--clients", "2", "--seconds", "1000"]
     with Terminal(*command) as terminal:
         yield terminal
 

@@ -38,7 +38,7 @@ from simple_chat.client import chat as chat_module
 from simple_chat.client import connection as connection_module
 from simple_chat.client import connector as connector_module
 from tests.harness.peer import Peer
-from tests.harness.server import house
+from tests.harness.server import run_server_in_loop
 
 DEADLINE = 30.0
 """Seconds that anything may take before the test is failed. Nothing waits this long when all is well."""
@@ -210,7 +210,7 @@ def short_bye_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_block_is_entered_when_the_server_has_let_us_in() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         peer = await home.join("ben")
         async with joined(home.server.address) as chat:
             assert chat.username == "ann"
@@ -219,7 +219,7 @@ async def test_block_is_entered_when_the_server_has_let_us_in() -> None:
 
 
 async def test_taken_name_is_refused_and_its_holder_is_not_disturbed() -> None:
-    async with house() as home, joined(home.server.address, "ann") as chat:
+    async with run_server_in_loop() as home, joined(home.server.address, "ann") as chat:
         with pytest.raises(JoinRefusedError, match=r"^name-taken: somebody here has that name") as refused:
             await enter(home.server.address, "ANN")
         assert refused.value.code == "name-taken"
@@ -232,7 +232,7 @@ async def test_taken_name_is_refused_and_its_holder_is_not_disturbed() -> None:
     ids=["words", "dash", "accent", "long", "lines", "surrogate"],
 )
 async def test_bad_name_is_refused(name: str) -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         with pytest.raises(JoinRefusedError) as refused:
             await enter(home.server.address, name)
         assert refused.value.code == "bad-name"
@@ -310,7 +310,7 @@ async def test_entering_can_be_cancelled_and_leaves_no_connection(says: bytes) -
 async def test_unix_socket_is_taken_instead_of_host_and_port(tmp_path: Path) -> None:
     path = str(tmp_path / "chat")
     async with (
-        house(unix=path) as home,
+        run_server_in_loop(unix=path) as home,
         asyncio.timeout(DEADLINE),
         simple_chat.connect("203.0.113.1", 1, unix=path, username="ann") as ann,
         joined(home.server.address, "ben") as ben,
@@ -363,7 +363,7 @@ async def test_password_is_shown_before_joining() -> None:
 
 
 async def test_server_without_a_password_does_not_mind_one() -> None:
-    async with house() as home, joined(home.server.address, password="s3cret") as ann:
+    async with run_server_in_loop() as home, joined(home.server.address, password="s3cret") as ann:
         assert await ann.who() == ["ann"]
 
 
@@ -431,7 +431,7 @@ async def test_password_is_shown_again_after_a_drop() -> None:
 
 
 async def test_two_chats_get_each_others_events_in_order_and_never_their_own() -> None:
-    async with house() as home, joined(home.server.address) as ann:
+    async with run_server_in_loop() as home, joined(home.server.address) as ann:
         async with joined(home.server.address, "ben") as ben:
             for number in range(100):
                 await ann.send(f"{number} from ann")
@@ -443,7 +443,7 @@ async def test_two_chats_get_each_others_events_in_order_and_never_their_own() -
 
 async def test_everybody_gets_the_same_order_of_what_others_say_at_once() -> None:
     async with (
-        house() as home,
+        run_server_in_loop() as home,
         joined(home.server.address, "judge") as judge,
         joined(home.server.address, "ann") as ann,
         joined(home.server.address, "ben") as ben,
@@ -464,18 +464,18 @@ async def test_everybody_gets_the_same_order_of_what_others_say_at_once() -> Non
 
 
 async def test_ping_returns_when_everything_sent_before_was_taken() -> None:
-    async with house() as home, joined(home.server.address) as ann:
+    async with run_server_in_loop() as home, joined(home.server.address) as ann:
         ben = await home.join("ben")
         for number in range(1000):
             await ann.send(str(number))
         await ann.ping()
-        assert home.server.room.end == 1002
+        assert home.server.room.sequence.end == 1002
         assert await ben.barrier() == [f"MSG ann {number}" for number in range(1000)]
 
 
 async def test_who_names_everybody_as_typed_in_the_order_of_joining() -> None:
     names = [f"Guest-{number}" for number in range(40)]  # more than fit in one line of the answer
-    async with house() as home, contextlib.AsyncExitStack() as chats:
+    async with run_server_in_loop() as home, contextlib.AsyncExitStack() as chats:
         for name in names:
             await chats.enter_async_context(joined(home.server.address, name))
         async with joined(home.server.address) as ann:
@@ -483,7 +483,7 @@ async def test_who_names_everybody_as_typed_in_the_order_of_joining() -> None:
 
 
 async def test_history_is_the_last_messages_oldest_first_with_their_time() -> None:
-    async with house() as home, joined(home.server.address) as ann:
+    async with run_server_in_loop() as home, joined(home.server.address) as ann:
         before = datetime.now(UTC) - timedelta(milliseconds=1)  # times are told to the millisecond
         for number in range(5):
             await ann.send(f"number {number}")
@@ -498,7 +498,7 @@ async def test_history_is_the_last_messages_oldest_first_with_their_time() -> No
 
 
 async def test_question_that_is_refused_raises_and_the_next_gets_its_own_answer() -> None:
-    async with house() as home, joined(home.server.address) as ann:
+    async with run_server_in_loop() as home, joined(home.server.address) as ann:
         refused = asyncio.create_task(ann.history(-1))
         who = asyncio.create_task(ann.who())
         await asyncio.wait({refused, who})
@@ -507,7 +507,7 @@ async def test_question_that_is_refused_raises_and_the_next_gets_its_own_answer(
 
 
 async def test_question_that_is_refused_raises_though_nobody_asks_after_it() -> None:
-    async with house() as home, joined(home.server.address) as ann:
+    async with run_server_in_loop() as home, joined(home.server.address) as ann:
         refused = asyncio.create_task(ann.history(-1))
         await asyncio.wait({refused}, timeout=5)
         assert refused.done()
@@ -526,7 +526,7 @@ async def test_refusal_of_another_line_leaves_the_question_behind_it_alone() -> 
 
 async def test_questions_of_many_tasks_get_their_own_answers() -> None:
     said = [str(number) for number in range(20)]
-    async with house() as home, joined(home.server.address) as ann:
+    async with run_server_in_loop() as home, joined(home.server.address) as ann:
         for text in said:
             await ann.send(text)
 
@@ -553,7 +553,7 @@ async def test_cancelled_question_does_not_disturb_later_ones() -> None:
 
 
 async def test_what_the_server_refuses_or_tells_is_a_notice() -> None:
-    async with house(Settings(max_line=64)) as home, joined(home.server.address) as ann:
+    async with run_server_in_loop(Settings(max_line=64)) as home, joined(home.server.address) as ann:
         await ann.send(64 * "x")
         assert await so_far(ann) == [Notice("the line was dropped, send shorter ones")]
 
@@ -567,7 +567,7 @@ async def test_what_the_server_refuses_or_tells_is_a_notice() -> None:
     ids=["blank", "letter", "tab", "command", "longest", "longest é", "longest emoji", "separator"],
 )
 async def test_text_arrives(text: str) -> None:
-    async with house() as home, joined(home.server.address) as ann:
+    async with run_server_in_loop() as home, joined(home.server.address) as ann:
         ben = await home.join("ben")
         await ann.send(text)
         await ann.ping()
@@ -580,7 +580,7 @@ async def test_text_arrives(text: str) -> None:
     ids=ascii,
 )
 async def test_text_that_cannot_be_one_line_is_refused_and_the_room_hears_nothing(text: str) -> None:
-    async with house() as home, joined(home.server.address) as ann:
+    async with run_server_in_loop() as home, joined(home.server.address) as ann:
         ben = await home.join("ben")
         with pytest.raises(InvalidMessageError):
             await ann.send(text)
@@ -676,7 +676,7 @@ async def events_of(line: bytes) -> list[ChatEvent]:
 
 
 async def test_iteration_ends_when_the_server_says_bye() -> None:
-    async with house() as home, joined(home.server.address) as ann:
+    async with run_server_in_loop() as home, joined(home.server.address) as ann:
         ben = await home.join("ben")
         await ben.ask("MSG one", "MSG two")
         await home.server.close()
@@ -793,7 +793,7 @@ async def turn() -> None:
 
 
 async def test_leaving_the_block_leaves_the_room_once() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         ben = await home.join("ben")
         async with joined(home.server.address) as ann:
             await ann.send("hello")
@@ -830,7 +830,7 @@ async def test_leaving_ends_after_a_while_though_the_server_reads_nothing() -> N
 
 
 async def test_exception_in_the_block_leaves_in_order_and_goes_on() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         ben = await home.join("ben")
         with pytest.raises(ZeroDivisionError):
             async with joined(home.server.address):
@@ -873,7 +873,7 @@ async def test_leaving_after_the_server_has_gone_is_no_error() -> None:
 
 
 async def test_leaving_ends_an_iteration_in_another_task() -> None:
-    async with house() as home, asyncio.timeout(DEADLINE):
+    async with run_server_in_loop() as home, asyncio.timeout(DEADLINE):
         async with joined(home.server.address) as ann:
             listening = asyncio.create_task(rest(ann))
             await ann.ping()
@@ -1087,7 +1087,7 @@ async def test_server_that_refuses_has_answered() -> None:
 
 async def test_host_may_name_its_port_but_is_no_list_of_none() -> None:
     async with (
-        house() as home,
+        run_server_in_loop() as home,
         asyncio.timeout(DEADLINE),
         simple_chat.connect(format_address(*home.server.address), 1, username="ann") as ann,
     ):
@@ -1202,7 +1202,7 @@ async def test_reading_stops_a_thousand_events_ahead_of_whoever_takes_them() -> 
 
 
 async def test_question_is_answered_while_nobody_takes_the_events_before_it() -> None:
-    async with house() as home, joined(home.server.address) as ann:
+    async with run_server_in_loop() as home, joined(home.server.address) as ann:
         ben = await home.join("ben")
         await ben.ask(*(f"MSG {number}" for number in range(5000)))
         assert await ann.who() == ["ann", "ben"]
@@ -1211,7 +1211,7 @@ async def test_question_is_answered_while_nobody_takes_the_events_before_it() ->
 
 
 async def test_block_is_left_in_order_with_events_that_nobody_took() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         ben = await home.join("ben")
         async with joined(home.server.address) as ann:
             await ben.ask(*(f"MSG {number}" for number in range(5000)))

@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from tests.client.test_pipe import CLIENT, USUAL, Outcome, assert_refused, in_room, run
-from tests.harness.programs import Server, running_server
+from tests.harness.programs import ServerProcess, run_server_process
 from tests.harness.tls_servers import Answer, relay, server_context, serving
 
 AUTHORITY = trustme.CA()
@@ -16,14 +16,14 @@ STRANGER = trustme.CA()
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
+def server() -> Iterator[ServerProcess]:
     """A server that talks no TLS itself."""
-    with running_server() as server:
+    with run_server_process() as server:
         yield server
 
 
 @pytest.fixture
-def to_server(server: Server) -> Answer:
+def to_server(server: ServerProcess) -> Answer:
     """What is done with a connection that leads to the server."""
     return relay((server.host, int(server.port)))
 
@@ -51,7 +51,7 @@ def command(port: int, *options: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_authorities_of_a_file_are_trusted(server: Server, to_server: Answer, host: str) -> None:
+async def test_authorities_of_a_file_are_trusted(server: ServerProcess, to_server: Answer, host: str) -> None:
     async with in_room(server, "ann") as ann, serving(to_server, own()) as (_, port):
         options = ("--host", host, "--tls", "--tls-ca", "ca.pem")
         assert await run(*command(port, *options), data=b"send hi\n") == Outcome(0)
@@ -94,7 +94,7 @@ async def test_server_that_is_not_trusted_is_told_in_one_line(
     assert_refused(ended, 1, f"simple_chat: can't connect to 127.0.0.1:{port}: {reason}")
 
 
-async def test_server_that_talks_no_tls_is_told_in_one_line(server: Server) -> None:
+async def test_server_that_talks_no_tls_is_told_in_one_line(server: ServerProcess) -> None:
     ended = await run(*command(int(server.port), "--tls", "--tls-ca", "ca.pem"))
     where = f"127.0.0.1:{server.port}"
     assert_refused(ended, 1, f"simple_chat: can't connect to {where}: the peer does not speak TLS")

@@ -17,7 +17,7 @@ from typing import cast
 import pytest
 
 from tests.harness.peer import Peer, connect
-from tests.harness.programs import Server, running_server
+from tests.harness.programs import ServerProcess, run_server_process
 from tests.harness.tls_servers import serving
 
 DEADLINE = 60.0
@@ -68,7 +68,7 @@ async def running(*command: str, **variables: str) -> AsyncIterator[Process]:
 
 
 def client(
-    server: Server, *options: str, script: str = 'exec "$@"', program: tuple[str, ...] = CLIENT
+    server: ServerProcess, *options: str, script: str = 'exec "$@"', program: tuple[str, ...] = CLIENT
 ) -> tuple[str, ...]:
     """The command of a client that joins as bot.
 
@@ -114,21 +114,21 @@ async def run(*command: str, data: bytes = b"", **variables: str) -> Outcome:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
+def server() -> Iterator[ServerProcess]:
     """A server for all tests here but those that end it."""
-    with running_server() as server:
+    with run_server_process() as server:
         yield server
 
 
 @pytest.fixture
-async def ann(server: Server) -> AsyncIterator[Peer]:
+async def ann(server: ServerProcess) -> AsyncIterator[Peer]:
     """Somebody who is in the room already."""
     async with in_room(server, "ann") as peer:
         yield peer
 
 
 @contextlib.asynccontextmanager
-async def in_room(server: Server, name: str) -> AsyncIterator[Peer]:
+async def in_room(server: ServerProcess, name: str) -> AsyncIterator[Peer]:
     """Let somebody in, who talks to the server without the client."""
     peer = await connect((server.host, int(server.port)))
     await peer.line()
@@ -161,12 +161,12 @@ def away() -> Iterator[str]:
         "  SEND hi\\n",
     ],
 )
-async def test_commands_from_a_pipe_are_carried_out(server: Server, ann: Peer, written: str) -> None:
+async def test_commands_from_a_pipe_are_carried_out(server: ServerProcess, ann: Peer, written: str) -> None:
     assert await run(*client(server, script=f"""printf '{written}' | "$@" """)) == Outcome(0)
     assert await ann.barrier() == USUAL
 
 
-async def test_commands_from_a_file_are_carried_out(server: Server, ann: Peer, tmp_path: Path) -> None:
+async def test_commands_from_a_file_are_carried_out(server: ServerProcess, ann: Peer, tmp_path: Path) -> None:
     commands = tmp_path / "commands"
     commands.write_text("send hi\nleave\n")
     assert await run(*client(server, script=f'exec "$@" <{commands}')) == Outcome(0)
@@ -174,12 +174,12 @@ async def test_commands_from_a_file_are_carried_out(server: Server, ann: Peer, t
 
 
 @pytest.mark.parametrize("stdin", ["</dev/null", "<&-", "0>/dev/null", "<&- >&-", "<&- >&- 2>&-"])
-async def test_without_input_it_only_comes_and_goes(server: Server, ann: Peer, stdin: str) -> None:
+async def test_without_input_it_only_comes_and_goes(server: ServerProcess, ann: Peer, stdin: str) -> None:
     assert await run(*client(server, script=f'exec "$@" {stdin}')) == Outcome(0)
     assert await ann.barrier() == ["JOINED bot", "LEFT bot"]
 
 
-async def test_text_is_sent_as_it_stands(server: Server, ann: Peer) -> None:
+async def test_text_is_sent_as_it_stands(server: ServerProcess, ann: Peer) -> None:
     texts = ["  two  blanks ", "\ttab", "send send", "leave", "MSG x", "é \N{FAMILY}", "'\"\\$`"]
     ended = await run(*client(server), data="".join(f"send {text}\n" for text in texts).encode())
     assert ended == Outcome(0)
@@ -187,7 +187,9 @@ async def test_text_is_sent_as_it_stands(server: Server, ann: Peer) -> None:
 
 
 @pytest.mark.parametrize("typed", ["hello", "hi there", "msg hi", "send", "send ", "leave now", "history x"])
-async def test_what_is_no_command_gives_a_hint_and_is_not_sent(server: Server, ann: Peer, typed: str) -> None:
+async def test_what_is_no_command_gives_a_hint_and_is_not_sent(
+    server: ServerProcess, ann: Peer, typed: str
+) -> None:
     ended = await run(*client(server), data=f"{typed}\nsend hi\n".encode())
     assert ended.stdout == ""
     assert re.fullmatch(r"\* .*\n", ended.stderr)
@@ -206,7 +208,7 @@ async def test_what_is_no_command_gives_a_hint_and_is_not_sent(server: Server, a
     ids=["text", "line", "bytes", "surrogate", "carriage return"],
 )
 async def test_what_cannot_be_sent_is_told_and_makes_the_status_1_but_the_rest_is_sent(
-    server: Server, ann: Peer, unsendable: bytes, why: str
+    server: ServerProcess, ann: Peer, unsendable: bytes, why: str
 ) -> None:
     ended = await run(*client(server), data=unsendable + b"\nsend hi\n")
     assert (ended.status, ended.stdout) == (1, "")
@@ -217,13 +219,13 @@ async def test_what_cannot_be_sent_is_told_and_makes_the_status_1_but_the_rest_i
     assert await ann.barrier() == USUAL
 
 
-async def test_longest_text_is_sent(server: Server, ann: Peer) -> None:
+async def test_longest_text_is_sent(server: ServerProcess, ann: Peer) -> None:
     assert await run(*client(server), data=b"send " + 4092 * b"x") == Outcome(0)
     assert await ann.barrier() == ["JOINED bot", f"MSG bot {4092 * 'x'}", "LEFT bot"]
 
 
 @pytest.mark.usefixtures("ann")
-async def test_questions_are_answered(server: Server) -> None:
+async def test_questions_are_answered(server: ServerProcess) -> None:
     ended = await run(*client(server), data=b"send one\nsend two\nsend three\nwho\nhistory 2\nhelp\n")
     assert ended.status == 0
     assert [without_time(line) for line in ended.stdout.splitlines()] == ["bot: two", "bot: three"]
@@ -232,7 +234,7 @@ async def test_questions_are_answered(server: Server) -> None:
     assert [text.split()[0] for text in help_] == ["send", "who", "history", "leave", "help"]
 
 
-async def test_history_option_shows_the_last_messages_first(server: Server, ann: Peer) -> None:
+async def test_history_option_shows_the_last_messages_first(server: ServerProcess, ann: Peer) -> None:
     await ann.ask("MSG one", "MSG two", "MSG three")
     ended = await run(*client(server, "--history", "2"))
     assert [without_time(line) for line in ended.stdout.splitlines()] == ["ann: two", "ann: three"]
@@ -249,7 +251,7 @@ def without_time(text: str) -> str:
 
 
 async def test_messages_are_plain_lines_on_stdout_and_all_else_is_on_stderr(
-    server: Server, ann: Peer
+    server: ServerProcess, ann: Peer
 ) -> None:
     async with running(*client(server)) as bot:
         assert await ann.line() == "JOINED bot"
@@ -264,7 +266,7 @@ async def test_messages_are_plain_lines_on_stdout_and_all_else_is_on_stderr(
     )
 
 
-async def test_message_is_written_at_once(server: Server, ann: Peer) -> None:
+async def test_message_is_written_at_once(server: ServerProcess, ann: Peer) -> None:
     async with running(*client(server)) as bot:
         assert await ann.line() == "JOINED bot"
         for number in range(3):
@@ -272,7 +274,7 @@ async def test_message_is_written_at_once(server: Server, ann: Peer) -> None:
             assert await line(bot.stdout) == f"ann: {number}\n"
 
 
-async def test_json_option_writes_one_object_an_event(server: Server, ann: Peer) -> None:
+async def test_json_option_writes_one_object_an_event(server: ServerProcess, ann: Peer) -> None:
     async with running(*client(server, "--json")) as bot:
         assert await ann.line() == "JOINED bot"
         async with in_room(server, "cleo") as cleo:
@@ -293,7 +295,7 @@ async def test_json_option_writes_one_object_an_event(server: Server, ann: Peer)
     assert len(ended.stderr.splitlines()) == 6  # help and a hint
 
 
-async def test_without_stdout_it_goes_on(server: Server, ann: Peer) -> None:
+async def test_without_stdout_it_goes_on(server: ServerProcess, ann: Peer) -> None:
     async with running(*client(server, script='exec "$@" >&-')) as bot:
         assert await ann.line() == "JOINED bot"
         await ann.ask("MSG to nobody")
@@ -302,7 +304,7 @@ async def test_without_stdout_it_goes_on(server: Server, ann: Peer) -> None:
     assert await ann.barrier() == USUAL[1:]
 
 
-async def test_who_reads_no_more_ends_it_without_a_word(server: Server, ann: Peer) -> None:
+async def test_who_reads_no_more_ends_it_without_a_word(server: ServerProcess, ann: Peer) -> None:
     script = '{ "$@"; echo "status $?" >&2; } | head -1'
     async with running(*client(server, script=script)) as bot:
         assert await ann.line() == "JOINED bot"
@@ -311,7 +313,7 @@ async def test_who_reads_no_more_ends_it_without_a_word(server: Server, ann: Pee
         assert await outcome(bot) == Outcome(0, "ann: hi\n", "status 141\n")
 
 
-async def test_full_disk_ends_it_in_one_line(server: Server, ann: Peer) -> None:
+async def test_full_disk_ends_it_in_one_line(server: ServerProcess, ann: Peer) -> None:
     async with running(*client(server, script='exec "$@" >/dev/full')) as bot:
         assert await ann.line() == "JOINED bot"
         assert await ann.ask("MSG hi") in ([], ["LEFT bot"])
@@ -320,7 +322,9 @@ async def test_full_disk_ends_it_in_one_line(server: Server, ann: Peer) -> None:
     assert re.fullmatch("simple_chat: .*No space left on device.*\n", ended.stderr)
 
 
-async def test_message_that_the_output_has_no_letters_for_does_not_end_it(server: Server, ann: Peer) -> None:
+async def test_message_that_the_output_has_no_letters_for_does_not_end_it(
+    server: ServerProcess, ann: Peer
+) -> None:
     command = (*CLIENT, "--port", server.port, "--username", "bot")
     async with running(*command, PYTHONIOENCODING="latin-1") as bot:
         assert await ann.line() == "JOINED bot"
@@ -332,7 +336,7 @@ async def test_message_that_the_output_has_no_letters_for_does_not_end_it(server
 # What keeps it from starting
 
 
-async def test_without_a_name_the_status_is_2(server: Server, ann: Peer) -> None:
+async def test_without_a_name_the_status_is_2(server: ServerProcess, ann: Peer) -> None:
     ended = await run(*CLIENT, "--port", server.port)
     assert_refused(ended, 2, "SIMPLE_CHAT_USERNAME")
     assert await ann.barrier() == []
@@ -352,20 +356,20 @@ async def test_without_a_name_the_status_is_2(server: Server, ann: Peer) -> None
         "surplus",
     ],
 )
-async def test_bad_option_is_refused_in_one_line(server: Server, options: str) -> None:
+async def test_bad_option_is_refused_in_one_line(server: ServerProcess, options: str) -> None:
     assert_refused(await run(*client(server, *options.split(" "))), 2, "--help shows all options")
 
 
 @pytest.mark.parametrize("script", ['exec "$@"', 'exec "$@" <&-', 'exec "$@" <&- >&-'])
 async def test_where_no_server_is_the_status_is_1_and_one_line_says_where(
-    server: Server, away: str, script: str
+    server: ServerProcess, away: str, script: str
 ) -> None:
     ended = await run(*client(server, "--port", away, script=script))
     assert_refused(ended, 1, f"can't connect to 127.0.0.1:{away}: Connection refused")
 
 
 async def test_of_several_servers_it_takes_the_first_that_is_there(
-    server: Server, ann: Peer, away: str
+    server: ServerProcess, ann: Peer, away: str
 ) -> None:
     hosts = ("--host", f"127.0.0.1:{away}", "--host", server.host)
     assert await run(*client(server, *hosts), data=b"send hi\n") == Outcome(0)
@@ -377,7 +381,7 @@ async def test_of_several_servers_it_takes_the_first_that_is_there(
 
 
 async def test_where_none_of_several_servers_is_the_status_is_1_and_one_line_says_where_each_was_sought(
-    server: Server, away: str
+    server: ServerProcess, away: str
 ) -> None:
     ended = await run(*client(server, "--port", away, "--host", "127.0.0.1", "--host", "127.0.0.2"))
     first, second = (
@@ -392,13 +396,13 @@ async def test_where_no_unix_socket_is_the_status_is_1_and_one_line_says_where()
 
 
 @pytest.mark.usefixtures("ann")
-async def test_taken_name_is_refused_with_status_1(server: Server) -> None:
+async def test_taken_name_is_refused_with_status_1(server: ServerProcess) -> None:
     ended = await run(*client(server, "--username", "Ann"), data=b"send hi\n")
     assert_refused(ended, 1, "simple_chat: name-taken: somebody here has that name")
 
 
 @pytest.mark.usefixtures("ann")
-async def test_without_stderr_a_refusal_is_not_told_on_stdout(server: Server) -> None:
+async def test_without_stderr_a_refusal_is_not_told_on_stdout(server: ServerProcess) -> None:
     ended = await run(*client(server, "--username", "ann", script='exec "$@" 2>&-'))
     assert ended == Outcome(1)
 
@@ -499,14 +503,14 @@ async def test_password_file_that_may_not_be_read_is_told_in_one_line(away: str,
 # Where it connects
 
 
-async def test_server_and_name_are_taken_from_variables(server: Server, ann: Peer) -> None:
+async def test_server_and_name_are_taken_from_variables(server: ServerProcess, ann: Peer) -> None:
     variables = {"SIMPLE_CHAT_SERVER_HOST": "localhost", "SIMPLE_CHAT_SERVER_PORT": server.port}
     ended = await run(*CLIENT, data=b"send hi\n", **variables, SIMPLE_CHAT_USERNAME="bot")
     assert ended == Outcome(0)
     assert await ann.barrier() == USUAL
 
 
-async def test_options_go_before_variables(server: Server, ann: Peer) -> None:
+async def test_options_go_before_variables(server: ServerProcess, ann: Peer) -> None:
     variables = {
         "SIMPLE_CHAT_SERVER_HOST": "203.0.113.1",
         "SIMPLE_CHAT_SERVER_PORT": "1",
@@ -517,7 +521,7 @@ async def test_options_go_before_variables(server: Server, ann: Peer) -> None:
     assert await ann.barrier() == USUAL
 
 
-async def test_empty_variables_count_as_unset(server: Server, ann: Peer) -> None:
+async def test_empty_variables_count_as_unset(server: ServerProcess, ann: Peer) -> None:
     assert await run(*client(server), data=b"send hi\n", SIMPLE_CHAT_SERVER_HOST="") == Outcome(0)
     ended = await run(*CLIENT, "--port", server.port, SIMPLE_CHAT_USERNAME="")
     assert_refused(ended, 2, "the username is missing")
@@ -532,7 +536,7 @@ async def test_bad_port_in_the_variable_is_refused_in_one_line(port: str) -> Non
 
 async def test_unix_socket_is_taken_instead_of_host_and_port(tmp_path: Path) -> None:
     path = str(tmp_path / "chat")
-    with running_server("--unix", path) as server:
+    with run_server_process("--unix", path) as server:
         server.log.expect_exact(f"listening on unix:{path}\n")
         async with in_room(server, "ann") as ann:
             ended = await run(*CLIENT, "--port", "1", "--unix", path, "--username", "bot", data=b"send hi\n")
@@ -557,7 +561,7 @@ async def test_help_names_the_variables_and_loads_no_prompt() -> None:
 
 @pytest.mark.parametrize(("signal", "status"), [(SIGTERM, 143), (SIGINT, 130), (SIGHUP, 129)])
 async def test_signal_ends_it_in_order_and_with_its_status(
-    server: Server, ann: Peer, signal: Signals, status: int
+    server: ServerProcess, ann: Peer, signal: Signals, status: int
 ) -> None:
     async with running(*client(server)) as bot:
         assert await ann.line() == "JOINED bot"
@@ -567,7 +571,7 @@ async def test_signal_ends_it_in_order_and_with_its_status(
 
 
 async def test_server_that_ends_ends_it_though_its_input_stays_open() -> None:
-    with running_server() as server:
+    with run_server_process() as server:
         async with in_room(server, "ann") as ann, running(*client(server)) as bot:
             assert await ann.line() == "JOINED bot"
             await ann.ask("MSG last words")
@@ -593,14 +597,14 @@ async def test_server_that_is_killed_ends_it_and_it_says_so() -> None:
 
 
 async def test_hundred_thousand_lines_arrive_in_order_and_take_no_more_memory_than_a_thousand(
-    server: Server, ann: Peer, tmp_path: Path
+    server: ServerProcess, ann: Peer, tmp_path: Path
 ) -> None:
     few = await peak_of_sending(1_000, server, ann, tmp_path)
     many = await peak_of_sending(100_000, server, ann, tmp_path)
     assert many < few + 3 * 2**20
 
 
-async def peak_of_sending(number: int, server: Server, ann: Peer, folder: Path) -> int:
+async def peak_of_sending(number: int, server: ServerProcess, ann: Peer, folder: Path) -> int:
     """Send lines from a file, check that all arrive, and return the most bytes the client ever had."""
     said = [f"{each} and all the rest of the line" for each in range(number)]
     commands = folder / f"{number}"
@@ -616,7 +620,7 @@ async def peak_of_sending(number: int, server: Server, ann: Peer, folder: Path) 
     return int(ended.stdout) * 1024
 
 
-async def test_all_that_is_said_to_another_pipe_is_written_by_it(server: Server, ann: Peer) -> None:
+async def test_all_that_is_said_to_another_pipe_is_written_by_it(server: ServerProcess, ann: Peer) -> None:
     async with running(*client(server)) as bot:
         assert await ann.line() == "JOINED bot"
         said = [str(number) for number in range(20_000)]

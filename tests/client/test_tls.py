@@ -18,7 +18,7 @@ from simple_chat import ConnectError, ConnectionLostError, Disconnected, Joined,
 from simple_chat.client import connection as connection_module
 from simple_chat.errors import ConfigError, describe_error
 from simple_chat.tls import client_context
-from tests.harness.server import house
+from tests.harness.server import run_server_in_loop
 from tests.harness.tls_servers import (
     DEADLINE,
     Address,
@@ -82,7 +82,7 @@ async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def test_room_is_entered_by_tls() -> None:
-    async with house() as home, asyncio.timeout(DEADLINE):
+    async with run_server_in_loop() as home, asyncio.timeout(DEADLINE):
         ben = await home.join("ben")
         async with (
             serving(relay(home.server.address), own()) as address,

@@ -1,4 +1,4 @@
-"""Members on several servers are in one room, whoever comes, goes, ends or dies."""
+"""Members on several servers share one room, whoever joins, leaves, shuts down or dies."""
 
 import asyncio
 import contextlib
@@ -10,23 +10,30 @@ from signal import SIGCONT, SIGKILL, SIGSTOP
 
 import pytest
 
-from simple_chat.cluster import replicator as journal_module
 from simple_chat.cluster.entry import END, encode_entry
-from tests.harness import peer as peers_module
-from tests.harness.cluster import BUSY, TAKEN, doomed_server, gather, house, houses, join, options
-from tests.harness.nats import Engine
+from tests.harness.cluster import (
+    BUSY,
+    NAME_TAKEN,
+    chat_server,
+    chat_servers,
+    cluster_options,
+    join,
+    join_each,
+    quick_servers,
+)
+from tests.harness.nats import NatsCluster
+from tests.harness.nats_fixtures import OWN_ROOM
 from tests.harness.peer import Peer, connect
-from tests.harness.programs import DEADLINE, running_server
-from tests.harness.server import House
+from tests.harness.programs import DEADLINE, run_server_process
+from tests.harness.timing import HEARTBEAT, LEASE
 from tests.server.test_backpressure import SMALL, Talk, follow
 
 RACED = 300
-LEASE_DEADLINE = 60.0  # seconds; a lease is 30 of them, and a server is heard of every 5
 
 
 @pytest.fixture
 def many_descriptors() -> Iterator[None]:
-    """Enough for all who race, on both sides."""
+    """Allow both sides of all connections that race."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(8 * RACED, hard)), hard))
     yield
@@ -34,7 +41,7 @@ def many_descriptors() -> Iterator[None]:
 
 
 async def who(peer: Peer) -> list[str]:
-    """Who is in the room, sorted: which of several that came at once is first is nobody's business."""
+    """Return the members, sorted: the order of several that join at once is not defined."""
     *lines, end = await peer.ask("WHO")
     names = [name for line in lines for name in line.removeprefix("NAMES ").split()]
     assert end == f"OK WHO {len(names)}"
@@ -42,7 +49,7 @@ async def who(peer: Peer) -> list[str]:
 
 
 async def history(peer: Peer) -> list[str]:
-    """What was said before, each line with its time; what is said meanwhile may come first."""
+    """Return the PAST lines; lines of the room may come before."""
     *lines, end = await peer.ask("HISTORY")
     past = [line for line in lines if line.startswith("PAST ")]
     assert end == f"OK HISTORY {len(past)}"
@@ -50,20 +57,20 @@ async def history(peer: Peer) -> list[str]:
 
 
 def texts(past: list[str]) -> list[str]:
-    """What was said, without the times."""
+    """Return names and texts of PAST lines, without the times."""
     return [" ".join(line.split()[2:]) for line in past]
 
 
-# What is said
+# Messages
 
 
-async def test_all_hear_the_same_in_the_same_order_and_nobody_hears_itself(
-    engine: Engine, room_name: str
+async def test_all_receive_the_same_in_one_order_and_nobody_its_own(
+    nats_cluster: NatsCluster, room_name: str
 ) -> None:
-    async with houses(engine, room_name) as homes:
-        listeners = await gather(homes, "listener0", "listener1", "listener2")
+    async with chat_servers(nats_cluster, room_name) as servers:
+        listeners = await join_each(servers, "listener0", "listener1", "listener2")
         names = ("ann", "bob", "cleo")
-        speakers = await gather(homes, *names)
+        speakers = await join_each(servers, *names)
 
         async def speak(name: str, speaker: Peer) -> list[str]:
             said = [f"MSG {name}-{number}" for number in range(300)]
@@ -83,20 +90,20 @@ async def test_all_hear_the_same_in_the_same_order_and_nobody_hears_itself(
             assert own == [f"MSG {name} {name}-{number}" for number in range(300)]
 
 
-async def test_what_a_pong_is_behind_is_everywhere_before_the_next_one(
-    engine: Engine, room_name: str
+async def test_pong_comes_after_the_message_is_ordered_for_all_servers(
+    nats_cluster: NatsCluster, room_name: str
 ) -> None:
-    async with houses(engine, room_name) as homes:
-        ann, bob, cleo = await gather(homes, "ann", "bob", "cleo")
+    async with chat_servers(nats_cluster, room_name) as servers:
+        ann, bob, cleo = await join_each(servers, "ann", "bob", "cleo")
         for number in range(50):
             assert await ann.ask(f"MSG {number}") == []
             assert await bob.barrier() == [f"MSG ann {number}"]
             assert await cleo.barrier() == [f"MSG ann {number}"]
 
 
-async def test_what_needs_no_log_is_answered_while_others_talk(engine: Engine, room_name: str) -> None:
-    async with houses(engine, room_name, 2) as homes:
-        ann, bob = await gather(homes, "ann", "bob")
+async def test_help_is_answered_while_others_talk(nats_cluster: NatsCluster, room_name: str) -> None:
+    async with chat_servers(nats_cluster, room_name, 2) as servers:
+        ann, bob = await join_each(servers, "ann", "bob")
         answered = asyncio.Event()
 
         async def talk() -> None:
@@ -111,9 +118,11 @@ async def test_what_needs_no_log_is_answered_while_others_talk(engine: Engine, r
             answered.set()
 
 
-async def test_history_is_the_same_everywhere_with_the_same_times(engine: Engine, room_name: str) -> None:
-    async with houses(engine, room_name) as homes:
-        peers = await gather(homes, "ann", "bob", "cleo")
+async def test_history_is_the_same_everywhere_with_the_same_times(
+    nats_cluster: NatsCluster, room_name: str
+) -> None:
+    async with chat_servers(nats_cluster, room_name) as servers:
+        peers = await join_each(servers, "ann", "bob", "cleo")
         for number in range(20):
             await asyncio.gather(*(peer.ask(f"MSG {number}", f"MSG {number} too") for peer in peers))
         past = await history(peers[0])
@@ -121,69 +130,71 @@ async def test_history_is_the_same_everywhere_with_the_same_times(engine: Engine
         assert len({line.split()[1] for line in past}) > 1
         for peer in peers[1:]:
             assert await history(peer) == past
-        async with house(engine, room_name) as late:
+        async with chat_server(nats_cluster, room_name) as late:
             assert await history(await late.join("dora")) == past
 
 
-async def test_history_outlives_all_servers(engine: Engine, room_name: str) -> None:
-    async with houses(engine, room_name, 2) as homes:
-        ann, bob = await gather(homes, "ann", "bob")
+async def test_history_outlives_all_servers(nats_cluster: NatsCluster, room_name: str) -> None:
+    async with chat_servers(nats_cluster, room_name, 2) as servers:
+        ann, bob = await join_each(servers, "ann", "bob")
         for number in range(10):
             await ann.ask(f"MSG {number}")
             await bob.ask(f"MSG {number}")
         past = await history(ann)
     assert len(past) == 20
     for _ in range(2):
-        async with houses(engine, room_name, 2) as homes:
-            for peer in await gather(homes, "ann", "bob"):
+        async with chat_servers(nats_cluster, room_name, 2) as servers:
+            for peer in await join_each(servers, "ann", "bob"):
                 assert await history(peer) == past
 
 
-async def test_history_that_is_set_longer_is_as_long_on_a_server_that_starts_later(
-    engine: Engine, room_name: str
+async def test_longer_history_is_complete_on_a_server_that_starts_later(
+    nats_cluster: NatsCluster, room_name: str
 ) -> None:
     said = [f"ann {number}" for number in range(1500)]
-    async with house(engine, room_name, history=1500) as first:
+    async with chat_server(nats_cluster, room_name, history=1500) as first:
         ann = await first.join("ann")
         for at in range(0, len(said), 10):
             await ann.ask(*(f"MSG {number}" for number in range(at, at + 10)))
         assert texts(await history(ann)) == said
-    async with house(engine, room_name, history=1500) as second:
-        ann = await second.join("ann")  # behind this its server has put into the log who is there
+    async with chat_server(nats_cluster, room_name, history=1500) as second:
+        ann = await second.join("ann")  # after this its server has published a snapshot
         assert texts(await history(ann)) == said
-        async with house(engine, room_name, history=1500) as third:
+        async with chat_server(nats_cluster, room_name, history=1500) as third:
             assert texts(await history(await third.join("bob"))) == said
 
 
-async def test_what_does_not_count_is_in_nobodys_history(engine: Engine, room_name: str) -> None:
-    async with house(engine, room_name) as first:
+async def test_message_of_a_dead_server_is_in_no_history(nats_cluster: NatsCluster, room_name: str) -> None:
+    async with chat_server(nats_cluster, room_name) as first:
         ann = await first.join("ann")
         await ann.ask("MSG 1")
-        async with engine.client() as client:  # as from a server that does not know yet that it is dead
+        async with (
+            nats_cluster.client() as client
+        ):  # as from a server that does not know yet that its lease expired
             ghost = encode_entry("ghost", 7, [b"MSG ghost boo\n"])
             await client.jetstream().publish(f"{room_name}.log", ghost)
         await ann.ask("MSG 2")
         past = await history(ann)
         assert texts(past) == ["ann 1", "ann 2"]
-    async with house(engine, room_name) as second:
-        ann = await second.join("ann")  # behind this its server has put into the log who is there
+    async with chat_server(nats_cluster, room_name) as second:
+        ann = await second.join("ann")  # after this its server has published a snapshot
         assert await history(ann) == past
-        async with house(engine, room_name) as third:
+        async with chat_server(nats_cluster, room_name) as third:
             assert await history(await third.join("bob")) == past
 
 
-async def test_what_is_not_from_a_chat_server_does_no_harm(engine: Engine, room_name: str) -> None:
-    async with houses(engine, room_name, 2) as homes:
-        ann, bob = await gather(homes, "ann", "bob")
-        async with engine.client() as client:
+async def test_foreign_messages_in_the_stream_are_ignored(nats_cluster: NatsCluster, room_name: str) -> None:
+    async with chat_servers(nats_cluster, room_name, 2) as servers:
+        ann, bob = await join_each(servers, "ann", "bob")
+        async with nats_cluster.client() as client:
             for subject, data in (("log", b""), ("log", b"\xff x\n"), ("log", b"a b\n"), ("other", b"x")):
                 await client.jetstream().publish(f"{room_name}.{subject}", data)
         assert await ann.ask("MSG 1") == []
         assert await bob.barrier() == ["MSG ann 1"]
 
 
-async def test_each_has_the_line_ends_of_its_own(engine: Engine, room_name: str) -> None:
-    async with houses(engine, room_name, 2) as (near, far):
+async def test_each_client_gets_its_own_line_ends(nats_cluster: NatsCluster, room_name: str) -> None:
+    async with chat_servers(nats_cluster, room_name, 2) as (near, far):
         telnet = await near.connect()
         telnet.write(b"\xff\xfd\x01JOIN ann\r\n")
         telnet.write(b"PING 1\r\n")
@@ -196,10 +207,8 @@ async def test_each_has_the_line_ends_of_its_own(engine: Engine, room_name: str)
         assert texts(await history(bob)) == ["bob hello", "ann hi"]
 
 
-async def test_who_does_not_read_is_told_how_much_it_missed_and_delays_nobody(
-    engine: Engine, room_name: str
-) -> None:
-    async with houses(engine, room_name, 2, backlog=SMALL) as (near, far):
+async def test_slow_reader_gets_a_gap_and_delays_nobody(nats_cluster: NatsCluster, room_name: str) -> None:
+    async with chat_servers(nats_cluster, room_name, 2, backlog=SMALL) as (near, far):
         talker, listener, slow = (
             await far.join("talker"),
             await near.join("listener"),
@@ -207,7 +216,7 @@ async def test_who_does_not_read_is_told_how_much_it_missed_and_delays_nobody(
         )
         for peer in (talker, listener, slow):
             await peer.barrier()
-        near.send_buffer("slow", 4096)
+        near.set_send_buffer("slow", 4096)
         slow.pause()
         talk = Talk(near, talker, listener)
         await talk.say_until_behind("slow")
@@ -216,12 +225,12 @@ async def test_who_does_not_read_is_told_how_much_it_missed_and_delays_nobody(
         assert follow(await slow.barrier(), said=talk.said) > 0
 
 
-# Who is there
+# Members
 
 
-async def test_comings_and_goings_are_told_everywhere(engine: Engine, room_name: str) -> None:
-    async with houses(engine, room_name) as homes:
-        ann, bob, cleo = await gather(homes, "ann", "bob", "cleo")
+async def test_joins_and_leaves_reach_all_servers(nats_cluster: NatsCluster, room_name: str) -> None:
+    async with chat_servers(nats_cluster, room_name) as servers:
+        ann, bob, cleo = await join_each(servers, "ann", "bob", "cleo")
         for peer in (ann, bob, cleo):
             assert await who(peer) == ["ann", "bob", "cleo"]
         assert await cleo.ask("LEAVE") == ["OK LEAVE"]
@@ -241,37 +250,41 @@ async def test_comings_and_goings_are_told_everywhere(engine: Engine, room_name:
         assert await who(ann) == ["ann"]
 
 
-async def test_a_name_is_of_one_everywhere_whatever_the_case(engine: Engine, room_name: str) -> None:
-    async with houses(engine, room_name) as homes:
-        await homes[0].join("Ann")
-        for home in homes:
-            peer = await home.connect()
-            assert await peer.ask("JOIN Ann", "JOIN ann", "JOIN ANN") == [TAKEN] * 3
+async def test_name_has_one_holder_on_all_servers_whatever_the_case(
+    nats_cluster: NatsCluster, room_name: str
+) -> None:
+    async with chat_servers(nats_cluster, room_name) as servers:
+        await servers[0].join("Ann")
+        for server in servers:
+            peer = await server.connect()
+            assert await peer.ask("JOIN Ann", "JOIN ann", "JOIN ANN") == [NAME_TAKEN] * 3
 
 
 @pytest.mark.usefixtures("many_descriptors")
-async def test_of_all_who_want_a_name_at_once_one_gets_it(engine: Engine, room_name: str) -> None:
+async def test_one_of_several_simultaneous_joins_gets_the_name(
+    nats_cluster: NatsCluster, room_name: str
+) -> None:
     names = [f"user{number}" for number in range(RACED)]
-    async with houses(engine, room_name, presence_limit=0) as homes:
-        rivals = [[await home.connect() for _ in names] for home in homes]
+    async with chat_servers(nats_cluster, room_name, presence_limit=0) as servers:
+        rivals = [[await server.connect() for _ in names] for server in servers]
         for number, name in enumerate(names):
-            for turn in range(3):  # each is the first one for a third of the names
+            for turn in range(3):  # each server is the first for a third of the names
                 index = (number + turn) % 3
                 wanted = name.upper() if index == number % 2 else name
                 rivals[index][number].send(f"JOIN {wanted}")
         for number, name in enumerate(names):
             answers = Counter([(await row[number].line()).casefold() for row in rivals])
-            assert answers == Counter({f"ok join {name}": 1, TAKEN.casefold(): 2})
-        for home in homes:
-            held = await who(await home.connect())
+            assert answers == Counter({f"ok join {name}": 1, NAME_TAKEN.casefold(): 2})
+        for server in servers:
+            held = await who(await server.connect())
             assert sorted(name.casefold() for name in held) == sorted(names)
 
 
-async def test_a_name_that_was_left_is_free_on_the_other_servers_at_once(
-    engine: Engine, room_name: str
+async def test_name_is_free_on_all_servers_at_once_after_leave(
+    nats_cluster: NatsCluster, room_name: str
 ) -> None:
-    async with houses(engine, room_name) as homes:
-        wanderers = [await home.connect() for home in homes]
+    async with chat_servers(nats_cluster, room_name) as servers:
+        wanderers = [await server.connect() for server in servers]
         for number in range(90):
             wanderer = wanderers[number % 3]
             wanderer.send("JOIN ann")
@@ -280,8 +293,8 @@ async def test_a_name_that_was_left_is_free_on_the_other_servers_at_once(
             assert await wanderer.line() == "OK LEAVE"
 
 
-async def test_a_name_is_free_at_once_when_its_connection_is_gone(engine: Engine, room_name: str) -> None:
-    async with houses(engine, room_name, 2) as (near, far):
+async def test_name_is_free_at_once_after_a_disconnect(nats_cluster: NatsCluster, room_name: str) -> None:
+    async with chat_servers(nats_cluster, room_name, 2) as (near, far):
         bob = await far.join("bob")
         ann = await near.join("ann")
         for number in range(30):
@@ -295,31 +308,33 @@ async def test_a_name_is_free_at_once_when_its_connection_is_gone(engine: Engine
         assert await bob.barrier() == ["JOINED ann", *(["LEFT ann", "JOINED ann"] * 30)]
 
 
-async def test_who_is_gone_left_once_everywhere(engine: Engine, room_name: str) -> None:
-    async with houses(engine, room_name) as homes:
-        ann, bob, cleo = await gather(homes, "ann", "bob", "cleo")
+async def test_disconnected_member_leaves_once_on_all_servers(
+    nats_cluster: NatsCluster, room_name: str
+) -> None:
+    async with chat_servers(nats_cluster, room_name) as servers:
+        ann, bob, cleo = await join_each(servers, "ann", "bob", "cleo")
         await cleo.reset()
         assert await ann.line() == "LEFT cleo"
         assert await bob.line() == "LEFT cleo"
-        again = await homes[0].join("cleo")
+        again = await servers[0].join("cleo")
         assert await bob.barrier() == ["JOINED cleo"]
         assert await ann.barrier() == ["JOINED cleo"]
         assert await who(again) == ["ann", "bob", "cleo"]
 
 
-async def test_a_server_that_starts_later_knows_who_is_there(engine: Engine, room_name: str) -> None:
-    async with houses(engine, room_name, 2) as homes:
-        ann, bob = await gather(homes, "ann", "bob")
-        guests = [await homes[number % 2].join(f"guest{number}") for number in range(40)]
+async def test_server_that_starts_later_knows_all_members(nats_cluster: NatsCluster, room_name: str) -> None:
+    async with chat_servers(nats_cluster, room_name, 2) as servers:
+        ann, bob = await join_each(servers, "ann", "bob")
+        guests = [await servers[number % 2].join(f"guest{number}") for number in range(40)]
         await guests[0].ask("LEAVE")
         await guests[1].ask("LEAVE")
         await ann.ask("MSG hello")
         there = await who(ann)
         assert len(there) == 40
-        async with house(engine, room_name) as late:
+        async with chat_server(nats_cluster, room_name) as late:
             stranger = await late.connect()
             assert await who(stranger) == there
-            assert await stranger.ask("JOIN bob", "JOIN Guest2") == [TAKEN, TAKEN]
+            assert await stranger.ask("JOIN bob", "JOIN Guest2") == [NAME_TAKEN, NAME_TAKEN]
             assert await stranger.ask("JOIN guest0") == ["OK JOIN guest0"]
             assert texts(await history(stranger)) == ["ann hello"]
             await bob.barrier()
@@ -329,13 +344,13 @@ async def test_a_server_that_starts_later_knows_who_is_there(engine: Engine, roo
             assert await stranger.line() == "LEFT guest2"
 
 
-async def test_above_the_presence_limit_nobodys_coming_and_going_is_told(
-    engine: Engine, room_name: str
+async def test_no_joins_and_leaves_above_the_presence_limit(
+    nats_cluster: NatsCluster, room_name: str
 ) -> None:
-    async with houses(engine, room_name, presence_limit=3) as homes:
-        ann, bob, cleo = await gather(homes, "ann", "bob", "cleo")
-        dora = await homes[1].join("dora")
-        emma = await homes[2].join("emma")
+    async with chat_servers(nats_cluster, room_name, presence_limit=3) as servers:
+        ann, bob, cleo = await join_each(servers, "ann", "bob", "cleo")
+        dora = await servers[1].join("dora")
+        emma = await servers[2].join("emma")
         await dora.ask("MSG hello", "LEAVE")
         for peer in (ann, bob, cleo):
             assert await peer.barrier() == ["MSG dora hello"]
@@ -346,15 +361,15 @@ async def test_above_the_presence_limit_nobodys_coming_and_going_is_told(
         assert await bob.barrier() == ["LEFT cleo"]
 
 
-# Servers that end
+# Shutdown
 
 
-async def test_members_of_a_server_that_is_told_to_end_have_everything_and_a_bye(
-    engine: Engine, room_name: str
+async def test_members_of_a_server_that_shuts_down_receive_everything_and_a_bye(
+    nats_cluster: NatsCluster, room_name: str
 ) -> None:
-    async with house(engine, room_name) as home:
-        with running_server(*options(engine, room_name)) as ending:
-            ann = await home.join("ann")
+    async with chat_server(nats_cluster, room_name) as server:
+        with run_server_process(*cluster_options(nats_cluster, room_name)) as ending:
+            ann = await server.join("ann")
             bob = await join(ending, "bob")
             cleo = await join(ending, "cleo")
             for peer in (ann, bob):
@@ -367,15 +382,17 @@ async def test_members_of_a_server_that_is_told_to_end_have_everything_and_a_bye
             left = await ann.lines(2)
             assert sorted(left) == ["LEFT bob", "LEFT cleo"]
             for name in ("bob", "cleo"):
-                await home.join(name)
+                await server.join(name)
             assert await ann.barrier() == ["JOINED bob", "JOINED cleo"]
             assert await asyncio.to_thread(ending.process.wait, DEADLINE) == 0
 
 
-async def test_what_a_server_took_before_it_ended_is_everywhere(engine: Engine, room_name: str) -> None:
-    async with house(engine, room_name) as home:
-        with running_server(*options(engine, room_name)) as ending:
-            ann = await home.join("ann")
+async def test_everything_that_a_server_accepted_before_its_end_reaches_all(
+    nats_cluster: NatsCluster, room_name: str
+) -> None:
+    async with chat_server(nats_cluster, room_name) as server:
+        with run_server_process(*cluster_options(nats_cluster, room_name)) as ending:
+            ann = await server.join("ann")
             bob = await join(ending, "bob")
             cleo = await join(ending, "cleo")
             await ann.barrier()
@@ -384,7 +401,7 @@ async def test_what_a_server_took_before_it_ended_is_everywhere(engine: Engine, 
             taken: list[int] = []
 
             async def speak() -> None:
-                with contextlib.suppress(AssertionError):  # which is how the end is told
+                with contextlib.suppress(AssertionError):  # which reports the end
                     for number in itertools.count():
                         bob.send(f"MSG {number}", f"PING {number}")
                         if BUSY not in await bob.until(f"PONG {number}"):
@@ -404,53 +421,46 @@ async def test_what_a_server_took_before_it_ended_is_everywhere(engine: Engine, 
             assert await asyncio.to_thread(ending.process.wait, DEADLINE) == 0
 
 
-async def test_a_server_that_ends_acknowledges_nothing_that_it_does_not_take(
-    engine: Engine, room_name: str
-) -> None:
-    async with house(engine, room_name) as home:
-        with running_server(*options(engine, room_name), "--drain", "60") as ending:
-            ann = await home.join("ann")
+async def test_server_that_shuts_down_acknowledges_only_what_it_accepts(own_server: NatsCluster) -> None:
+    options = cluster_options(own_server, OWN_ROOM)
+    async with chat_server(own_server, OWN_ROOM) as server:
+        with run_server_process(*options, "--drain", "60") as ending:
+            ann = await server.join("ann")
             bob = await join(ending, "bob")
             await ann.barrier()
-            for index in range(3):  # so that the end takes a while
-                engine.pause(index)
+            own_server.pause_all()  # so that the shutdown takes a while
             ending.process.terminate()
             ending.log.expect_exact("shutting down")
             bob.send("MSG late", "PING late")
-            await asyncio.to_thread(engine.start)
-            told = await bob.rest()
-            taken = "PONG late" in told and BUSY not in told
-            heard = await ann.until("LEFT bob")
-            assert ("MSG bob late" in heard) >= taken
+            await asyncio.to_thread(own_server.start)
+            answers = await bob.rest()
+            accepted = "PONG late" in answers and BUSY not in answers
+            received = await ann.until("LEFT bob")
+            assert ("MSG bob late" in received) >= accepted
             assert await asyncio.to_thread(ending.process.wait, DEADLINE) == 0
 
 
-# Servers that have nothing to say
+# Heartbeats
 
 
-async def test_a_server_with_nothing_to_say_is_heard_once_in_a_while(
-    engine: Engine, room_name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rarely = 0.5
-    monkeypatch.setattr(journal_module, "HEARTBEAT_INTERVAL", rarely)
-    async with house(engine, room_name), engine.client() as client:
-        log = await client.jetstream().subscribe(f"{room_name}.log")
-        beats = [(await log.next_msg(DEADLINE)).metadata.timestamp for _ in range(5)]
+async def test_idle_server_publishes_heartbeats(nats_cluster: NatsCluster, room_name: str) -> None:
+    interval = 0.2
+    idle = chat_server(nats_cluster, room_name, cluster_heartbeat=interval)
+    async with idle, nats_cluster.client() as client:
+        subscription = await client.jetstream().subscribe(f"{room_name}.log")
+        times = [(await subscription.next_msg(DEADLINE)).metadata.timestamp for _ in range(5)]
         assert all(
-            (later - earlier).total_seconds() >= rarely for earlier, later in itertools.pairwise(beats)
+            (later - earlier).total_seconds() >= interval for earlier, later in itertools.pairwise(times)
         )
 
 
-async def test_a_server_says_nothing_behind_its_end(
-    engine: Engine, room_name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(journal_module, "HEARTBEAT_INTERVAL", 0.05)
-    async with engine.client() as client:
-        async with house(engine, room_name, drain=1) as home:
-            slow = await connect(home.server.address, receive_buffer=4096)
+async def test_server_publishes_nothing_after_its_end(nats_cluster: NatsCluster, room_name: str) -> None:
+    async with nats_cluster.client() as client:
+        async with chat_server(nats_cluster, room_name, drain=0.5, cluster_heartbeat=0.05) as server:
+            slow = await connect(server.server.address, receive_buffer=4096)
             await slow.ask("JOIN slow")
             slow.pause()
-            talker = await home.join("talker")
+            talker = await server.join("talker")
             for _ in range(100):
                 await talker.ask(*(f"MSG {'x' * 4000}" for _ in range(15)))  # more than the kernel takes
         await slow.close()
@@ -462,61 +472,58 @@ async def test_a_server_says_nothing_behind_its_end(
 # Servers that die
 
 
-async def test_members_of_a_dead_server_leave_once_and_one_that_comes_back_begins_anew(
-    engine: Engine, room_name: str, monkeypatch: pytest.MonkeyPatch
+async def test_members_of_a_dead_server_leave_once_and_a_server_that_returns_begins_anew(
+    nats_cluster: NatsCluster, room_name: str
 ) -> None:
-    monkeypatch.setattr(peers_module, "DEADLINE", LEASE_DEADLINE)
-    extra = options(engine, room_name)
-    async with houses(engine, room_name, 2) as homes:
-        with doomed_server(engine, room_name) as dying, running_server(*extra) as stopped:
-            ann, zoe = await gather(homes, "ann", "zoe")
-            bob, bert = await join(dying, "bob"), await join(dying, "bert")
-            cleo, carl = await join(stopped, "cleo"), await join(stopped, "carl")
-            for peer in (ann, zoe):
-                assert await peer.barrier() == ["JOINED bob", "JOINED bert", "JOINED cleo", "JOINED carl"]
-            await cleo.ask("MSG hello")
-            dying.process.send_signal(SIGKILL)
-            stopped.process.send_signal(SIGSTOP)
-            await bob.ended()
-            await bert.ended()
-            cleo.send("MSG ghost")
-            await check_that_they_left(ann, zoe)
-            async with house(engine, room_name) as late:
-                await check_that_names_are_free(late, "bob", "bert", "cleo", "carl")
-            joined = ["JOINED bob", "JOINED bert", "JOINED cleo", "JOINED carl"]
-            left = ["LEFT bob", "LEFT bert", "LEFT cleo", "LEFT carl"]
-            for peer in (ann, zoe):
-                lines = await peer.barrier()
-                assert [line for line in lines if line.startswith("JOINED")] == joined
-                assert sorted(line for line in lines if line.startswith("LEFT")) == sorted(left)
-            stopped.process.send_signal(SIGCONT)
-            for peer in (cleo, carl):
-                await peer.ended()
-                assert b"BYE" not in peer.received
-            dora = await join(stopped, "dora")
-            await dora.ask("MSG back")
-            assert await who(dora) == ["ann", "dora", "zoe"]
-            for peer in (ann, zoe):
-                assert await peer.barrier() == ["JOINED dora", "MSG dora back"]
-                assert texts(await history(peer)) == ["cleo hello", "dora back"]
-            assert texts(await history(dora)) == ["cleo hello", "dora back"]
-            await dora.close()
-            for peer in (ann, zoe):
-                assert await peer.line() == "LEFT dora"
+    timing = {"cluster_lease": LEASE, "cluster_heartbeat": HEARTBEAT}
+    async with (
+        chat_servers(nats_cluster, room_name, 2, **timing) as servers,
+        quick_servers(nats_cluster, room_name, 2) as (dying, paused),
+    ):
+        ann, zoe = await join_each(servers, "ann", "zoe")
+        bob, bert = await join(dying, "bob"), await join(dying, "bert")
+        cleo, carl = await join(paused, "cleo"), await join(paused, "carl")
+        for peer in (ann, zoe):
+            assert await peer.barrier() == ["JOINED bob", "JOINED bert", "JOINED cleo", "JOINED carl"]
+        await cleo.ask("MSG hello")
+        dying.process.send_signal(SIGKILL)
+        paused.process.send_signal(SIGSTOP)
+        await bob.wait_closed()
+        await bert.wait_closed()
+        cleo.send("MSG ghost")
+        await check_that_they_left(ann, zoe)
+        async with chat_server(nats_cluster, room_name, **timing) as late:
+            for name in ("bob", "bert", "cleo", "carl"):
+                await late.join(name)
+        joined = ["JOINED bob", "JOINED bert", "JOINED cleo", "JOINED carl"]
+        left = ["LEFT bob", "LEFT bert", "LEFT cleo", "LEFT carl"]
+        for peer in (ann, zoe):
+            lines = await peer.barrier()
+            assert [line for line in lines if line.startswith("JOINED")] == joined
+            assert sorted(line for line in lines if line.startswith("LEFT")) == sorted(left)
+        paused.process.send_signal(SIGCONT)
+        for peer in (cleo, carl):
+            await peer.wait_closed()
+            assert b"BYE" not in peer.received
+        dora = await join(paused, "dora")
+        await dora.ask("MSG back")
+        assert await who(dora) == ["ann", "dora", "zoe"]
+        for peer in (ann, zoe):
+            assert await peer.barrier() == ["JOINED dora", "MSG dora back"]
+            assert texts(await history(peer)) == ["cleo hello", "dora back"]
+        assert texts(await history(dora)) == ["cleo hello", "dora back"]
+        await dora.close()
+        for peer in (ann, zoe):
+            assert await peer.line() == "LEFT dora"
 
 
 async def check_that_they_left(*peers: Peer) -> None:
-    """Wait for the four who were on two servers; those of one leave in the order of their coming."""
-    told = [await peer.lines(5) for peer in peers]
-    assert all(lines == told[0] for lines in told)
-    hello, *left = told[0]
+    """Wait until the four on two servers left; those of one leave in the order in which they joined."""
+    received = [await peer.lines(5) for peer in peers]
+    assert all(lines == received[0] for lines in received)
+    hello, *left = received[0]
     assert hello == "MSG cleo hello"
     assert left in (
         ["LEFT bob", "LEFT bert", "LEFT cleo", "LEFT carl"],
         ["LEFT cleo", "LEFT carl", "LEFT bob", "LEFT bert"],
     )
-
-
-async def check_that_names_are_free(home: House, *names: str) -> None:
-    for name in names:
-        await home.join(name)

@@ -10,7 +10,7 @@ import pyte
 import pytest
 from PIL import Image
 
-from tests.harness.programs import program, running_server
+from tests.harness.programs import find_program, run_server_process
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo"
 FONT = Path("/usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf")
@@ -52,11 +52,11 @@ def test_film_in_the_readme_is_good() -> None:
 
 
 def test_film_can_be_made_again(tmp_path: Path) -> None:
-    program("tmux")
-    program("nc")
+    find_program("tmux")
+    find_program("nc")
     if not FONT.exists():
         pytest.skip("fonts-dejavu-core is not installed")
-    with running_server() as server:
+    with run_server_process() as server:
         port = server.port  # free in a moment
     environment = os.environ | {"SIMPLE_CHAT_SERVER_PORT": port}
     run([sys.executable, str(DEMO), str(tmp_path)], env=environment, check=True, timeout=DEADLINE)

@@ -17,8 +17,8 @@ import pytest
 
 import simple_chat
 from simple_chat import Joined, Left, Message
-from simple_chat.server import cli as options
-from tests.harness.programs import Server, running_server
+from simple_chat.server import cli
+from tests.harness.programs import ServerProcess, run_server_process
 
 DEADLINE = 30.0
 """Seconds that an example may take before the test is failed."""
@@ -30,8 +30,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with running_server() as server:
+def server() -> Iterator[ServerProcess]:
+    with run_server_process() as server:
         yield server
 
 
@@ -55,7 +55,7 @@ def test_every_example_is_run_here() -> None:
     assert {path.name for path in EXAMPLES.iterdir()} == examples
 
 
-async def test_bot_welcomes_newcomers_and_answers_who_mentions_it(server: Server) -> None:
+async def test_bot_welcomes_newcomers_and_answers_who_mentions_it(server: ServerProcess) -> None:
     async with (
         asyncio.timeout(DEADLINE),
         simple_chat.connect(server.host, int(server.port), username="ann") as ann,
@@ -71,7 +71,7 @@ async def test_bot_welcomes_newcomers_and_answers_who_mentions_it(server: Server
         assert bot.returncode == 0
 
 
-async def test_say_says_one_thing(server: Server) -> None:
+async def test_say_says_one_thing(server: ServerProcess) -> None:
     async with (
         asyncio.timeout(DEADLINE),
         simple_chat.connect(server.host, int(server.port), username="ann") as ann,
@@ -83,7 +83,7 @@ async def test_say_says_one_thing(server: Server) -> None:
         assert events == [Joined("ci"), Message("ci", "the build is  green %s"), Left("ci")]
 
 
-async def test_say_fails_where_no_server_takes_it(server: Server) -> None:
+async def test_say_fails_where_no_server_takes_it(server: ServerProcess) -> None:
     port = server.port
     server.stop()
     async with asyncio.timeout(DEADLINE):
@@ -100,7 +100,7 @@ async def test_room_in_one_file_hears_itself() -> None:
         assert room.returncode == 0
 
 
-async def test_usual_room_that_servers_are_compared_with_is_a_right_one(server: Server) -> None:
+async def test_usual_room_that_servers_are_compared_with_is_a_right_one(server: ServerProcess) -> None:
     port = server.port
     server.stop()
     room = await start("benchmark/usual_room.py", port)
@@ -194,7 +194,7 @@ def test_cluster_without_nats_says_what_to_install(
 
 def test_chat_servers_in_containers_are_told_what_the_server_knows() -> None:
     (command,) = commands("simple-chat-server")
-    settings = options.settings(options.parse(command))
+    settings = cli.settings_from(cli.parse(command))
     assert settings.cluster == tuple(f"nats://nats{number}:4222" for number in (1, 2, 3))
 
 

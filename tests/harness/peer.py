@@ -25,7 +25,7 @@ class Peer(asyncio.Protocol):
     Attributes:
         sent: every line that `send` was given.
         received: every byte so far.
-        gone: whether the connection has ended, on whichever side.
+        closed: whether the connection has ended, on whichever side.
     """
 
     transport: asyncio.Transport
@@ -33,7 +33,7 @@ class Peer(asyncio.Protocol):
     def __init__(self) -> None:
         self.sent: list[str] = []
         self.received = bytearray()
-        self.gone = False
+        self.closed = False
         self._at = 0  # where in `received` the next line begins
         self._news = asyncio.Event()
 
@@ -47,7 +47,7 @@ class Peer(asyncio.Protocol):
         self._news.set()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature is asyncio's
-        self.gone = True
+        self.closed = True
         self._news.set()
 
     # Sending
@@ -88,7 +88,7 @@ class Peer(asyncio.Protocol):
 
     async def rest(self) -> list[str]:
         """Wait for the end, and return the lines that were not read yet."""
-        await self.ended()
+        await self.wait_closed()
         *lines, torn = self._take(len(self.received)).split("\n")
         assert torn == "", f"the last line has no end: {torn!r}"
         return lines
@@ -110,7 +110,7 @@ class Peer(asyncio.Protocol):
     async def close(self) -> None:
         """Close both sides, as a program does that ends."""
         self.transport.close()
-        await self.ended()
+        await self.wait_closed()
 
     async def reset(self) -> None:
         """Cut the connection: the server sees a reset."""
@@ -118,19 +118,19 @@ class Peer(asyncio.Protocol):
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
-        await self.ended()
+        await self.wait_closed()
 
-    async def ended(self) -> None:
+    async def wait_closed(self) -> None:
         """Wait for the end, from whichever side it comes."""
         async with asyncio.timeout(DEADLINE):
-            while not self.gone:
+            while not self.closed:
                 await self._more()
 
     async def _read_through(self, mark: bytes, searched: int) -> list[str]:
         """Wait for a mark that ends a line; return the lines not read before, through the mark's."""
         async with asyncio.timeout(DEADLINE):
             while (found := self.received.find(mark, searched)) < 0:
-                assert not self.gone, f"the connection ended while waiting for {mark!r}"
+                assert not self.closed, f"the connection ended while waiting for {mark!r}"
                 searched = max(searched, len(self.received) - len(mark))
                 await self._more()
         return self._take(found + len(mark)).removesuffix("\n").split("\n")
@@ -153,14 +153,14 @@ class TlsPeer(Peer):
 
     Attributes:
         tls: what was agreed on.
-        parted: whether the server ended TLS in order, so that nothing can be missing.
+        got_close_notify: whether the server ended TLS in order, so that nothing can be missing.
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:
         super().__init__()
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
-        self.parted = False
+        self.got_close_notify = False
         self._secure = False
         self._failure: ssl.SSLError | None = None
 
@@ -181,12 +181,12 @@ class TlsPeer(Peer):
                     self._news.set()
                 while data := self.tls.read(65536):
                     super().data_received(data)
-                self.parted = True
+                self.got_close_notify = True
         except ssl.SSLError as error:
             self._failure = error
             self.transport.close()
         self._flush()
-        if self.parted:
+        if self.got_close_notify:
             self.half_close()
             self.transport.close()
 
@@ -194,7 +194,7 @@ class TlsPeer(Peer):
         if data := self._outgoing.read():
             self.transport.write(data)
 
-    async def shake_hands(self) -> None:
+    async def wait_handshake(self) -> None:
         """Wait for the end of the handshake.
 
         Raises:
@@ -202,7 +202,7 @@ class TlsPeer(Peer):
         """
         async with asyncio.timeout(DEADLINE):
             while not self._secure:
-                if self.gone:
+                if self.closed:
                     raise ConnectionError("no handshake") from self._failure
                 await self._more()
 
@@ -220,11 +220,11 @@ class TlsPeer(Peer):
 
     async def close(self) -> None:
         """End in order, and close without waiting for the server to do so."""
-        if self._secure and not self.gone:
+        if self._secure and not self.closed:
             self.half_close()
         await super().close()
 
-    async def cut(self) -> None:
+    async def close_without_notify(self) -> None:
         """Close the connection without a word of TLS, as a program does that dies."""
         await super().close()
 
@@ -259,5 +259,5 @@ async def connect(
         sock.close()
         raise
     if isinstance(peer, TlsPeer):
-        await peer.shake_hands()
+        await peer.wait_handshake()
     return peer

@@ -22,7 +22,7 @@ DEADLINE = 10.0
 _SERVER = (sys.executable, "-m", "simple_chat.server")
 
 
-def program(name: str) -> str:
+def find_program(name: str) -> str:
     """Find a program. Without it a test is skipped, but where CI runs on Linux it has to be installed."""
     path = shutil.which(name)
     if path is None:
@@ -32,7 +32,7 @@ def program(name: str) -> str:
     return path
 
 
-def _obey_interrupts() -> None:
+def restore_sigint() -> None:
     """Let Ctrl-C end a program, even where the tests run in the background and inherit that it does not."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -48,7 +48,7 @@ class Terminal:
             encoding="utf-8",
             timeout=DEADLINE,
             maxread=65536,
-            preexec_fn=_obey_interrupts,
+            preexec_fn=restore_sigint,
         )
         self.child.delaybeforesend = None
         self.child.ptyproc.delayafterclose = 0.01  # type: ignore[attr-defined] # seconds
@@ -72,14 +72,14 @@ class Terminal:
         self.child.expect_exact(f"{line}\r\n")
         return str(self.child.before).split("\r\n")[:-1]
 
-    def see(self) -> list[str]:
+    def barrier(self) -> list[str]:
         """All lines shown since the last look; the server has done by then what it was told before."""
         token = f"look-{next(self._numbers)}"
         self.type(f"PING {token}")
         return self.wait_for(f"PONG {token}")
 
 
-class Server:
+class ServerProcess:
     """A server that runs as a program of its own."""
 
     def __init__(self, process: Popen[bytes], terminals: ExitStack) -> None:
@@ -96,7 +96,7 @@ class Server:
     def nc(self, *where: str) -> Terminal:
         """Somebody connects with nc, by TCP if not told otherwise, and is greeted."""
         arguments = where or (self.host, self.port)
-        terminal = self._terminals.enter_context(Terminal(program("nc.openbsd"), *arguments))
+        terminal = self._terminals.enter_context(Terminal(find_program("nc.openbsd"), *arguments))
         terminal.child.expect("HELLO simple_chat/1 .*\r\n")
         return terminal
 
@@ -104,12 +104,12 @@ class Server:
         """Somebody connects with nc and joins."""
         terminal = self.nc(*where)
         terminal.type(f"JOIN {name}")
-        assert terminal.see() == [f"OK JOIN {name}"]
+        assert terminal.barrier() == [f"OK JOIN {name}"]
         return terminal
 
     def pipe(self, data: bytes, *options: str) -> bytes:
         """Send data by ``nc -N``, as a script does, and return what nc puts out until it ends."""
-        command = [program("nc.openbsd"), "-N", *options, self.host, self.port]
+        command = [find_program("nc.openbsd"), "-N", *options, self.host, self.port]
         return run(command, input=data, stdout=PIPE, timeout=DEADLINE, check=True).stdout
 
     def stop(self) -> str:
@@ -122,21 +122,21 @@ class Server:
 
 
 @contextmanager
-def running_server(*options: str, **variables: str) -> Iterator[Server]:
+def run_server_process(*options: str, **variables: str) -> Iterator[ServerProcess]:
     """Run a server on a free port, where nobody says too much, and check that it ends in order."""
     with Popen(
         [*_SERVER, "--port", "0", "--rate", "0", *options], env=_environment(variables), stderr=PIPE
     ) as process:
         try:
             with ExitStack() as terminals:
-                server = Server(process, terminals)
+                server = ServerProcess(process, terminals)
                 yield server
             server.stop()
         finally:
             process.kill()
 
 
-def run_server(*options: str, **variables: str) -> CompletedProcess[str]:
+def run_server_to_exit(*options: str, **variables: str) -> CompletedProcess[str]:
     """Run a server that is expected to end by itself."""
     command, environment = [*_SERVER, *options], _environment(variables)
     return run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False)

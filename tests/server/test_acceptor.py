@@ -16,8 +16,8 @@ import pytest
 from simple_chat.server import listeners
 from tests.harness import programs
 from tests.harness.peer import connect
-from tests.harness.programs import DEADLINE, Server, running_server
-from tests.harness.server import comes_true, house
+from tests.harness.programs import DEADLINE, ServerProcess, run_server_process
+from tests.harness.server import eventually, run_server_in_loop
 
 LOOPS = ["asyncio"]
 with suppress(ImportError):
@@ -38,7 +38,7 @@ _tokens = count()
 class Guest:
     """Somebody who is connected to a server that is another process."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: ServerProcess) -> None:
         self._sock = socket.create_connection((server.host, int(server.port)), DEADLINE)
         self._received = b""
 
@@ -97,8 +97,8 @@ def no_descriptors(process: int) -> Iterator[None]:
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
 @pytest.mark.parametrize("loop", LOOPS)
 def test_without_descriptors_members_go_on_and_those_who_come_wait(loop: str, guests: ExitStack) -> None:
-    told = "can't take more connections now: Too many open files\n"
-    with running_server("--loop", loop) as server:
+    told = "can't accept connections for now: Too many open files\n"
+    with run_server_process("--loop", loop) as server:
         ann, bob = guests.enter_context(Guest(server)), guests.enter_context(Guest(server))
         assert ann.ask("JOIN ann")[1:] == ["OK JOIN ann"]
         assert bob.ask("JOIN bob")[1:] == ["OK JOIN bob"]
@@ -132,7 +132,7 @@ def few_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_so_many_come_in_as_there_are_descriptors_for(
     loop: str, options: tuple[str, ...], guests: ExitStack
 ) -> None:
-    with running_server("--loop", loop, *options) as server:
+    with run_server_process("--loop", loop, *options) as server:
         crowd = [guests.enter_context(Guest(server)) for _ in range(2 * FEW)]
         greeted = [guest.line() for guest in crowd]
         inside, others = crowd[: FEW - KEPT_BACK], crowd[FEW - KEPT_BACK :]
@@ -148,7 +148,9 @@ def test_so_many_come_in_as_there_are_descriptors_for(
         log = server.stop()
     warned = re.findall("WARNING (.*)\n", log)
     assert [line for line in warned if "more like this" not in line] == (
-        [f"{FEW} file descriptors are enough for {FEW - KEPT_BACK} clients, not for 1000"] if options else []
+        [f"1000 clients need more than {FEW} file descriptors: limited to {FEW - KEPT_BACK}"]
+        if options
+        else []
     )
 
 
@@ -158,14 +160,14 @@ def test_as_many_descriptors_as_the_system_allows_are_taken(monkeypatch: pytest.
         pytest.skip("needs prlimit, and a hard limit that is not low")
     at_first = ("/bin/sh", "-c", f'ulimit -S -n {FEW} && exec "$@"', "sh")
     monkeypatch.setattr(programs, "_SERVER", (*at_first, *programs._SERVER))
-    with running_server() as server:
+    with run_server_process() as server:
         assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
 
 
 @pytest.mark.usefixtures("few_descriptors")
 @pytest.mark.parametrize("loop", LOOPS)
 def test_places_are_free_again_when_a_crowd_has_gone(loop: str, guests: ExitStack) -> None:
-    with running_server("--loop", loop) as server:
+    with run_server_process("--loop", loop) as server:
         observer = guests.enter_context(Guest(server))
         observer.ask("JOIN observer")
         for round_ in range(3):
@@ -190,25 +192,25 @@ async def test_out_of_descriptors_it_does_not_try_all_the_time(
         tries.append(sock)
         raise OSError(lack, os.strerror(lack))
 
-    monkeypatch.setattr(listeners, "_RETRY", 3600.0)
-    async with house() as home:
+    monkeypatch.setattr(listeners, "_RETRY_DELAY", 3600.0)
+    async with run_server_in_loop() as home:
         ann = await home.join("ann")
         with monkeypatch.context() as patch:
             patch.setattr(socket.socket, "accept", fail)
             waiting = await connect(home.address)
-            await comes_true(lambda: bool(tries))
+            await eventually(lambda: bool(tries))
             for _ in range(50):
                 assert await ann.barrier() == []
-        (listener,) = home.server._door._listeners
+        (listener,) = home.server._acceptor._listeners
         assert tries == [listener.sock]
         assert not waiting.received
         assert listener._retry is not None
         listener._retry.cancel()
-        listener._go_on()
+        listener._resume()
         assert (await waiting.line()).startswith("HELLO ")
         await waiting.close()
     (record,) = caplog.get_records("call")
-    assert record.getMessage() == f"can't take more connections now: {os.strerror(lack)}"
+    assert record.getMessage() == f"can't accept connections for now: {os.strerror(lack)}"
     caplog.clear()
 
 
@@ -224,7 +226,7 @@ async def test_who_went_while_it_was_accepted_keeps_nobody_else_out(
             raise failures.pop()
         return accept(sock)
 
-    async with house() as home:
+    async with run_server_in_loop() as home:
         monkeypatch.setattr(socket.socket, "accept", fail_first)
         assert await (await home.connect()).ask("JOIN ann") == ["OK JOIN ann"]
         assert not failures

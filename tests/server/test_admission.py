@@ -13,9 +13,9 @@ HOSTS = ["", "127.0.0.1", "192.0.2.1", "192.0.2.2", "::ffff:192.0.2.1", "2001:db
 
 def enter(admission: Admission, network: str | None) -> Slot:
     """Come in, or be told that there is no room."""
-    place = admission.enter(network)
-    assert place is not None
-    return place
+    slot = admission.acquire(network)
+    assert slot is not None
+    return slot
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ def test_so_many_are_told_that_there_is_no_room_and_others_are_not() -> None:
     admission = Admission(max_clients=1, max_per_ip=1)
     inside = enter(admission, None)
     refused = [enter(admission, f"192.0.2.{number}") for number in range(TOLD)]
-    assert not any(place.admitted for place in refused)
-    assert admission.enter(None) is None
-    admission.leave(refused.pop())
+    assert not any(slot.admitted for slot in refused)
+    assert admission.acquire(None) is None
+    admission.release(refused.pop())
     assert not enter(admission, None).admitted
-    assert admission.enter(None) is None
-    admission.leave(inside)
+    assert admission.acquire(None) is None
+    admission.release(inside)
     assert enter(admission, None).admitted  # though there are still as many to be told
 
 
@@ -88,18 +88,18 @@ def test_whoever_is_refused_takes_no_place_of_its_network() -> None:
     admission = Admission(max_clients=10, max_per_ip=1)
     inside = enter(admission, "192.0.2.1")
     refused = enter(admission, "192.0.2.1")
-    admission.leave(inside)
+    admission.release(inside)
     assert enter(admission, "192.0.2.1").admitted
-    admission.leave(refused)
+    admission.release(refused)
     assert not enter(admission, "192.0.2.1").admitted
 
 
 def test_nothing_is_kept_of_networks_of_which_nobody_is_left() -> None:
     admission = Admission(max_clients=1000, max_per_ip=2)
-    places = [enter(admission, f"192.0.2.{number // 2}") for number in range(200)]
-    for place in places:
-        admission.leave(place)
-    assert not admission._networks
+    slots = [enter(admission, f"192.0.2.{number // 2}") for number in range(200)]
+    for slot in slots:
+        admission.release(slot)
+    assert not admission._slots
 
 
 steps = st.lists(st.tuples(st.sampled_from(HOSTS), st.booleans(), st.integers(0, 100)), max_size=80)
@@ -117,17 +117,17 @@ def test_places_are_counted_right_whoever_comes_and_goes(
             network = network_of(host)
             same = Counter(each for each, _ in inside)[network]
             room = len(inside) < max_clients and (network is None or same < max_per_ip)
-            place = admission.enter(network)
-            if place is None:
+            slot = admission.acquire(network)
+            if slot is None:
                 assert not room
                 assert len(refused) == TOLD
-            elif place.admitted:
+            elif slot.admitted:
                 assert room
-                inside.append((network, place))
+                inside.append((network, slot))
             else:
                 assert not room
-                refused.append(place)
+                refused.append(slot)
         elif inside and (which % 2 or not refused):
-            admission.leave(inside.pop(which % len(inside))[1])
+            admission.release(inside.pop(which % len(inside))[1])
         elif refused:
-            admission.leave(refused.pop())
+            admission.release(refused.pop())

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import argon2
 import pytest
@@ -12,9 +12,9 @@ from simple_chat import Settings, serve
 from simple_chat.core.protocol import Code
 from simple_chat.errors import ConfigError
 from simple_chat.server import server as service
-from simple_chat.server.auth import Password, hash_password
+from simple_chat.server.auth import Authenticator, hash_password
 from tests.harness.peer import DEADLINE, Peer
-from tests.harness.server import AUTHORITY, WAYS, house, own_tls
+from tests.harness.server import CA, TRANSPORTS, eventually, run_server_in_loop, server_tls_context
 
 HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("open sesame")
 """Quickly checked, which a real one is not."""
@@ -30,23 +30,23 @@ def codes(lines: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("command", ["JOIN ann", "WHO", "MSG hi", "LEAVE", "HISTORY", "HISTORY 1"])
 async def test_without_it_nothing_of_the_room_can_be_done_or_learned(command: str) -> None:
-    async with house(password=HASH) as home:
+    async with run_server_in_loop(password=HASH) as home:
         stranger = await home.connect()
         assert codes(await stranger.ask(command)) == ["ERR auth-required"]
         assert home.server.room.names() == ()
 
 
 async def test_without_it_one_can_ping_ask_for_help_and_quit() -> None:
-    async with house(password=HASH) as home:
+    async with run_server_in_loop(password=HASH) as home:
         stranger = await home.connect()
         assert (await stranger.ask("PING", "HELP"))[-1] == "OK HELP"
         stranger.send("QUIT")
         assert await stranger.rest() == ["BYE quit"]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", TRANSPORTS)
 async def test_with_it_everything_works(way: str) -> None:
-    async with house(password=HASH, way=way) as home:
+    async with run_server_in_loop(password=HASH, way=way) as home:
         ann, bob = [await home.connect() for _ in range(2)]
         assert await ann.ask("PASS open sesame", "JOIN ann") == ["OK PASS", "OK JOIN ann"]
         assert await bob.ask("pass open sesame", "JOIN bob", "MSG hi") == ["OK PASS", "OK JOIN bob"]
@@ -56,7 +56,7 @@ async def test_with_it_everything_works(way: str) -> None:
 
 
 async def test_it_may_be_said_again_and_where_there_is_none() -> None:
-    async with house(password=HASH) as home, house() as open_home:
+    async with run_server_in_loop(password=HASH) as home, run_server_in_loop() as open_home:
         ann, bob = await home.connect(), await open_home.connect()
         assert await ann.ask("PASS open sesame", "PASS x", "JOIN ann", "PASS x") == [
             *["OK PASS", "OK PASS", "OK JOIN ann", "OK PASS"]
@@ -65,7 +65,7 @@ async def test_it_may_be_said_again_and_where_there_is_none() -> None:
 
 
 async def test_the_third_wrong_one_is_the_last() -> None:
-    async with house(password=HASH) as home:
+    async with run_server_in_loop(password=HASH) as home:
         stranger = await home.connect()
         for wrong in ("x", "open sesame "):
             assert codes(await stranger.ask(f"PASS {wrong}", "JOIN ann")) == [
@@ -78,15 +78,15 @@ async def test_the_third_wrong_one_is_the_last() -> None:
 
 
 async def test_the_third_may_be_right() -> None:
-    async with house(password=HASH) as home:
+    async with run_server_in_loop(password=HASH) as home:
         ann = await home.connect()
         answers = await ann.ask("PASS x", "PASS y", "PASS open sesame", "JOIN ann")
         assert codes(answers) == [*["ERR auth-failed"] * 2, "OK PASS", "OK JOIN ann"]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", TRANSPORTS)
 async def test_what_is_sent_behind_it_keeps_its_order(way: str) -> None:
-    async with house(password=HASH, way=way) as home:
+    async with run_server_in_loop(password=HASH, way=way) as home:
         bob, ann = await home.connect(), await home.connect()
         await bob.ask("PASS open sesame", "JOIN bob")
         ann.send("MSG no", "PASS x", "JOIN ann", "PASS open sesame", "JOIN ann", "MSG hi", "PING 1", "WHO")
@@ -99,12 +99,12 @@ async def test_what_is_sent_behind_it_keeps_its_order(way: str) -> None:
 
 
 async def test_a_hash_that_hash_password_makes_is_the_passwords() -> None:
-    async with house(password=hash_password("ωpen sesame")) as home:
+    async with run_server_in_loop(password=hash_password("ωpen sesame")) as home:
         ann = await home.connect()
         assert codes(await ann.ask("PASS x", "PASS ωpen sesame")) == ["ERR auth-failed", "OK PASS"]
 
 
-# While it is checked
+# A check that takes its time
 
 
 class Gate:
@@ -117,7 +117,7 @@ class Gate:
         self._lock = threading.Lock()
         self._running = 0
 
-    def check(self, secret: str) -> bool:
+    def verify(self, secret: str) -> bool:
         with self._lock:
             self.begun.append(secret)
             self._running += 1
@@ -146,9 +146,95 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     gate = Gate()
-    monkeypatch.setattr(Password, "_check", gate.check)
+    monkeypatch.setattr(Authenticator, "_verify", gate.verify)
     yield gate
     gate.open()
+
+
+# The authenticator alone
+
+
+class Results:
+    """The results that an authenticator has reported, by connection."""
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+        self.reported: list[tuple[str, bool]] = []
+
+    def start(self, connection: str, secret: str = "open sesame") -> None:
+        self._authenticator.start(connection, secret, lambda right: self.reported.append((connection, right)))
+
+
+@pytest.fixture
+async def authenticator() -> AsyncIterator[Authenticator]:
+    authenticator = Authenticator(HASH)
+    yield authenticator
+    authenticator.close()
+
+
+@pytest.fixture
+def results(authenticator: Authenticator) -> Results:
+    return Results(authenticator)
+
+
+async def test_result_of_a_check_is_reported_once(results: Results) -> None:
+    results.start("ann")
+    results.start("bob", "x")
+    await eventually(lambda: len(results.reported) == 2)
+    assert sorted(results.reported) == [("ann", True), ("bob", False)]
+    results.start("ann", "x")
+    await eventually(lambda: len(results.reported) == 3)
+    assert results.reported[-1] == ("ann", False)
+
+
+async def test_two_checks_run_at_a_time_and_the_others_queue(gate: Gate, results: Results) -> None:
+    for number in range(6):
+        results.start(f"{number}")
+    await eventually(lambda: len(gate.begun) == 2)
+    gate.open()
+    await eventually(lambda: len(results.reported) == 6)
+    assert gate.at_once == 2
+
+
+async def test_pending_check_is_not_started_again(gate: Gate, results: Results) -> None:
+    results.start("ann")
+    results.start("ann", "x")
+    gate.open()
+    await eventually(lambda: bool(results.reported))
+    assert (results.reported, gate.begun) == ([("ann", True)], ["open sesame"])
+
+
+async def test_cancelled_checks_report_nothing_and_queued_ones_never_run(
+    gate: Gate, results: Results, authenticator: Authenticator
+) -> None:
+    for connection in ("ann", "bob", "cleo", "dora"):
+        results.start(connection, connection)
+    await eventually(lambda: len(gate.begun) == 2)
+    for connection in ("ann", "cleo", "nobody"):
+        authenticator.cancel(connection)
+    results.start("ann", "open sesame")
+    gate.open()
+    await eventually(lambda: len(results.reported) == 3)
+    assert sorted(results.reported) == [("ann", True), ("bob", False), ("dora", False)]
+    assert sorted(gate.begun) == ["ann", "bob", "dora", "open sesame"]
+    assert not authenticator._pending
+
+
+async def test_closed_authenticator_reports_nothing(
+    gate: Gate, results: Results, authenticator: Authenticator
+) -> None:
+    for connection in ("ann", "bob", "cleo"):
+        results.start(connection)
+    await eventually(lambda: len(gate.begun) == 2)
+    authenticator.close()
+    gate.open()
+    authenticator._executor.shutdown(wait=True)
+    await asyncio.sleep(0)  # in which results would arrive
+    assert (results.reported, len(gate.begun)) == ([], 2)
+    assert not authenticator._pending
+
+
+# While a check is pending
 
 
 async def linger(witness: Peer) -> None:
@@ -158,7 +244,7 @@ async def linger(witness: Peer) -> None:
 
 
 async def test_checks_hold_up_nobody_else_and_are_two_at_once(gate: Gate) -> None:
-    async with house(password=HASH) as home:
+    async with run_server_in_loop(password=HASH) as home:
         witness = await home.connect()
         peers = [await home.connect() for _ in range(6)]
         for peer in peers:
@@ -173,7 +259,7 @@ async def test_checks_hold_up_nobody_else_and_are_two_at_once(gate: Gate) -> Non
 
 
 async def test_nothing_behind_it_is_done_until_it_is_checked(gate: Gate) -> None:
-    async with house(password=HASH) as home:
+    async with run_server_in_loop(password=HASH) as home:
         witness, ann = await home.connect(), await home.connect()
         ann.send("PASS open sesame", "PING 1")
         await gate.until(1, witness)
@@ -188,7 +274,7 @@ async def test_nothing_behind_it_is_done_until_it_is_checked(gate: Gate) -> None
 
 @pytest.mark.parametrize("way", ["tcp", "unix"])
 async def test_who_ends_its_side_meanwhile_has_its_lines_carried_out(gate: Gate, way: str) -> None:
-    async with house(password=HASH, way=way) as home:
+    async with run_server_in_loop(password=HASH, way=way) as home:
         witness, ann = await home.connect(), await home.connect()
         ann.send("PASS open sesame", "JOIN ann", "PING 1", "MSG hi")
         ann.half_close()
@@ -199,22 +285,22 @@ async def test_who_ends_its_side_meanwhile_has_its_lines_carried_out(gate: Gate,
 
 
 async def test_who_ends_tls_in_order_meanwhile_has_its_lines_carried_out(gate: Gate) -> None:
-    async with house(password=HASH, way="tls") as home:
+    async with run_server_in_loop(password=HASH, way="tls") as home:
         witness, ann = await home.connect(), await home.connect()
         ann.send("PASS open sesame", "JOIN ann", "MSG hi", "LEAVE")
         await ann.close()
         await gate.until(1, witness)
         await linger(witness)
         gate.open()
-        await home.all_go_but(1)
+        await home.wait_for_connections(1)
         assert await witness.ask("PASS open sesame", "JOIN bob") == ["OK PASS", "OK JOIN bob"]
         assert (await witness.ask("HISTORY"))[0].endswith(" ann hi")
 
 
 @pytest.mark.usefixtures("_soon")
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", TRANSPORTS)
 async def test_who_closes_meanwhile_leaves_nothing_behind(gate: Gate, way: str) -> None:
-    async with house(password=HASH, way=way) as home:
+    async with run_server_in_loop(password=HASH, way=way) as home:
         witness, *peers = [await home.connect() for _ in range(4)]
         tasks = asyncio.all_tasks()
         for peer in peers:
@@ -223,7 +309,7 @@ async def test_who_closes_meanwhile_leaves_nothing_behind(gate: Gate, way: str) 
         for peer in peers:
             await peer.close()
         gate.open()
-        await home.all_go_but(1)
+        await home.wait_for_connections(1)
         await linger(witness)
         assert asyncio.all_tasks() == tasks
         assert len(gate.begun) == 3
@@ -232,7 +318,7 @@ async def test_who_closes_meanwhile_leaves_nothing_behind(gate: Gate, way: str) 
 @pytest.mark.usefixtures("_soon")
 @pytest.mark.parametrize("way", ["tcp", "tls"])
 async def test_who_is_reset_meanwhile_leaves_nothing_behind_and_costs_no_check(gate: Gate, way: str) -> None:
-    async with house(password=HASH, way=way) as home:
+    async with run_server_in_loop(password=HASH, way=way) as home:
         witness, *peers = [await home.connect() for _ in range(5)]
         tasks = asyncio.all_tasks()
         for peer in peers:
@@ -240,7 +326,7 @@ async def test_who_is_reset_meanwhile_leaves_nothing_behind_and_costs_no_check(g
         await gate.until(2, witness)
         for peer in peers:
             await peer.reset()
-        await home.all_go_but(1)
+        await home.wait_for_connections(1)
         await linger(witness)
         assert asyncio.all_tasks() == tasks
         gate.open()
@@ -249,24 +335,24 @@ async def test_who_is_reset_meanwhile_leaves_nothing_behind_and_costs_no_check(g
 
 
 async def test_who_is_sent_away_meanwhile_is_not_checked_again(gate: Gate) -> None:
-    async with house(password=HASH) as home:
+    async with run_server_in_loop(password=HASH) as home:
         witness, ann = await home.connect(), await home.connect()
         ann.pause()  # so that it does not close
         ann.send("PASS open sesame", "JOIN ann")
         await gate.until(1, witness)
-        (connection,) = home.server._checks
-        home.server._refuse(connection, Code.JOIN_TIMEOUT)
+        (connection,) = home.server._authenticator._pending
+        home.server._hub._disconnect(connection, Code.JOIN_TIMEOUT)
         gate.open()
         await linger(witness)
         ann.resume()
         assert codes(await ann.rest()) == ["ERR join-timeout", "BYE join-timeout"]
-        await home.all_go_but(1)
+        await home.wait_for_connections(1)
         assert gate.begun == ["open sesame"]
         assert home.server.room.names() == ()
 
 
 async def test_the_end_of_the_server_waits_for_no_check(gate: Gate) -> None:
-    async with house(password=HASH) as home:
+    async with run_server_in_loop(password=HASH) as home:
         witness, *peers = [await home.connect() for _ in range(4)]
         for peer in peers:
             peer.send("PASS open sesame", "JOIN ann")
@@ -293,7 +379,7 @@ def _everything_is_logged() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_everything_is_logged")
 async def test_no_password_is_ever_logged(caplog: pytest.LogCaptureFixture) -> None:
-    async with house(password=HASH) as home:
+    async with run_server_in_loop(password=HASH) as home:
         one, two = [await home.connect() for _ in range(2)]
         await one.ask("PASS sesame street", "PASS open sesame", "PASS sesame street", "JOIN ann")
         two.send(*["PASS sesame street"] * 3)
@@ -310,10 +396,10 @@ async def test_a_check_that_fails_is_a_wrong_password_and_logged(
         raise argon2.exceptions.VerificationError("Memory allocation error")
 
     monkeypatch.setattr(argon2.PasswordHasher, "verify", fail)
-    async with house(password=HASH) as home:
+    async with run_server_in_loop(password=HASH) as home:
         assert codes(await (await home.connect()).ask("PASS open sesame")) == ["ERR auth-failed"]
     (record,) = [each for each in caplog.get_records("call") if each.levelno >= logging.WARNING]
-    assert record.getMessage() == "a password could not be checked"
+    assert record.getMessage() == "password check failed"
     assert "sesame" not in caplog.text
     caplog.clear()
 
@@ -340,9 +426,9 @@ async def test_none_may_cross_a_network_in_clear_text() -> None:
 async def test_it_may_cross_a_network_by_tls_or_if_one_insists(tls: bool) -> None:  # noqa: FBT001 (a parameter)
     settings = Settings(insecure=not tls)
     async with serve(
-        "0.0.0.0", 0, password=HASH, tls=own_tls() if tls else None, settings=settings
+        "0.0.0.0", 0, password=HASH, tls=server_tls_context() if tls else None, settings=settings
     ) as server:
-        assert server.locked  # and nothing was logged as wrong
+        assert server._hub.auth_required  # and nothing was logged as wrong
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -350,7 +436,7 @@ async def test_who_lets_in_everybody_of_a_network_is_warned_once(
     tls: bool,  # noqa: FBT001 (a parameter)
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with serve("0.0.0.0", 0, tls=own_tls() if tls else None) as server:
+    async with serve("0.0.0.0", 0, tls=server_tls_context() if tls else None) as server:
         port = server.address[1]
     (record,) = [each for each in caplog.get_records("call") if each.levelno >= logging.WARNING]
     assert record.getMessage() == f"whoever reaches 0.0.0.0:{port} can join: there is no password"
@@ -358,5 +444,5 @@ async def test_who_lets_in_everybody_of_a_network_is_warned_once(
 
 
 async def test_certificates_of_clients_are_as_good() -> None:
-    async with serve("0.0.0.0", 0, tls=own_tls(demands=AUTHORITY)) as server:
-        assert not server.locked  # and nothing was logged as wrong
+    async with serve("0.0.0.0", 0, tls=server_tls_context(demands=CA)) as server:
+        assert not server._hub.auth_required  # and nothing was logged as wrong

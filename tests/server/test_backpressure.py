@@ -11,7 +11,7 @@ from simple_chat import Settings
 from simple_chat.core.framing import LineBuffer
 from simple_chat.core.session import Session
 from tests.harness.peer import Peer
-from tests.harness.server import House, house
+from tests.harness.server import ServerHarness, run_server_in_loop
 
 FILLER = "x" * 4000
 SMALL = 64 * 1024
@@ -32,22 +32,22 @@ class Talk:
         listeners: who keep up.
     """
 
-    def __init__(self, home: House, talker: Peer, *listeners: Peer) -> None:
+    def __init__(self, home: ServerHarness, talker: Peer, *listeners: Peer) -> None:
         self._home = home
-        self._talker = talker
+        self.talker = talker
         self._listeners = listeners
         self.said = 0
 
     async def say(self, number: int) -> None:
         """Say some lines; the listeners have them when this returns."""
         start, self.said = self.said, self.said + number
-        await self._talker.ask(*(f"MSG {each} {FILLER}" for each in range(start, self.said)))
+        await self.talker.ask(*(f"MSG {each} {FILLER}" for each in range(start, self.said)))
         for listener in self._listeners:
             assert await listener.barrier() == numbered("talker", start, self.said)
 
     async def say_until_behind(self, name: str) -> None:
         """Talk until a member who does not read has filled what the kernel takes for it."""
-        while not self._home.member(name).blocked:
+        while not self._home.subscriber(name).blocked:
             await self.say(50)
 
 
@@ -66,8 +66,8 @@ def follow(lines: list[str], *, start: int = 0, said: int) -> int:
 
 
 async def test_a_member_who_never_reads_delays_nobody() -> None:
-    async with house(Settings(backlog=SMALL)) as home:
-        talker, listener = await home.gather("talker", "listener")
+    async with run_server_in_loop(Settings(backlog=SMALL)) as home:
+        talker, listener = await home.join_all("talker", "listener")
         for number in range(3):
             slow = await home.join(f"slow{number}", receive_buffer=4096)
             slow.pause()
@@ -76,12 +76,12 @@ async def test_a_member_who_never_reads_delays_nobody() -> None:
         talk = Talk(home, talker, listener)
         for _ in range(30):
             await talk.say(100)  # 12 MB in all
-        assert all(home.member(f"slow{number}").blocked for number in range(3))
+        assert all(home.subscriber(f"slow{number}").blocked for number in range(3))
 
 
 async def test_whoever_reads_late_is_told_how_much_it_missed_and_then_gets_all() -> None:
-    async with house(Settings(backlog=SMALL)) as home:
-        talker, listener = await home.gather("talker", "listener")
+    async with run_server_in_loop(Settings(backlog=SMALL)) as home:
+        talker, listener = await home.join_all("talker", "listener")
         slow = await home.join("slow", receive_buffer=4096)
         await talker.barrier()
         await listener.barrier()
@@ -97,7 +97,7 @@ async def test_whoever_reads_late_is_told_how_much_it_missed_and_then_gets_all()
 
 
 async def test_whoever_is_late_but_within_the_backlog_misses_nothing() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         talker = await home.join("talker")
         slow = await home.join("slow", receive_buffer=4096)
         slow.pause()
@@ -109,7 +109,7 @@ async def test_whoever_is_late_but_within_the_backlog_misses_nothing() -> None:
 
 
 async def test_own_lines_do_not_count_as_missed() -> None:
-    async with house(Settings(backlog=SMALL)) as home:
+    async with run_server_in_loop(Settings(backlog=SMALL)) as home:
         talker = await home.join("talker")
         slow = await home.join("slow", receive_buffer=4096)
         await talker.barrier()
@@ -125,7 +125,7 @@ async def test_own_lines_do_not_count_as_missed() -> None:
 
 
 async def test_a_late_answer_keeps_its_place() -> None:
-    async with house(Settings(backlog=SMALL)) as home:
+    async with run_server_in_loop(Settings(backlog=SMALL)) as home:
         talker = await home.join("talker")
         slow = await home.join("slow", receive_buffer=4096)
         await talker.barrier()
@@ -144,7 +144,7 @@ async def test_a_late_answer_keeps_its_place() -> None:
 
 
 async def test_a_slow_reader_who_leaves_gets_what_was_said_until_then_and_no_more() -> None:
-    async with house(Settings(backlog=SMALL)) as home:
+    async with run_server_in_loop(Settings(backlog=SMALL)) as home:
         talker = await home.join("talker")
         slow = await home.join("slow", receive_buffer=4096)
         await talker.barrier()
@@ -161,7 +161,7 @@ async def test_a_slow_reader_who_leaves_gets_what_was_said_until_then_and_no_mor
 
 
 async def test_a_slow_reader_who_quits_gets_what_it_is_owed_and_bye() -> None:
-    async with house(Settings(backlog=SMALL)) as home:
+    async with run_server_in_loop(Settings(backlog=SMALL)) as home:
         talker, other = await home.join("talker"), await home.connect()
         slow = await home.join("slow", receive_buffer=4096)
         await talker.barrier()
@@ -179,18 +179,18 @@ async def test_a_slow_reader_who_quits_gets_what_it_is_owed_and_bye() -> None:
 
 
 async def test_whoever_never_reads_its_answers_piles_up_nothing() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         greedy = await home.join("greedy", receive_buffer=4096)
         other = await home.connect()
         greedy.pause()
-        connection = home.connection(home.member("greedy"))
+        connection = home.connection(home.subscriber("greedy"))
         greedy.send(*["HELP"] * 20_000)  # half a MB, for which the kernel can't take the answers
-        while not home.member("greedy").blocked:
+        while not home.subscriber("greedy").blocked:
             await other.barrier()
         for _ in range(100):
             await other.barrier()
         assert connection.transport.get_write_buffer_size() <= SMALL
-        assert connection.session._lines.held <= 8 * SMALL
+        assert connection.session._codec.held <= 8 * SMALL
         greedy.resume()
         assert (await greedy.barrier()).count("OK HELP") == 20_000
 
@@ -200,8 +200,8 @@ async def test_whoever_never_reads_its_answers_piles_up_nothing() -> None:
     [("MSG flood", 100_000), ("PING flood", 30_000), ("NONSENSE", 30_000), ("", 200_000)],
 )
 async def test_a_flood_does_not_starve_a_single_line(line: str, number: int) -> None:
-    async with house() as home:
-        flooder, single, witness = await home.gather("flooder", "single", "witness")
+    async with run_server_in_loop() as home:
+        flooder, single, witness = await home.join_all("flooder", "single", "witness")
         flooder.send("MSG begin", *[line] * number, "MSG end")
         await witness.until("MSG flooder begin")
         single.send("MSG one line")
@@ -221,8 +221,8 @@ async def test_a_flood_is_left_with_the_kernel_until_its_turn(monkeypatch: pytes
         held.append(buffer.held)
 
     monkeypatch.setattr(LineBuffer, "feed", feed_and_note)
-    async with house() as home:
-        flooder, witness = await home.gather("flooder", "witness")
+    async with run_server_in_loop() as home:
+        flooder, witness = await home.join_all("flooder", "witness")
         flooder.send(*[f"MSG {FILLER}"] * 3000)
         await flooder.barrier()
         assert len(await witness.barrier()) == 3000
@@ -230,25 +230,25 @@ async def test_a_flood_is_left_with_the_kernel_until_its_turn(monkeypatch: pytes
 
 
 async def test_waiting_for_a_slow_reader_costs_no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         talker, other = await home.join("talker"), await home.connect()
         slow = await home.join("slow", receive_buffer=4096)
         await talker.barrier()
         slow.pause()
-        session = home.connection(home.member("slow")).session
+        session = home.connection(home.subscriber("slow")).session
         talk = Talk(home, talker)
         await talk.say_until_behind("slow")
         slow.send("QUIT")
         slow.half_close()
         assert await talker.line() == "LEFT slow"
         turns: list[Session] = []
-        settle = Session.settle
+        settle = Session.flush
 
         def count_and_settle(session: Session) -> bool:
             turns.append(session)
             return settle(session)
 
-        monkeypatch.setattr(Session, "settle", count_and_settle)
+        monkeypatch.setattr(Session, "flush", count_and_settle)
         for _ in range(100):
             await other.barrier()
         assert turns.count(session) < 10
@@ -260,11 +260,11 @@ async def test_waiting_for_a_slow_reader_costs_no_turns(monkeypatch: pytest.Monk
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other kernels tell it in other ways")
 async def test_kernel_keeps_little_for_who_does_not_read() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         talker = await home.join("talker")
         slow = await home.join("slow")
         slow.pause()
         await Talk(home, talker).say_until_behind("slow")
-        sock = home.connection(home.member("slow")).transport.get_extra_info("socket")
+        sock = home.connection(home.subscriber("slow")).transport.get_extra_info("socket")
         unsent = struct.unpack("I", fcntl.ioctl(sock.fileno(), SIOCOUTQNSD, b"\0" * 4))[0]
         assert 0 < unsent < 64 * 1024

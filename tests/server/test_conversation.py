@@ -5,43 +5,43 @@ import re
 import pytest
 
 from simple_chat import Settings
-from tests.harness.server import house
+from tests.harness.server import run_server_in_loop
 
 
 async def test_the_first_line_is_hello() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         peer = await home.connect()
         assert peer.received.startswith(b"HELLO simple_chat/1 ")
         assert await peer.barrier() == []
 
 
 async def test_join_is_answered_and_told_to_the_others() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         ann, bob = await home.join("ann"), await home.connect()
         assert await bob.ask("JOIN Bob") == ["OK JOIN Bob"]
         assert await ann.barrier() == ["JOINED Bob"]
 
 
 async def test_a_message_reaches_all_but_its_sender() -> None:
-    async with house() as home:
-        ann, bob, eve = await home.gather("ann", "bob", "eve")
+    async with run_server_in_loop() as home:
+        ann, bob, eve = await home.join_all("ann", "bob", "eve")
         assert await ann.ask("MSG  two  spaces ") == []
         for other in (bob, eve):
             assert await other.barrier() == ["MSG ann  two  spaces "]
 
 
 async def test_whoever_only_listens_in_gets_nothing_of_the_room() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         outside = await home.connect()
-        ann, bob = await home.gather("ann", "bob")
+        ann, bob = await home.join_all("ann", "bob")
         await ann.ask("MSG secret", "LEAVE")
         assert await bob.barrier() == ["MSG ann secret", "LEFT ann"]
         assert await outside.barrier() == []
 
 
 async def test_leave_ends_the_membership_and_not_the_connection() -> None:
-    async with house() as home:
-        ann, bob = await home.gather("ann", "bob")
+    async with run_server_in_loop() as home:
+        ann, bob = await home.join_all("ann", "bob")
         assert await ann.ask("LEAVE") == ["OK LEAVE"]
         assert await bob.ask("MSG gone?") == ["LEFT ann"]
         assert await ann.ask("MSG here?", "JOIN anna") == [
@@ -53,17 +53,17 @@ async def test_leave_ends_the_membership_and_not_the_connection() -> None:
 
 
 async def test_who_answers_names_then_their_count() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         outside = await home.connect()
         assert await outside.ask("WHO") == ["OK WHO 0"]
-        ann, *_ = await home.gather("ann", "Bob", "eve")
+        ann, *_ = await home.join_all("ann", "Bob", "eve")
         for asking in (ann, outside):
             assert await asking.ask("WHO") == ["NAMES ann Bob eve", "OK WHO 3"]
 
 
 async def test_who_tells_each_of_many_names_once() -> None:
     names = [f"user{number}" for number in range(50)]
-    async with house(Settings(presence_limit=0)) as home:
+    async with run_server_in_loop(Settings(presence_limit=0)) as home:
         for name in names:
             await home.join(name)
         outside = await home.connect()
@@ -74,8 +74,8 @@ async def test_who_tells_each_of_many_names_once() -> None:
 
 
 async def test_history_tells_messages_oldest_first() -> None:
-    async with house() as home:
-        ann, bob = await home.gather("ann", "bob")
+    async with run_server_in_loop() as home:
+        ann, bob = await home.join_all("ann", "bob")
         assert await ann.ask("HISTORY") == ["OK HISTORY 0"]
         await ann.ask("MSG one")
         await bob.ask("MSG two")
@@ -91,14 +91,14 @@ async def test_history_tells_messages_oldest_first() -> None:
 
 
 async def test_ping_gives_its_token_back() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         peer = await home.connect()
         peer.send("PING", "PING a token")
         assert await peer.lines(2) == ["PONG", "PONG a token"]
 
 
 async def test_help_answers_info_lines_then_ok() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         *info, last = await (await home.connect()).ask("HELP")
         assert last == "OK HELP"
         assert all(line.startswith("INFO ") for line in info)
@@ -107,13 +107,13 @@ async def test_help_answers_info_lines_then_ok() -> None:
 
 
 async def test_pass_is_welcome_where_no_password_is_asked_for() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         assert await (await home.connect()).ask("PASS sesame") == ["OK PASS"]
 
 
 async def test_quit_is_answered_bye_then_closed() -> None:
-    async with house() as home:
-        ann, bob = await home.gather("ann", "bob")
+    async with run_server_in_loop() as home:
+        ann, bob = await home.join_all("ann", "bob")
         ann.send("MSG last words", "QUIT", "MSG too late")
         assert await ann.rest() == ["BYE quit"]
         assert await bob.until("LEFT ann") == ["MSG ann last words"]
@@ -121,7 +121,7 @@ async def test_quit_is_answered_bye_then_closed() -> None:
 
 
 async def test_verbs_may_have_any_case() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         ann = await home.connect()
         assert await ann.ask("jOiN ann", "msg hi", "Who", "leave") == [
             "OK JOIN ann",
@@ -132,7 +132,7 @@ async def test_verbs_may_have_any_case() -> None:
 
 
 async def test_a_name_is_taken_whatever_its_case() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         await home.join("Ann")
         other = await home.connect()
         for name in ("Ann", "ann", "ANN"):
@@ -162,7 +162,7 @@ async def test_a_name_is_taken_whatever_its_case() -> None:
     ],
 )
 async def test_a_refused_line_gets_one_err_and_the_connection_goes_on(line: str, code: str) -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         taken, peer = await home.join("taken"), await home.connect()
         (answer,) = await peer.ask(line)
         assert re.fullmatch(rf"ERR {code} .+", answer)
@@ -171,8 +171,8 @@ async def test_a_refused_line_gets_one_err_and_the_connection_goes_on(line: str,
 
 
 async def test_whoever_joins_twice_stays_who_he_was() -> None:
-    async with house() as home:
-        ann, bob = await home.gather("ann", "bob")
+    async with run_server_in_loop() as home:
+        ann, bob = await home.join_all("ann", "bob")
         (answer,) = await ann.ask("JOIN anna")
         assert answer.startswith("ERR already-joined ")
         await ann.ask("MSG still me")
@@ -180,8 +180,8 @@ async def test_whoever_joins_twice_stays_who_he_was() -> None:
 
 
 async def test_a_text_cannot_harm_a_terminal() -> None:
-    async with house() as home:
-        ann, bob = await home.gather("ann", "bob")
+    async with run_server_in_loop() as home:
+        ann, bob = await home.join_all("ann", "bob")
         await ann.ask("MSG \x1b[2J\u202egnp.exe", "MSG \N{WOMAN}\u200d\N{PERSONAL COMPUTER} caf\u00e9")
         assert await bob.barrier() == [
             "MSG ann \u241b[2J\ufffdgnp.exe",
@@ -190,8 +190,8 @@ async def test_a_text_cannot_harm_a_terminal() -> None:
 
 
 async def test_presence_is_told_up_to_its_limit_only() -> None:
-    async with house(Settings(presence_limit=2)) as home:
-        ann, _ = await home.gather("ann", "bob")
+    async with run_server_in_loop(Settings(presence_limit=2)) as home:
+        ann, _ = await home.join_all("ann", "bob")
         eve = await home.join("eve")
         assert await ann.barrier() == []
         await eve.ask("MSG hi")

@@ -12,8 +12,8 @@ from simple_chat.core.detect import BYTE_ORDER_MARK
 from simple_chat.core.protocol import Code, Err
 from simple_chat.server import connection
 from tests.harness.peer import Peer
-from tests.harness.programs import DEADLINE, running_server
-from tests.harness.server import WAYS, House, house
+from tests.harness.programs import DEADLINE, run_server_process
+from tests.harness.server import TRANSPORTS, ServerHarness, run_server_in_loop
 
 NOT_CHAT = [str(Err(Code.NOT_CHAT, Code.NOT_CHAT.advice)), "BYE not-chat"]
 HTTP = [
@@ -68,16 +68,16 @@ async def send_byte_by_byte(peer: Peer, data: bytes, clock: Peer) -> None:
         await clock.barrier()
 
 
-async def check_room(home: House) -> None:
+async def check_room(home: ServerHarness) -> None:
     """Check that nobody came in, and nothing was said."""
     observer = await home.join("observer")
     assert await observer.ask("HISTORY", "WHO") == ["OK HISTORY 0", "NAMES observer", "OK WHO 1"]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", TRANSPORTS)
 @pytest.mark.parametrize("method", METHODS)
 async def test_http_is_answered_as_such_and_the_connection_ends(method: str, way: str) -> None:
-    async with house(way=way) as home:
+    async with run_server_in_loop(way=way) as home:
         peer = await home.connect()
         peer.write(f"{method} / HTTP/1.1\r\nHost: chat.example\r\n\r\n".encode())
         assert await peer.rest() == HTTP
@@ -89,7 +89,7 @@ async def test_http_is_answered_as_such_and_the_connection_ends(method: str, way
 )
 async def test_a_page_can_not_make_a_browser_chat_whatever_it_asks_for(method: str, target: str) -> None:
     request = [f"{method} {target} HTTP/1.1", *HEADERS, "", "JOIN mallory", "MSG buy this", ""]
-    async with house() as home:
+    async with run_server_in_loop() as home:
         for ends in ("\r\n", "\n"):
             peer = await home.connect()
             peer.write(ends.join(request).encode())
@@ -100,14 +100,14 @@ async def test_a_page_can_not_make_a_browser_chat_whatever_it_asks_for(method: s
 
 
 async def test_http_2_is_answered_as_http() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         peer = await home.connect()
         peer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         assert await peer.rest() == HTTP
 
 
 async def test_a_browser_that_is_made_to_post_says_nothing_in_the_room() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         whole, cut, clock = [await home.connect() for _ in range(3)]
         whole.write(POST)
         await send_byte_by_byte(cut, POST[:4], clock)
@@ -117,7 +117,7 @@ async def test_a_browser_that_is_made_to_post_says_nothing_in_the_room() -> None
 
 
 async def test_a_request_in_two_packets_is_recognized_wherever_it_is_cut() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         clock = await home.connect()
         for cut in range(1, 23):
             peer = await home.connect()
@@ -138,7 +138,7 @@ def send_and_then_read(address: tuple[str, int], data: bytes) -> list[str]:
 
 async def test_a_long_body_does_not_keep_the_answer_from_arriving(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "LINGER", 600.0)
-    async with house() as home:
+    async with run_server_in_loop() as home:
         body = b"MSG spam\n" * 1_000_000  # more than the kernel takes
         _, *lines = await asyncio.to_thread(send_and_then_read, home.server.address, POST + body)
         assert lines == HTTP
@@ -146,7 +146,7 @@ async def test_a_long_body_does_not_keep_the_answer_from_arriving(monkeypatch: p
 
 
 async def test_a_tls_hello_is_refused_in_words() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         whole, cut, clock = [await home.connect() for _ in range(3)]
         whole.write(tls_hello() + b"\nJOIN mallory\n")
         await send_byte_by_byte(cut, tls_hello()[:1], clock)
@@ -156,7 +156,7 @@ async def test_a_tls_hello_is_refused_in_words() -> None:
 
 
 async def test_half_a_request_before_the_end_of_input_is_half_a_line() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         peer = await home.connect()
         peer.write(b"GET")
         peer.half_close()
@@ -167,7 +167,7 @@ async def test_half_a_request_before_the_end_of_input_is_half_a_line() -> None:
 
 @pytest.mark.parametrize("line", ["GETTING", "PINGx", "GET /", "POSTER", "TRACE", "PUT", "\x16"])
 async def test_words_that_merely_begin_like_a_request_are_refused_as_words_are(line: str) -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         peer, cut, clock = [await home.connect() for _ in range(3)]
         (error,) = await peer.ask(line)
         assert error.startswith("ERR unknown-command ")
@@ -178,7 +178,7 @@ async def test_words_that_merely_begin_like_a_request_are_refused_as_words_are(l
 
 @pytest.mark.parametrize("line", ["HELP", "PING", "PASS x"])
 async def test_commands_that_begin_like_a_request_are_carried_out(line: str) -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         peer, cut, clock = [await home.connect() for _ in range(3)]
         answer = await peer.ask(line)
         await send_byte_by_byte(cut, f"{line}\n".encode(), clock)
@@ -187,7 +187,7 @@ async def test_commands_that_begin_like_a_request_are_carried_out(line: str) -> 
 
 
 async def test_a_byte_order_mark_is_dropped_at_the_start_and_text_elsewhere() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         clock, ann, bob = [await home.connect() for _ in range(3)]
         ann.write(BYTE_ORDER_MARK + b"JOIN ann\n")
         assert await ann.line() == "OK JOIN ann"
@@ -202,7 +202,7 @@ async def test_a_byte_order_mark_is_dropped_at_the_start_and_text_elsewhere() ->
 def test_curl_sees_that_this_is_no_web_server() -> None:
     if (curl := shutil.which("curl")) is None:
         pytest.skip("curl is not installed")
-    with running_server() as server:
+    with run_server_process() as server:
         url = f"http://{server.host}:{server.port}/"
         body = ["--data-binary", "JOIN mallory\nMSG spam\n"]
         for more in ([], body):
@@ -213,4 +213,4 @@ def test_curl_sees_that_this_is_no_web_server() -> None:
             assert lines == [line.rstrip("\r") for line in HTTP]
         alice = server.join("alice")
         alice.type("HISTORY", "WHO")
-        assert alice.see() == ["OK HISTORY 0", "NAMES alice", "OK WHO 1"]
+        assert alice.barrier() == ["OK HISTORY 0", "NAMES alice", "OK WHO 1"]

@@ -13,7 +13,7 @@ from simple_chat import Settings
 from simple_chat.server import connection as connection_module
 from simple_chat.server import server as service
 from tests.harness.peer import Peer, TlsPeer
-from tests.harness.server import AUTHORITY, WAYS, House, house
+from tests.harness.server import CA, TRANSPORTS, ServerHarness, run_server_in_loop
 
 Exit = Callable[[Peer], Awaitable[None]]
 
@@ -62,7 +62,7 @@ async def close_in_mid_line(peer: Peer) -> None:
 
 async def cut(peer: Peer) -> None:
     assert isinstance(peer, TlsPeer)
-    await peer.cut()
+    await peer.close_without_notify()
 
 
 async def cut_in_mid_line(peer: Peer) -> None:
@@ -74,7 +74,7 @@ async def cut_in_mid_record(peer: Peer) -> None:
     assert isinstance(peer, TlsPeer)
     peer.tls.write(HALF + b"ne\n")
     peer.transport.write(peer._outgoing.read()[:-1])
-    await peer.cut()
+    await peer.close_without_notify()
 
 
 async def reset(peer: Peer) -> None:
@@ -120,35 +120,35 @@ PLAIN: list[Exit] = [
     leave_and_reset,
 ]
 ENDS: list[tuple[str, Exit]] = [
-    *((way, end) for way in WAYS for end in PLAIN),
+    *((way, end) for way in TRANSPORTS for end in PLAIN),
     *(("tls", end) for end in (cut, cut_in_mid_line, cut_in_mid_record)),
 ]
 IN_ORDER: list[tuple[str, Exit]] = [
-    (way, end) for way in WAYS for end in (half_close_in_mid_line, close_in_mid_line)
+    (way, end) for way in TRANSPORTS for end in (half_close_in_mid_line, close_in_mid_line)
 ]
 
 
-async def see_one_leave(home: House, watchers: list[Peer], other: Peer, *said: str) -> None:
+async def see_one_leave(home: ServerHarness, watchers: list[Peer], other: Peer, *said: str) -> None:
     """Check what is to be seen of ann's going, and that the name is free at once."""
     for watcher in watchers:
         assert await watcher.until("LEFT ann") == [*said]
     await see_that_the_name_is_free(home, watchers, other)
 
 
-async def see_that_the_name_is_free(home: House, watchers: list[Peer], other: Peer) -> None:
+async def see_that_the_name_is_free(home: ServerHarness, watchers: list[Peer], other: Peer) -> None:
     """Check that another can be ann, and that the one who was is seen no more."""
     assert await other.ask("JOIN Ann") == ["OK JOIN Ann"]
     for watcher in watchers:
         assert await watcher.barrier() == ["JOINED Ann"]
     assert (await other.ask("WHO"))[-1] == f"OK WHO {len(watchers) + 1}"
-    await home.all_go_but(len(watchers) + 1)
+    await home.wait_for_connections(len(watchers) + 1)
 
 
 @pytest.mark.parametrize(("way", "end"), ENDS)
 async def test_one_left_is_told_and_nothing_is_left_behind(way: str, end: Exit) -> None:
-    async with house(way=way) as home:
+    async with run_server_in_loop(way=way) as home:
         tasks = asyncio.all_tasks()
-        (bob, cleo, ann), other = await home.gather("bob", "cleo", "ann"), await home.connect()
+        (bob, cleo, ann), other = await home.join_all("bob", "cleo", "ann"), await home.connect()
         await end(ann)
         await see_one_leave(home, [bob, cleo], other)
         past = await bob.ask("HISTORY")
@@ -158,21 +158,21 @@ async def test_one_left_is_told_and_nothing_is_left_behind(way: str, end: Exit) 
 
 @pytest.mark.parametrize(("way", "end"), [each for each in ENDS if each[1] is not leave_and_close])
 async def test_whoever_has_not_joined_leaves_nothing_behind_and_is_not_told_of(way: str, end: Exit) -> None:
-    async with house(way=way) as home:
+    async with run_server_in_loop(way=way) as home:
         tasks = asyncio.all_tasks()
-        (bob,), stranger = await home.gather("bob"), await home.connect()
+        (bob,), stranger = await home.join_all("bob"), await home.connect()
         await end(stranger)
-        await home.all_go_but(1)
+        await home.wait_for_connections(1)
         assert await bob.ask("HISTORY") == ["OK HISTORY 0"]
         assert asyncio.all_tasks() == tasks
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", TRANSPORTS)
 async def test_a_program_that_is_killed_in_mid_line_has_left(way: str, tmp_path: Path) -> None:
     ca = str(tmp_path / "ca.pem")
-    AUTHORITY.cert_pem.write_to_path(ca)
-    async with house(way=way) as home:
-        (bob, cleo), other = await home.gather("bob", "cleo"), await home.connect()
+    CA.cert_pem.write_to_path(ca)
+    async with run_server_in_loop(way=way) as home:
+        (bob, cleo), other = await home.join_all("bob", "cleo"), await home.connect()
         where = home.address if isinstance(home.address, str) else str(home.address[1])
         with Popen([sys.executable, "-c", PROGRAM, way, where, ca]) as program:  # noqa: ASYNC220 - that is fast
             try:
@@ -187,8 +187,8 @@ async def test_a_program_that_is_killed_in_mid_line_has_left(way: str, tmp_path:
 @pytest.mark.parametrize(("way", "end"), IN_ORDER)
 async def test_all_that_was_said_before_an_end_in_order_is_delivered(way: str, end: Exit) -> None:
     said = [f"{number} of a great many lines" for number in range(2000)]
-    async with house(way=way) as home:
-        (bob, cleo, ann), other = await home.gather("bob", "cleo", "ann"), await home.connect()
+    async with run_server_in_loop(way=way) as home:
+        (bob, cleo, ann), other = await home.join_all("bob", "cleo", "ann"), await home.connect()
         ann.send(*(f"MSG {line}" for line in said))
         await end(ann)
         await see_one_leave(home, [bob, cleo], other, *(f"MSG ann {line}" for line in said))
@@ -196,8 +196,8 @@ async def test_all_that_was_said_before_an_end_in_order_is_delivered(way: str, e
 
 @pytest.mark.parametrize("end", [cut_in_mid_line, cut_in_mid_record])
 async def test_of_what_was_said_before_tls_is_cut_a_beginning_is_delivered(end: Exit) -> None:
-    async with house(way="tls") as home:
-        (bob, ann), other = await home.gather("bob", "ann"), await home.connect()
+    async with run_server_in_loop(way="tls") as home:
+        (bob, ann), other = await home.join_all("bob", "ann"), await home.connect()
         ann.send(*(f"MSG {number} of a great many lines" for number in range(2000)))
         await end(ann)
         heard = await bob.until("LEFT ann")
@@ -225,8 +225,8 @@ def send_with_what_follows(peer: Peer, lines: list[str]) -> None:
 @pytest.mark.parametrize(("way", "end"), IN_ORDER)
 async def test_lines_that_were_sent_too_fast_are_delivered_after_an_end_in_order(way: str, end: Exit) -> None:
     lines = [f"MSG {number}" for number in range(80)]
-    async with house(Settings(rate=50, burst=1, drain=0.01), limited=True, way=way) as home:
-        (bob, cleo, ann), other = await home.gather("bob", "cleo", "ann"), await home.connect()
+    async with run_server_in_loop(Settings(rate=50, burst=1, drain=0.01), limited=True, way=way) as home:
+        (bob, cleo, ann), other = await home.join_all("bob", "cleo", "ann"), await home.connect()
         send_with_what_follows(ann, lines)
         await end(ann)
         heard = [line.replace("MSG", "MSG ann") for line in lines]
@@ -234,10 +234,10 @@ async def test_lines_that_were_sent_too_fast_are_delivered_after_an_end_in_order
 
 
 @pytest.mark.usefixtures("_soon")
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", TRANSPORTS)
 async def test_a_reset_ends_one_who_is_not_read_from(way: str) -> None:
-    async with house(Settings(rate=20, burst=1), limited=True, way=way) as home:
-        (bob, ann), other = await home.gather("bob", "ann"), await home.connect()
+    async with run_server_in_loop(Settings(rate=20, burst=1), limited=True, way=way) as home:
+        (bob, ann), other = await home.join_all("bob", "ann"), await home.connect()
         ann.pause()
         ann.send(*(f"MSG {number}" for number in range(10_000)))
         assert await bob.line() == "MSG ann 0"
@@ -256,8 +256,8 @@ async def test_an_end_of_tls_that_the_event_loop_never_tells_is_found(
     slowed: bool,  # noqa: FBT001 (a parameter)
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with house(Settings(rate=20, burst=1, drain=0.01), limited=True, way="tls") as home:
-        (bob, ann), other = await home.gather("bob", "ann"), await home.connect()
+    async with run_server_in_loop(Settings(rate=20, burst=1, drain=0.01), limited=True, way="tls") as home:
+        (bob, ann), other = await home.join_all("bob", "ann"), await home.connect()
         with monkeypatch.context() as patch:
             patch.setattr(connection_module.Connection, "connection_lost", lambda *_: None)
             if slowed:

@@ -3,7 +3,7 @@
 import pytest
 
 from simple_chat.core.session import Session
-from tests.harness.server import house
+from tests.harness.server import run_server_in_loop
 
 
 class Planted(RuntimeError):  # noqa: N818 - it is no error of ours
@@ -15,19 +15,19 @@ def plant(monkeypatch: pytest.MonkeyPatch, step: str, name: str) -> None:
     real = getattr(Session, step)
 
     def fail_or_go_on(session: Session, *arguments: object) -> object:
-        if session.member.name == name:
+        if session.subscriber.member and session.subscriber.member.name == name:
             raise Planted
         return real(session, *arguments)
 
     monkeypatch.setattr(Session, step, fail_or_go_on)
 
 
-@pytest.mark.parametrize(("step", "said"), [("take", []), ("settle", ["MSG eve hello?"])])
+@pytest.mark.parametrize(("step", "said"), [("process_input", []), ("flush", ["MSG eve hello?"])])
 async def test_a_failure_cuts_one_connection_and_is_logged(
     step: str, said: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with house() as home:
-        ann, bob, eve = await home.gather("ann", "bob", "eve")
+    async with run_server_in_loop() as home:
+        ann, bob, eve = await home.join_all("ann", "bob", "eve")
         plant(monkeypatch, step, "eve")
         eve.send("MSG hello?")
         assert await eve.rest() == []

@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from simple_chat import Settings
+from simple_chat.core.conversation import ERRORS_MAX
 from simple_chat.core.protocol import Code, Err
-from simple_chat.core.session import ERRORS_MAX
-from simple_chat.server import acceptor as door
-from simple_chat.server import connection
+from simple_chat.core.scheduler import PRE_JOIN_PER_TURN
+from simple_chat.server import acceptor, connection
 from simple_chat.server import server as service
 from tests.harness.peer import DEADLINE, Peer, connect
-from tests.harness.server import WAYS, House, comes_true, house
+from tests.harness.server import TRANSPORTS, ServerHarness, eventually, run_server_in_loop
 
 TOLD = 48
 SMALL = 64 * 1024
@@ -35,7 +35,7 @@ def look_around_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "_TICK", 0.02)
 
 
-async def let_in(home: House, name: str) -> Peer:
+async def let_in(home: ServerHarness, name: str) -> Peer:
     """Come again until there is a place."""
     async with asyncio.timeout(DEADLINE):
         while True:
@@ -47,23 +47,23 @@ async def let_in(home: House, name: str) -> Peer:
             await peer.close()
 
 
-async def look_around(home: House, times: int) -> None:
+async def look_around(home: ServerHarness, times: int) -> None:
     """Wait until the server has looked around so many times."""
-    ticks = {home.server._tick}
+    ticks = {home.server._hub._sweep_timer}
 
     def enough() -> bool:
-        ticks.add(home.server._tick)
+        ticks.add(home.server._hub._sweep_timer)
         return len(ticks) > times
 
-    await comes_true(enough)
+    await eventually(enough)
 
 
 # How many
 
 
 async def test_whoever_is_one_too_many_is_told_and_nobody_else_is_disturbed() -> None:
-    async with house(Settings(max_clients=2)) as home:
-        ann, bob = await home.gather("ann", "bob")
+    async with run_server_in_loop(Settings(max_clients=2)) as home:
+        ann, bob = await home.join_all("ann", "bob")
         eve = await home.connect()
         eve.send("JOIN eve", "PING")
         assert await eve.rest() == FULL
@@ -73,70 +73,70 @@ async def test_whoever_is_one_too_many_is_told_and_nobody_else_is_disturbed() ->
 
 async def test_whoever_is_refused_and_does_not_go_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "LINGER", 0.1)
-    async with house(Settings(max_clients=1)) as home:
+    async with run_server_in_loop(Settings(max_clients=1)) as home:
         await home.join("ann")
         stuck = await connect(home.address)
         stuck.pause()
-        await comes_true(lambda: len(home.server._connections) == 2)
-        await comes_true(lambda: len(home.server._connections) == 1)
+        await eventually(lambda: len(home.server._hub.connections) == 2)
+        await eventually(lambda: len(home.server._hub.connections) == 1)
         await stuck.reset()
 
 
-async def quit_(home: House, peer: Peer) -> None:  # noqa: ARG001 - one of many ways
+async def quit_(home: ServerHarness, peer: Peer) -> None:  # noqa: ARG001 - one of many ways
     peer.send("QUIT")
     assert await peer.rest() == ["BYE quit"]
 
 
-async def half_close(home: House, peer: Peer) -> None:  # noqa: ARG001
+async def half_close(home: ServerHarness, peer: Peer) -> None:  # noqa: ARG001
     peer.half_close()
     assert await peer.rest() == ["BYE quit"]
 
 
-async def close(home: House, peer: Peer) -> None:  # noqa: ARG001
+async def close(home: ServerHarness, peer: Peer) -> None:  # noqa: ARG001
     await peer.close()
 
 
-async def reset(home: House, peer: Peer) -> None:  # noqa: ARG001
+async def reset(home: ServerHarness, peer: Peer) -> None:  # noqa: ARG001
     await peer.reset()
 
 
-async def cut(home: House, peer: Peer) -> None:
-    next(iter(home.server._connections)).abort()
-    await peer.ended()
+async def cut(home: ServerHarness, peer: Peer) -> None:
+    next(iter(home.server._hub.connections)).abort()
+    await peer.wait_closed()
 
 
-async def err(home: House, peer: Peer) -> None:  # noqa: ARG001
+async def err(home: ServerHarness, peer: Peer) -> None:  # noqa: ARG001
     peer.send(*["rubbish"] * (ERRORS_MAX + 1))
     assert (await peer.rest())[ERRORS_MAX:] == refusal(Code.TOO_MANY_ERRORS)
 
 
-async def browse(home: House, peer: Peer) -> None:  # noqa: ARG001
+async def browse(home: ServerHarness, peer: Peer) -> None:  # noqa: ARG001
     peer.write(b"GET / HTTP/1.1\r\n\r\n")
     assert (await peer.rest())[-2:] == [f"{line}\r" for line in refusal(Code.NOT_CHAT)]
 
 
-async def loiter(home: House, peer: Peer) -> None:
-    home.server._watch.arrive(next(iter(home.server._connections)), -1e9)
+async def loiter(home: ServerHarness, peer: Peer) -> None:
+    home.server._hub._watchdog.start_join_timer(next(iter(home.server._hub.connections)), -1e9)
     assert await peer.rest() == refusal(Code.JOIN_TIMEOUT)
 
 
-async def flood(home: House, peer: Peer) -> None:
+async def flood(home: ServerHarness, peer: Peer) -> None:
     peer.send("JOIN flooder", *["MSG flood"] * 1000)
-    session = next(iter(home.server._connections)).session
-    await comes_true(lambda: session.slowed)
+    session = next(iter(home.server._hub.connections)).session
+    await eventually(lambda: session.throttled)
     await peer.reset()
 
 
 @pytest.mark.parametrize("end", [quit_, half_close, close, reset, cut, err, browse, loiter, flood])
-async def test_every_end_makes_a_place_free(end: Callable[[House, Peer], Awaitable[None]]) -> None:
-    async with house(Settings(max_clients=1, burst=20), limited=True) as home:
+async def test_every_end_makes_a_place_free(end: Callable[[ServerHarness, Peer], Awaitable[None]]) -> None:
+    async with run_server_in_loop(Settings(max_clients=1, burst=20), limited=True) as home:
         for name in ("one", "two"):
             peer = await home.connect()
             await end(home, peer)
             await (await let_in(home, name)).close()
-            await comes_true(lambda: not home.server._connections)
-        assert home.server._door._admission._admitted == 0
-        assert home.server._door._admission._refused.count == 0
+            await eventually(lambda: not home.server._hub.connections)
+        assert home.server._acceptor._admission._admitted == 0
+        assert home.server._acceptor._admission._refused.count == 0
 
 
 async def read_to_end(sock: socket.socket) -> list[str]:
@@ -148,7 +148,7 @@ async def read_to_end(sock: socket.socket) -> list[str]:
     return received.decode().splitlines()
 
 
-async def stay(home: House) -> socket.socket:
+async def stay(home: ServerHarness) -> socket.socket:
     """Connect somebody who does not go when told."""
     sock = socket.socket()
     sock.settimeout(0)
@@ -159,7 +159,7 @@ async def stay(home: House) -> socket.socket:
 
 async def test_of_many_who_are_refused_at_once_so_many_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "LINGER", 600.0)
-    async with house(Settings(max_clients=1)) as home:
+    async with run_server_in_loop(Settings(max_clients=1)) as home:
         ann = await home.join("ann")
         crowd = [await stay(home) for _ in range(TOLD + 20)]
         told = [await read_to_end(sock) for sock in crowd]
@@ -180,7 +180,7 @@ async def test_of_many_who_are_refused_at_once_so_many_are_told(monkeypatch: pyt
 # How many from one place
 
 
-async def come_from(home: House, source: str) -> Peer:
+async def come_from(home: ServerHarness, source: str) -> Peer:
     """Connect from an address of this machine, and read what one is greeted with."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(DEADLINE):
@@ -190,7 +190,7 @@ async def come_from(home: House, source: str) -> Peer:
     return peer
 
 
-async def check_one_place(home: House, here: str, there: str) -> None:
+async def check_one_place(home: ServerHarness, here: str, there: str) -> None:
     """Check that two may come from one place, whoever comes from elsewhere."""
     ann, bob, eve = [await come_from(home, here) for _ in range(3)]
     assert await eve.rest() == FULL
@@ -205,14 +205,14 @@ async def check_one_place(home: House, here: str, there: str) -> None:
             if (line := await dora.line()) == "OK JOIN dora":
                 break
             assert line == FULL[0]
-            await dora.ended()
+            await dora.wait_closed()
     assert await (await come_from(home, here)).rest() == FULL
     assert await dora.ask("WHO") == ["NAMES cleo bob dora", "OK WHO 3"]
 
 
 async def test_from_one_place_no_more_come_in_than_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "network_of", lambda host: host)
-    async with house(Settings(max_per_ip=2)) as home:
+    monkeypatch.setattr(acceptor, "network_of", lambda host: host)
+    async with run_server_in_loop(Settings(max_per_ip=2)) as home:
         await check_one_place(home, NEAR, ELSEWHERE)
 
 
@@ -228,7 +228,7 @@ def far_address() -> str:
 
 async def test_a_far_address_is_counted_and_this_machines_own_are_not() -> None:
     far = far_address()
-    async with house(Settings(max_per_ip=2)) as home:
+    async with run_server_in_loop(Settings(max_per_ip=2)) as home:
         near = [await come_from(home, NEAR) for _ in range(5)]
         try:
             await check_one_place(home, far, "127.0.0.1")
@@ -240,9 +240,9 @@ async def test_a_far_address_is_counted_and_this_machines_own_are_not() -> None:
             assert await peer.ask("PING") == ["PONG"]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", TRANSPORTS)
 async def test_this_machines_own_are_not_counted(way: str) -> None:
-    async with house(Settings(max_per_ip=1), way=way) as home:
+    async with run_server_in_loop(Settings(max_per_ip=1), way=way) as home:
         peers = [await home.join(f"peer{number}") for number in range(3)]
         assert (await peers[0].ask("WHO"))[-1] == "OK WHO 3"
 
@@ -251,7 +251,7 @@ async def test_this_machines_own_are_not_counted(way: str) -> None:
 
 
 async def test_who_does_not_join_in_time_is_sent_away_whatever_else_it_says() -> None:
-    async with house(Settings(join_timeout=0.2)) as home:
+    async with run_server_in_loop(Settings(join_timeout=0.2)) as home:
         silent, busy = await home.connect(), await home.connect()
         async with asyncio.timeout(DEADLINE):
             busy.send("PING")
@@ -262,8 +262,8 @@ async def test_who_does_not_join_in_time_is_sent_away_whatever_else_it_says() ->
 
 
 async def test_who_joined_in_time_may_stay_and_even_leave() -> None:
-    async with house(Settings(join_timeout=1.0)) as home:
-        ann, bob = await home.gather("ann", "bob")
+    async with run_server_in_loop(Settings(join_timeout=1.0)) as home:
+        ann, bob = await home.join_all("ann", "bob")
         assert await bob.ask("LEAVE") == ["OK LEAVE"]
         late = await home.connect()
         assert await late.rest() == refusal(Code.JOIN_TIMEOUT)
@@ -273,13 +273,13 @@ async def test_who_joined_in_time_may_stay_and_even_leave() -> None:
 
 
 async def test_all_who_are_late_are_sent_away_however_many() -> None:
-    async with house(Settings(join_timeout=0.2)) as home:
+    async with run_server_in_loop(Settings(join_timeout=0.2)) as home:
         for peer in [await connect(home.address) for _ in range(150)]:
             assert (await peer.rest())[1:] == refusal(Code.JOIN_TIMEOUT)
 
 
 async def test_without_a_time_to_join_one_may_stay_as_one_likes() -> None:
-    async with house(Settings(join_timeout=0.0)) as home:
+    async with run_server_in_loop(Settings(join_timeout=0.0)) as home:
         peer = await home.connect()
         await look_around(home, 10)
         assert await peer.barrier() == []
@@ -288,9 +288,9 @@ async def test_without_a_time_to_join_one_may_stay_as_one_likes() -> None:
 # How wrong
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", TRANSPORTS)
 async def test_whoever_says_nothing_but_rubbish_is_sent_away(way: str) -> None:
-    async with house(way=way) as home:
+    async with run_server_in_loop(way=way) as home:
         ann, eve = await home.join("ann"), await home.connect()
         errors = await eve.ask(*["rubbish"] * ERRORS_MAX)
         assert [line.split()[1] for line in errors] == ["unknown-command"] * ERRORS_MAX
@@ -300,7 +300,7 @@ async def test_whoever_says_nothing_but_rubbish_is_sent_away(way: str) -> None:
 
 
 async def test_of_members_any_number_of_errors_is_answered() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         ann = await home.join("ann")
         assert len(await ann.ask(*["rubbish"] * 200)) == 200
 
@@ -308,16 +308,16 @@ async def test_of_members_any_number_of_errors_is_answered() -> None:
 # How much
 
 
-async def slowed(home: House, name: str) -> None:
+async def slowed(home: ServerHarness, name: str) -> None:
     """Wait until a member has said more than it may."""
-    session = home.connection(home.member(name)).session
-    await comes_true(lambda: session.slowed)
+    session = home.connection(home.subscriber(name)).session
+    await eventually(lambda: session.throttled)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", TRANSPORTS)
 async def test_a_flood_is_taken_slowly_whole_and_in_order(way: str) -> None:
-    async with house(Settings(rate=1000, burst=10), way=way, limited=True) as home:
-        witness, flooder = await home.gather("witness", "flooder")
+    async with run_server_in_loop(Settings(rate=1000, burst=10), way=way, limited=True) as home:
+        witness, flooder = await home.join_all("witness", "flooder")
         lines = [str(number) for number in range(1500)]
         flooder.send(*(f"MSG {line}" for line in lines), "PING", "QUIT")
         await slowed(home, "flooder")
@@ -326,8 +326,8 @@ async def test_a_flood_is_taken_slowly_whole_and_in_order(way: str) -> None:
 
 
 async def test_half_a_connection_closed_behind_a_flood_has_all_of_it_carried_out() -> None:
-    async with house(Settings(rate=1000, burst=10), limited=True) as home:
-        witness, flooder = await home.gather("witness", "flooder")
+    async with run_server_in_loop(Settings(rate=1000, burst=10), limited=True) as home:
+        witness, flooder = await home.join_all("witness", "flooder")
         flooder.send(*(f"MSG {number}" for number in range(1500)))
         flooder.half_close()
         assert await flooder.rest() == ["BYE quit"]
@@ -335,24 +335,24 @@ async def test_half_a_connection_closed_behind_a_flood_has_all_of_it_carried_out
 
 
 async def test_a_flood_delays_nobody_else_and_is_left_with_the_kernel() -> None:
-    async with house(limited=True) as home:
-        witness, other, flooder = await home.gather("witness", "other", "flooder")
+    async with run_server_in_loop(limited=True) as home:
+        witness, other, flooder = await home.join_all("witness", "other", "flooder")
         flooder.send(*["MSG flood"] * 300_000)  # 3 MB, which would take hours
         await slowed(home, "flooder")
         for number in range(50):
             other.send(f"MSG {number}", "PING")
             await other.until("PONG")
             assert set(await witness.until(f"MSG other {number}")) <= {"MSG flooder flood"}
-        side = home.connection(home.member("flooder"))
+        side = home.connection(home.subscriber("flooder"))
         assert not side._reading
-        assert side.session._lines.held <= 8 * SMALL
+        assert side.session._codec.held <= 8 * SMALL
         await flooder.reset()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", TRANSPORTS)
 async def test_a_flooder_who_is_reset_has_left_though_more_of_it_waits(way: str) -> None:
-    async with house(Settings(rate=1), way=way, limited=True) as home:
-        witness, flooder = await home.gather("witness", "flooder")
+    async with run_server_in_loop(Settings(rate=1), way=way, limited=True) as home:
+        witness, flooder = await home.join_all("witness", "flooder")
         flooder.send(*["MSG flood"] * 100_000)
         await slowed(home, "flooder")
         flooder.pause()
@@ -365,21 +365,21 @@ async def test_a_flooder_who_is_reset_has_left_though_more_of_it_waits(way: str)
 
 
 async def test_without_a_rate_nobody_is_slowed() -> None:
-    async with house(Settings(rate=0, burst=1), limited=True) as home:
-        ann, bob = await home.gather("ann", "bob")
+    async with run_server_in_loop(Settings(rate=0, burst=1), limited=True) as home:
+        ann, bob = await home.join_all("ann", "bob")
         assert await ann.ask(*(f"MSG {number}" for number in range(20_000))) == []
         assert len(await bob.barrier()) == 20_000
 
 
 async def test_of_a_crowd_of_newcomers_only_some_have_a_turn_and_members_come_first() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         ann = await home.join("ann")
         newcomers = [await home.connect() for _ in range(100)]
-        member = home.connection(home.member("ann"))
-        for each in (*home.server._connections - {member}, member):
-            home.server.schedule(each)
-        home.server._turn()
-        assert not home.server._waiting
-        assert len(home.server._newcomers) == 100 - service._NEWCOMERS_A_TURN
+        member = home.connection(home.subscriber("ann"))
+        for each in (*{*home.server._hub.connections} - {member}, member):
+            home.server._hub.schedule(each)
+        home.server._hub._run_turn()
+        assert not home.server._hub._scheduler._ready
+        assert len(home.server._hub._scheduler._ready_pre_join) == 100 - PRE_JOIN_PER_TURN
         for peer in (ann, *newcomers):
             assert await peer.barrier() == []

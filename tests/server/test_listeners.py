@@ -15,7 +15,7 @@ import pytest
 
 from simple_chat import ListenError, Settings, serve
 from tests.harness.peer import DEADLINE, connect
-from tests.harness.server import house
+from tests.harness.server import run_server_in_loop
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def path() -> Iterator[Path]:
 
 
 async def test_port_0_is_any_free_port_and_told() -> None:
-    async with house() as one, house() as two:
+    async with run_server_in_loop() as one, run_server_in_loop() as two:
         assert one.server.address[0] == two.server.address[0] == "127.0.0.1"
         assert one.server.address[1] != two.server.address[1]
         assert one.server.addresses == [one.server.address]
@@ -34,7 +34,7 @@ async def test_port_0_is_any_free_port_and_told() -> None:
 
 
 async def test_a_taken_port_is_refused() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         host, port = home.server.address
         with pytest.raises(ListenError, match=rf"can't listen on {host}:{port}: "):
             async with serve(host, port):
@@ -72,7 +72,7 @@ async def test_a_port_is_not_shared_unless_both_servers_are_told_so(first: bool,
 
 async def test_a_system_that_shares_no_ports_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(socket, "SO_REUSEPORT", raising=False)
-    with pytest.raises(ListenError, match=r"can't listen on 127\.0\.0\.1:0: this system can't share a port"):
+    with pytest.raises(ListenError, match=r"can't listen on 127\.0\.0\.1:0: this system has no SO_REUSEPORT"):
         async with serve("127.0.0.1", 0, settings=Settings(reuse_port=True)):
             pytest.fail("nobody can share a port")
 
@@ -87,7 +87,7 @@ async def test_an_address_that_is_none_of_ours_is_refused(host: str, port: int) 
 
 
 async def test_unix_and_tcp_are_one_room(path: Path) -> None:
-    async with house(unix=str(path)) as home:
+    async with run_server_in_loop(unix=str(path)) as home:
         ann, bob = await home.join("ann"), await connect(str(path))
         assert (await bob.ask("JOIN bob"))[1:] == ["OK JOIN bob"]
         assert await ann.ask("MSG hi") == ["JOINED bob"]
@@ -97,7 +97,7 @@ async def test_unix_and_tcp_are_one_room(path: Path) -> None:
 
 
 async def test_a_unix_socket_is_for_its_owner_and_group_and_goes_with_the_server(path: Path) -> None:
-    async with house(unix=str(path)):
+    async with run_server_in_loop(unix=str(path)):
         mode = path.stat().st_mode
         assert stat.S_ISSOCK(mode)
         assert stat.S_IMODE(mode) == 0o660
@@ -107,14 +107,14 @@ async def test_a_unix_socket_is_for_its_owner_and_group_and_goes_with_the_server
 async def test_a_socket_that_a_dead_server_left_is_replaced(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    async with house(unix=str(path)):
+    async with run_server_in_loop(unix=str(path)):
         peer = await connect(str(path))
         assert len(await peer.barrier()) == 1
         await peer.close()
 
 
 async def test_a_socket_that_a_live_server_has_is_refused_and_stays(path: Path) -> None:
-    async with house(unix=str(path)):
+    async with run_server_in_loop(unix=str(path)):
         with pytest.raises(ListenError, match=f"can't listen on unix:{path}: "):
             async with serve("127.0.0.1", 0, unix=str(path)):
                 pytest.fail("two servers on one path")

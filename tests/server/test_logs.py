@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simple_chat.core.text import sanitize
-from simple_chat.server import logs as log
-from simple_chat.server.logs import LINES, MINUTE, RateLimitFilter, SanitizingFormatter
-from tests.harness.programs import DEADLINE, Server, running_server
+from simple_chat.server import logs
+from simple_chat.server.logs import MAX_LINES, WINDOW, RateLimitFilter, SanitizingFormatter
+from tests.harness.programs import DEADLINE, ServerProcess, run_server_process
 
 HOSTILE = "x\r\n2026-01-01 CRITICAL forged\x1b[2J\x07\x00\x85\u2028\u202etxt.exe\u2066\x9b31m\x7f"
 
@@ -52,7 +52,7 @@ def written(clock: Clock) -> Iterator[Callable[[], list[str]]]:
     handler = logging.StreamHandler(stream := StringIO())
     handler.setFormatter(SanitizingFormatter("%(levelname)s %(message)s"))
     handler.addFilter(RateLimitFilter(clock))
-    loggers = logger, logging.getLogger(log.__name__)
+    loggers = logger, logging.getLogger(logs.__name__)
 
     def look() -> list[str]:
         text = stream.getvalue()
@@ -150,38 +150,38 @@ def test_of_each_kind_some_lines_a_minute_are_logged_and_the_others_counted(
         logger.info("connection %d is sent away", number)
         logger.warning("something else")
     lines = written()
-    assert lines[::2] == [f"INFO connection {number} is sent away" for number in range(LINES)]
-    assert lines[1::2] == ["WARNING something else"] * LINES
-    clock.now = MINUTE - 0.001
+    assert lines[::2] == [f"INFO connection {number} is sent away" for number in range(MAX_LINES)]
+    assert lines[1::2] == ["WARNING something else"] * MAX_LINES
+    clock.now = WINDOW - 0.001
     logger.info("connection %d is sent away", 50)
     assert written() == []
-    clock.now = MINUTE
+    clock.now = WINDOW
     logger.info("connection %d is sent away", 51)
     assert written() == [
-        "WARNING and 41 more like this: connection %d is sent away",
-        "WARNING and 40 more like this: something else",
+        "WARNING suppressed 41 more like this: connection %d is sent away",
+        "WARNING suppressed 40 more like this: something else",
         "INFO connection 51 is sent away",
     ]
 
 
 def test_a_kind_may_be_given_with_the_line(written: Callable[[], list[str]], clock: Clock) -> None:
-    for number in range(LINES + 5):
+    for number in range(MAX_LINES + 5):
         for kind in ("wrong", "late"):
             logger.info("%d is sent away", number, extra={"kind": f"sent away: {kind}"})
-    assert len(written()) == 2 * LINES
-    clock.now = MINUTE
+    assert len(written()) == 2 * MAX_LINES
+    clock.now = WINDOW
     logger.info("next minute")
     assert written()[:2] == [
-        "WARNING and 5 more like this: sent away: wrong",
-        "WARNING and 5 more like this: sent away: late",
+        "WARNING suppressed 5 more like this: sent away: wrong",
+        "WARNING suppressed 5 more like this: sent away: late",
     ]
 
 
 def test_as_many_as_are_logged_need_no_count(written: Callable[[], list[str]], clock: Clock) -> None:
-    for _ in range(LINES):
+    for _ in range(MAX_LINES):
         logger.info("hello")
     written()
-    clock.now = MINUTE
+    clock.now = WINDOW
     logger.info("next minute")
     assert written() == ["INFO next minute"]
 
@@ -189,15 +189,15 @@ def test_as_many_as_are_logged_need_no_count(written: Callable[[], list[str]], c
 def test_a_minute_begins_with_the_first_line_after_the_last(
     written: Callable[[], list[str]], clock: Clock
 ) -> None:
-    clock.now = 10 * MINUTE
-    for _ in range(LINES + 1):
+    clock.now = 10 * WINDOW
+    for _ in range(MAX_LINES + 1):
         logger.info("hello")
-    clock.now += MINUTE - 0.001
+    clock.now += WINDOW - 0.001
     logger.info("hello")
-    assert len(written()) == LINES
+    assert len(written()) == MAX_LINES
     clock.now += 0.001
     logger.info("hello")
-    assert written() == ["WARNING and 2 more like this: hello", "INFO hello"]
+    assert written() == ["WARNING suppressed 2 more like this: hello", "INFO hello"]
 
 
 def test_what_helps_to_debug_is_never_left_out(written: Callable[[], list[str]]) -> None:
@@ -207,18 +207,18 @@ def test_what_helps_to_debug_is_never_left_out(written: Callable[[], list[str]])
 
 
 def test_what_was_left_out_is_told_when_asked(written: Callable[[], list[str]], clock: Clock) -> None:
-    moderation = RateLimitFilter(clock)
+    rate_limit = RateLimitFilter(clock)
     record = logging.LogRecord("x", logging.INFO, "", 0, "first %s\nsecond", ("y",), None)
-    assert [moderation.filter(record) for _ in range(LINES + 3)] == [True] * LINES + [False] * 3
-    moderation.tell()
-    moderation.tell()
-    assert written() == ["WARNING and 3 more like this: first %s"]
+    assert [rate_limit.filter(record) for _ in range(MAX_LINES + 3)] == [True] * MAX_LINES + [False] * 3
+    rate_limit.report_suppressed()
+    rate_limit.report_suppressed()
+    assert written() == ["WARNING suppressed 3 more like this: first %s"]
 
 
 # The program
 
 
-def misbehave(server: Server, data: bytes, times: int) -> None:
+def misbehave(server: ServerProcess, data: bytes, times: int) -> None:
     """Connect again and again, send something, and wait for the end."""
     for _ in range(times):
         with socket.create_connection((server.host, int(server.port)), DEADLINE) as sock:
@@ -241,20 +241,20 @@ SECRET = b"hush-hush"
     ],
 )
 def test_two_hundred_of_a_kind_are_some_lines_and_a_count(data: bytes, kind: str) -> None:
-    with running_server() as server:
+    with run_server_process() as server:
         misbehave(server, data, 200)
         text = server.stop()
     told = re.findall(rf" INFO connection \d+ from 127\.0\.0\.1:\d+ is sent away: {kind}\n", text)
-    counts = re.findall(rf" WARNING and (\d+) more like this: sent away: {kind}\n", text)
+    counts = re.findall(rf" WARNING suppressed (\d+) more like this: sent away: {kind}\n", text)
     assert len(told) + sum(map(int, counts)) == 200
-    assert len(told) <= LINES * len(counts)  # it may have been running for more than a minute
+    assert len(told) <= MAX_LINES * len(counts)  # it may have been running for more than a minute
     assert len(text.splitlines()) <= len(told) + len(counts) + 2  # it listens, and is shutting down
     assert "hush" not in text
 
 
 @pytest.mark.parametrize("options", [(), ("--verbose",)], ids=["INFO", "DEBUG"])
 def test_nothing_that_is_said_is_logged_whatever_it_is(options: tuple[str, ...]) -> None:
-    with running_server("--max-line", "64", *options) as server:
+    with run_server_process("--max-line", "64", *options) as server:
         for data in (
             b"JOIN hush-hush\nMSG hush-hush\nWHO hush-hush\nPING hush-hush\nhush-hush",
             b"PASS hush-hush\nhush-hush \xff\xfd\x01\x1b[2J\nMSG hush-hush\n",
@@ -269,7 +269,7 @@ def test_nothing_that_is_said_is_logged_whatever_it_is(options: tuple[str, ...])
 
 
 def test_verbose_a_server_tells_of_everybody() -> None:
-    with running_server("--verbose") as server:
+    with run_server_process("--verbose") as server:
         misbehave(server, b"PING\n", 30)
         text = server.stop()
     assert text.count(" connected\n") == text.count(" gone: closed\n") == 30

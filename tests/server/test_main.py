@@ -10,7 +10,14 @@ from subprocess import CompletedProcess
 import pytest
 
 import simple_chat
-from tests.harness.programs import DEADLINE, Server, Terminal, program, run_server, running_server
+from tests.harness.programs import (
+    DEADLINE,
+    ServerProcess,
+    Terminal,
+    find_program,
+    run_server_process,
+    run_server_to_exit,
+)
 
 ELSEWHERE = "203.0.113.1"  # set aside for documentation (RFC 5737): no machine's address
 
@@ -24,13 +31,13 @@ def assert_refused(ended: CompletedProcess[str], status: int, reason: str) -> No
 
 
 def test_help_names_the_environment_variables() -> None:
-    ended = run_server("--help")
+    ended = run_server_to_exit("--help")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert {"SIMPLE_CHAT_SERVER_HOST", "SIMPLE_CHAT_SERVER_PORT"} <= set(re.findall(r"\w+", ended.stdout))
 
 
 def test_version_is_the_packages() -> None:
-    ended = run_server("--version")
+    ended = run_server_to_exit("--version")
     assert (ended.returncode, ended.stdout) == (0, f"simple_chat {simple_chat.__version__}\n")
 
 
@@ -39,30 +46,30 @@ def test_version_is_the_packages() -> None:
 
 @pytest.mark.parametrize("option", ["--host", "--ip"])
 def test_host_is_an_option_that_goes_before_its_variable(option: str) -> None:
-    with running_server(option, "127.0.0.2", SIMPLE_CHAT_SERVER_HOST=ELSEWHERE) as server:
+    with run_server_process(option, "127.0.0.2", SIMPLE_CHAT_SERVER_HOST=ELSEWHERE) as server:
         assert server.host == "127.0.0.2"
         server.join("alice")
 
 
 def test_host_is_taken_from_its_variable() -> None:
-    with running_server(SIMPLE_CHAT_SERVER_HOST="127.0.0.2") as server:
+    with run_server_process(SIMPLE_CHAT_SERVER_HOST="127.0.0.2") as server:
         assert server.host == "127.0.0.2"
 
 
-def test_port_option_goes_before_its_variable(server: Server) -> None:
-    with running_server(SIMPLE_CHAT_SERVER_PORT=server.port) as another:  # it has --port 0
+def test_port_option_goes_before_its_variable(server: ServerProcess) -> None:
+    with run_server_process(SIMPLE_CHAT_SERVER_PORT=server.port) as another:  # it has --port 0
         assert another.port != server.port
 
 
-def test_port_is_taken_from_its_variable(server: Server) -> None:
-    ended = run_server(SIMPLE_CHAT_SERVER_PORT=server.port)
+def test_port_is_taken_from_its_variable(server: ServerProcess) -> None:
+    ended = run_server_to_exit(SIMPLE_CHAT_SERVER_PORT=server.port)
     assert_refused(ended, 1, f"127.0.0.1:{server.port}: Address already in use")
 
 
 def test_empty_variables_count_as_unset() -> None:
-    with running_server(SIMPLE_CHAT_SERVER_HOST="") as server:
+    with run_server_process(SIMPLE_CHAT_SERVER_HOST="") as server:
         assert server.host == "127.0.0.1"
-    ended = run_server("--host", ELSEWHERE, SIMPLE_CHAT_SERVER_PORT="")
+    ended = run_server_to_exit("--host", ELSEWHERE, SIMPLE_CHAT_SERVER_PORT="")
     assert_refused(ended, 1, f"{ELSEWHERE}:8090")
 
 
@@ -95,30 +102,33 @@ def test_empty_variables_count_as_unset() -> None:
     ],
 )
 def test_bad_option_is_refused_in_one_line(options: str) -> None:
-    assert_refused(run_server(*options.split()), 2, "--help shows all options")
+    assert_refused(run_server_to_exit(*options.split()), 2, "--help shows all options")
 
 
 @pytest.mark.parametrize("options", ["--sync disk", "--journal-segment 1M", "--journal-keep 30d"])
 def test_journal_that_is_nowhere_is_refused(options: str) -> None:
-    ended = run_server(*options.split())
-    assert_refused(ended, 2, "--sync, --journal-segment and --journal-keep go with --journal")
+    ended = run_server_to_exit(*options.split())
+    assert_refused(ended, 2, "--sync, --journal-segment and --journal-keep need --journal")
 
 
 @pytest.mark.parametrize("value", ["x", "65536", "-1", " "])
 def test_bad_port_in_the_variable_is_refused_in_one_line(value: str) -> None:
-    ended = run_server(SIMPLE_CHAT_SERVER_PORT=value)
+    ended = run_server_to_exit(SIMPLE_CHAT_SERVER_PORT=value)
     assert_refused(ended, 2, f"'{value}' is not a whole number from 0 to 65535")
 
 
-def test_taken_port_is_told_in_one_line(server: Server) -> None:
-    ended = run_server("--port", server.port)
+def test_taken_port_is_told_in_one_line(server: ServerProcess) -> None:
+    ended = run_server_to_exit("--port", server.port)
     assert_refused(ended, 1, f"can't listen on 127.0.0.1:{server.port}: Address already in use")
 
 
 def test_port_can_be_shared() -> None:
-    with running_server("--reuse-port") as one, running_server("--reuse-port", "--port", one.port) as two:
+    with (
+        run_server_process("--reuse-port") as one,
+        run_server_process("--reuse-port", "--port", one.port) as two,
+    ):
         assert two.port == one.port
-        assert_refused(run_server("--port", one.port), 1, "Address already in use")
+        assert_refused(run_server_to_exit("--port", one.port), 1, "Address already in use")
 
 
 @pytest.mark.parametrize(
@@ -126,18 +136,20 @@ def test_port_can_be_shared() -> None:
     [ELSEWHERE, "no-such-host.invalid", "300.300.300.300", "a..b", 64 * "a", "\N{SNOWMAN}.invalid", "-"],
 )
 def test_host_that_is_not_here_is_told_in_one_line(host: str) -> None:
-    assert_refused(run_server("--host", host), 1, f"can't listen on {re.escape(host)}:8090: .+")
+    assert_refused(run_server_to_exit("--host", host), 1, f"can't listen on {re.escape(host)}:8090: .+")
 
 
 def test_host_of_the_variable_that_is_not_here_is_told_in_one_line() -> None:
-    assert_refused(run_server(SIMPLE_CHAT_SERVER_HOST=ELSEWHERE), 1, f"can't listen on {ELSEWHERE}:8090: .+")
+    assert_refused(
+        run_server_to_exit(SIMPLE_CHAT_SERVER_HOST=ELSEWHERE), 1, f"can't listen on {ELSEWHERE}:8090: .+"
+    )
 
 
 def test_unix_socket_of_a_live_server_is_left_alone(tmp_path: Path) -> None:
     path = str(tmp_path / "chat")
-    with running_server("--unix", path) as server:
+    with run_server_process("--unix", path) as server:
         server.log.expect_exact(f"listening on unix:{path}\n")
-        assert_bad_unix_path(run_server("--port", "0", "--unix", path), path)
+        assert_bad_unix_path(run_server_to_exit("--port", "0", "--unix", path), path)
         server.join("alice", "-U", path)
 
 
@@ -145,7 +157,7 @@ def test_unix_socket_that_a_dead_server_left_is_taken_over(tmp_path: Path) -> No
     path = str(tmp_path / "chat")
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(path)
-    with running_server("--unix", path) as server:
+    with run_server_process("--unix", path) as server:
         server.log.expect_exact(f"listening on unix:{path}\n")
         server.join("alice", "-U", path)
 
@@ -153,7 +165,7 @@ def test_unix_socket_that_a_dead_server_left_is_taken_over(tmp_path: Path) -> No
 def test_file_in_the_unix_sockets_place_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "diary"
     path.write_text("dear diary")
-    assert_bad_unix_path(run_server("--port", "0", "--unix", str(path)), str(path))
+    assert_bad_unix_path(run_server_to_exit("--port", "0", "--unix", str(path)), str(path))
     assert path.read_text() == "dear diary"
 
 
@@ -162,14 +174,16 @@ def test_empty_unix_path_is_refused_and_harms_no_folder(
 ) -> None:
     mode = tmp_path.stat().st_mode
     monkeypatch.chdir(tmp_path)
-    ended = run_server("--port", "0", "--unix=", PYTHONPATH=str(Path(simple_chat.__file__).parents[1]))
+    ended = run_server_to_exit(
+        "--port", "0", "--unix=", PYTHONPATH=str(Path(simple_chat.__file__).parents[1])
+    )
     assert ended.returncode in {1, 2}
     assert tmp_path.stat().st_mode == mode
 
 
 @pytest.mark.parametrize("path", ["/no/such/folder/chat", "/tmp/" + 200 * "x"])
 def test_unix_path_that_cannot_be_is_told_without_traceback(path: str) -> None:
-    assert_bad_unix_path(run_server("--port", "0", "--unix", path), path)
+    assert_bad_unix_path(run_server_to_exit("--port", "0", "--unix", path), path)
 
 
 def assert_bad_unix_path(ended: CompletedProcess[str], path: str) -> None:
@@ -184,7 +198,7 @@ def assert_bad_unix_path(ended: CompletedProcess[str], path: str) -> None:
 
 @pytest.mark.parametrize(("loop", "uses_uvloop"), [("asyncio", False), ("uvloop", True), ("auto", True)])
 def test_loop_can_be_chosen(loop: str, uses_uvloop: bool) -> None:  # noqa: FBT001 (a parameter)
-    with running_server("--loop", loop) as server:
+    with run_server_process("--loop", loop) as server:
         server.join("alice")
         loaded = Path(f"/proc/{server.process.pid}/maps").read_text()
         assert ("uvloop" in loaded) == uses_uvloop
@@ -197,48 +211,48 @@ def test_journal_is_kept_in_segments_as_far_as_wanted(
     tmp_path: Path, segment: str, keep: str, left: int
 ) -> None:
     options = ("--journal", str(tmp_path), "--journal-segment", segment, "--journal-keep", keep)
-    with running_server(*options) as server:
+    with run_server_process(*options) as server:
         alice = server.join("alice")
         for _ in range(4):
             alice.type(f"MSG {'x' * 1000}")
-            alice.see()
+            alice.barrier()
         alice.type("MSG last")
-        alice.see()
+        alice.barrier()
     assert len(list(tmp_path.glob("*.log"))) == left
 
 
 def test_history_can_be_switched_off() -> None:
-    with running_server("--history", "0") as server:
+    with run_server_process("--history", "0") as server:
         alice = server.join("alice")
         alice.type("MSG hello", "HISTORY")
-        assert alice.see() == ["OK HISTORY 0"]
+        assert alice.barrier() == ["OK HISTORY 0"]
 
 
 def test_history_reaches_back_as_far_as_it_was_set() -> None:
-    with running_server("--history", "2") as server:
+    with run_server_process("--history", "2") as server:
         alice = server.join("alice")
         alice.type("MSG one", "MSG two", "MSG three", "HISTORY")
-        *past, end = alice.see()
+        *past, end = alice.barrier()
         assert [line.split()[-1] for line in past] == ["two", "three"]
         assert end == "OK HISTORY 2"
 
 
 def test_longest_line_can_be_set() -> None:
-    with running_server("--max-line", "64") as server:
+    with run_server_process("--max-line", "64") as server:
         alice, bob = server.join("alice"), server.join("bob")
         fits = 60 * "x"
         bob.type(f"MSG {fits}", f"MSG {fits}x")
-        assert bob.see() == ["ERR line-too-long the line was dropped, send shorter ones"]
-        assert alice.see() == ["JOINED bob", f"MSG bob {fits}"]
+        assert bob.barrier() == ["ERR line-too-long the line was dropped, send shorter ones"]
+        assert alice.barrier() == ["JOINED bob", f"MSG bob {fits}"]
 
 
 def test_above_the_presence_limit_comings_and_goings_are_not_told() -> None:
-    with running_server("--presence-limit", "0") as server:
+    with run_server_process("--presence-limit", "0") as server:
         alice = server.join("alice")
         server.pipe(b"JOIN bot\nMSG hi\n")
         server.join("bob")
         alice.type("WHO")
-        assert alice.see() == ["MSG bot hi", "NAMES alice bob", "OK WHO 2"]
+        assert alice.barrier() == ["MSG bot hi", "NAMES alice bob", "OK WHO 2"]
 
 
 # What it logs
@@ -246,12 +260,12 @@ def test_above_the_presence_limit_comings_and_goings_are_not_told() -> None:
 
 @pytest.mark.parametrize("options", [[], ["-v"], ["--verbose"]], ids=str)
 def test_nothing_that_clients_send_is_logged(options: list[str]) -> None:
-    with running_server(*options) as server:
+    with run_server_process(*options) as server:
         alice = server.join("alice")
         server.pipe(
             b"JOIN ./Private\nPASS private\nprivate\nJOIN private\nMSG private\nMSG private \xfc\nprivate"
         )
-        assert "MSG private private" in alice.see()
+        assert "MSG private private" in alice.barrier()
         alice.close()
         log = server.stop()
     assert not re.search("private|alice", log, re.IGNORECASE)
@@ -262,12 +276,12 @@ def test_nothing_that_clients_send_is_logged(options: list[str]) -> None:
 
 
 @pytest.mark.parametrize("signal", [SIGTERM, SIGINT])
-def test_told_to_end_it_delivers_all_it_took_and_says_goodbye(server: Server, signal: Signals) -> None:
+def test_told_to_end_it_delivers_all_it_took_and_says_goodbye(server: ServerProcess, signal: Signals) -> None:
     alice, bob = server.join("alice"), server.join("bob")
     stranger = server.nc()
     said = [f"{number} and all the rest of the line" for number in range(1000)]
     bob.type(*(f"MSG {line}" for line in said))
-    bob.see()
+    bob.barrier()
     server.process.send_signal(signal)
     assert alice.wait_for("BYE shutdown") == ["JOINED bob", *(f"MSG bob {line}" for line in said)]
     assert bob.wait_for("BYE shutdown") == []
@@ -278,12 +292,12 @@ def test_told_to_end_it_delivers_all_it_took_and_says_goodbye(server: Server, si
 
 
 def test_told_to_end_in_a_flood_it_delivers_the_same_part_of_it_to_all(
-    server: Server, tmp_path: Path
+    server: ServerProcess, tmp_path: Path
 ) -> None:
     alice, bob = server.join("alice"), server.join("bob")
     flood = tmp_path / "flood"
     flood.write_text("JOIN bot\n" + "".join(f"MSG {number}\n" for number in range(100_000)))
-    command = f"exec {program('nc.openbsd')} {server.host} {server.port} <{flood} >/dev/null"
+    command = f"exec {find_program('nc.openbsd')} {server.host} {server.port} <{flood} >/dev/null"
     with Terminal("/bin/sh", "-c", command):
         alice.wait_for("MSG bot 99")
         server.process.send_signal(SIGTERM)
@@ -298,7 +312,7 @@ def test_told_to_end_in_a_flood_it_delivers_the_same_part_of_it_to_all(
 
 @pytest.mark.parametrize("signal", [SIGTERM, SIGINT])
 def test_told_twice_it_cuts_those_who_do_not_read(signal: Signals) -> None:
-    with running_server("--drain", "600") as server, socket.socket() as stuck:
+    with run_server_process("--drain", "600") as server, socket.socket() as stuck:
         stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         stuck.settimeout(DEADLINE)
         stuck.connect((server.host, int(server.port)))

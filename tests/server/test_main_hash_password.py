@@ -13,7 +13,7 @@ import pexpect
 import pytest
 import trustme
 
-from tests.harness.programs import DEADLINE, _obey_interrupts, run_server, running_server
+from tests.harness.programs import DEADLINE, restore_sigint, run_server_process, run_server_to_exit
 
 COMMAND = ("-m", "simple_chat.server", "hash-password")
 WITHOUT_ARGON2 = """
@@ -74,7 +74,7 @@ def test_what_no_client_could_send_is_refused_in_one_line(entry: bytes, encoding
 @pytest.fixture
 def terminal() -> Iterator["pexpect.spawn[str]"]:
     child = pexpect.spawn(
-        sys.executable, [*COMMAND], encoding="utf-8", timeout=DEADLINE, preexec_fn=_obey_interrupts
+        sys.executable, [*COMMAND], encoding="utf-8", timeout=DEADLINE, preexec_fn=restore_sigint
     )
     yield child
     child.close()
@@ -82,7 +82,7 @@ def terminal() -> Iterator["pexpect.spawn[str]"]:
 
 def answer(terminal: "pexpect.spawn[str]", *entries: str) -> tuple[int | None, str]:
     """Answer what is asked; return the exit status and what is to be seen behind the questions."""
-    for question, entry in zip(["Password: ", "Once more: "], entries, strict=False):
+    for question, entry in zip(["Password: ", "Repeat the password: "], entries, strict=False):
         terminal.expect_exact(question)
         assert str(terminal.before).strip() == ""  # nothing of what was typed
         terminal.send(entry)
@@ -100,7 +100,7 @@ def test_at_a_terminal_it_is_asked_for_twice_without_echo(terminal: "pexpect.spa
 @pytest.mark.parametrize(
     ("entries", "complaint"),
     [
-        (["open sesame\n", "open sesam\n"], "simple_chat: that was not the same password"),
+        (["open sesame\n", "open sesam\n"], "simple_chat: the passwords differ"),
         (["\n", "\n"], "simple_chat: a password is one line of text, of at most 4091 bytes"),
     ],
     ids=["different", "empty"],
@@ -143,10 +143,10 @@ def file(tmp_path: Path) -> str:
 
 
 def test_only_who_knows_it_comes_in_and_nobody_reads_it_in_the_log(file: str) -> None:
-    with running_server("-v", "--password-file", file) as server:
+    with run_server_process("-v", "--password-file", file) as server:
         alice, eve = server.nc(), server.nc()
         alice.type("JOIN alice", "PASS open sesame", "JOIN alice")
-        assert [line.split(" there")[0] for line in alice.see()] == [
+        assert [line.split(" there")[0] for line in alice.barrier()] == [
             *["ERR auth-required", "OK PASS", "OK JOIN alice"]
         ]
         eve.type("PASS sesame street", "PASS sesame street", "PASS sesame street")
@@ -164,10 +164,13 @@ def test_only_who_knows_it_comes_in_and_nobody_reads_it_in_the_log(file: str) ->
         (lambda path: path.unlink(), "can't read {path}: No such file or directory"),
         (lambda path: (path.unlink(), path.mkdir()), "can't read {path}: Is a directory"),
         (lambda path: path.write_bytes(b"\xff"), "can't read {path}: "),
-        (lambda path: path.write_bytes(b""), "the password's hash is none that hash-password makes"),
+        (
+            lambda path: path.write_bytes(b""),
+            "the password's hash is not an argon2 hash, make one with hash-password",
+        ),
         (
             lambda path: path.write_text("open sesame\n"),
-            "the password's hash is none that hash-password makes",
+            "the password's hash is not an argon2 hash, make one with hash-password",
         ),
     ],
     ids=["missing", "folder", "binary", "empty", "password"],
@@ -176,7 +179,7 @@ def test_file_without_a_hash_is_told_in_one_line(
     file: str, write: Callable[[Path], object], reason: str
 ) -> None:
     write(Path(file))
-    ended = run_server("--port", "0", "--password-file", file)
+    ended = run_server_to_exit("--port", "0", "--password-file", file)
     assert_refused(ended, f"^simple_chat: {re.escape(reason.format(path=file))}")
     assert "open sesame" not in ended.stderr
 
@@ -185,17 +188,17 @@ def test_file_without_a_hash_is_told_in_one_line(
 
 
 def test_it_needs_tls_on_a_network(file: str) -> None:
-    ended = run_server("--host", "0.0.0.0", "--port", "0", "--password-file", file)
+    ended = run_server_to_exit("--host", "0.0.0.0", "--port", "0", "--password-file", file)
     assert_refused(ended, r"^simple_chat: on 0\.0\.0\.0:\d+ a password needs TLS \(or --insecure\)")
 
 
 def test_who_insists_may_do_without_tls(file: str) -> None:
-    with running_server("--host", "0.0.0.0", "--password-file", file, "--insecure") as server:
+    with run_server_process("--host", "0.0.0.0", "--password-file", file, "--insecure") as server:
         assert "WARNING" not in server.stop()
 
 
 def test_open_server_on_a_network_warns_once() -> None:
-    with running_server("--host", "0.0.0.0") as server:
+    with run_server_process("--host", "0.0.0.0") as server:
         log = server.stop()
     assert log.count("WARNING") == 1
     assert f"WARNING whoever reaches 0.0.0.0:{server.port} can join: there is no password\n" in log
@@ -206,5 +209,5 @@ def test_open_server_that_demands_certificates_does_not_warn(tmp_path: Path) -> 
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
     authority.cert_pem.write_to_path(ca)
     tls = ("--tls-cert", str(certificate), "--tls-client-ca", str(ca))
-    with running_server("--host", "0.0.0.0", *tls) as server:
+    with run_server_process("--host", "0.0.0.0", *tls) as server:
         assert "WARNING" not in server.stop()

@@ -12,7 +12,14 @@ from subprocess import CompletedProcess
 import pytest
 import trustme
 
-from tests.harness.programs import DEADLINE, Server, Terminal, program, run_server, running_server
+from tests.harness.programs import (
+    DEADLINE,
+    ServerProcess,
+    Terminal,
+    find_program,
+    run_server_process,
+    run_server_to_exit,
+)
 from tests.harness.tls_servers import encrypted
 
 AUTHORITY = trustme.CA()
@@ -46,9 +53,9 @@ def options(folder: Path, text: str) -> list[str]:
 
 
 @pytest.fixture
-def server(files: Path) -> Iterator[Server]:
+def server(files: Path) -> Iterator[ServerProcess]:
     """A server that talks TLS."""
-    with running_server("-v", *options(files, "--tls-cert both.pem")) as server:
+    with run_server_process("-v", *options(files, "--tls-cert both.pem")) as server:
         yield server
 
 
@@ -75,7 +82,7 @@ class Talk:
 
 
 @contextmanager
-def talk(server: Server, shows: trustme.CA | None = None) -> Iterator[Talk]:
+def talk(server: ServerProcess, shows: trustme.CA | None = None) -> Iterator[Talk]:
     context = ssl.create_default_context()
     AUTHORITY.configure_trust(context)
     if shows is not None:
@@ -87,11 +94,11 @@ def talk(server: Server, shows: trustme.CA | None = None) -> Iterator[Talk]:
         yield Talk(sock)
 
 
-def openssl(server: Server, folder: Path, *more: str) -> Terminal:
+def openssl(server: ServerProcess, folder: Path, *more: str) -> Terminal:
     """Somebody connects with the program that is the nc of TLS."""
     arguments = ["-quiet", "-verify_return_error", "-verify_hostname", "localhost", *more]
     where = ["-CAfile", str(folder / "ca.pem"), "-connect", f"{server.host}:{server.port}"]
-    return Terminal(program("openssl"), "s_client", *arguments, *where)
+    return Terminal(find_program("openssl"), "s_client", *arguments, *where)
 
 
 # Who may talk
@@ -99,18 +106,18 @@ def openssl(server: Server, folder: Path, *more: str) -> Terminal:
 
 @pytest.mark.parametrize("own", ["--tls-cert both.pem", "--tls-cert cert.pem --tls-key key.pem"])
 def test_key_may_be_in_the_certificates_file(files: Path, own: str) -> None:
-    with running_server(*options(files, own)) as server, talk(server) as ann:
+    with run_server_process(*options(files, own)) as server, talk(server) as ann:
         assert ann.ask("JOIN ann") == ["OK JOIN ann"]
 
 
-def test_openssl_holds_a_conversation(server: Server, files: Path) -> None:
+def test_openssl_holds_a_conversation(server: ServerProcess, files: Path) -> None:
     with openssl(server, files) as alice, talk(server) as bob:
         alice.child.expect("HELLO simple_chat/1 .*\r\n")
         alice.type("JOIN alice")
-        assert alice.see() == ["OK JOIN alice"]
+        assert alice.barrier() == ["OK JOIN alice"]
         assert bob.ask("JOIN bob", "MSG hi alice") == ["OK JOIN bob"]
         alice.type("MSG hi bob")
-        assert alice.see() == ["JOINED bob", "MSG bob hi alice"]
+        assert alice.barrier() == ["JOINED bob", "MSG bob hi alice"]
         alice.type("QUIT")
         assert alice.wait_for("BYE quit") == []
         assert bob.ask() == ["MSG alice hi bob", "LEFT alice"]
@@ -118,16 +125,16 @@ def test_openssl_holds_a_conversation(server: Server, files: Path) -> None:
 
 def test_unix_socket_beside_it_is_plain(files: Path) -> None:
     path = str(files / "chat")
-    with running_server("--unix", path, *options(files, "--tls-cert both.pem")) as server:
+    with run_server_process("--unix", path, *options(files, "--tls-cert both.pem")) as server:
         server.log.expect_exact(f"listening on unix:{path}\n")
         alice = server.join("alice", "-U", path)
         with talk(server) as bob:
             assert bob.ask("JOIN bob", "MSG hi") == ["OK JOIN bob"]
-            assert alice.see() == ["JOINED bob", "MSG bob hi"]
+            assert alice.barrier() == ["JOINED bob", "MSG bob hi"]
 
 
 def test_certificates_can_be_demanded(files: Path) -> None:
-    with running_server(*options(files, "--tls-cert both.pem --tls-client-ca ca.pem")) as server:
+    with run_server_process(*options(files, "--tls-cert both.pem --tls-client-ca ca.pem")) as server:
         for shows in (None, STRANGER):
             with pytest.raises((OSError, AssertionError)), talk(server, shows):
                 pytest.fail("it was let in")
@@ -136,7 +143,7 @@ def test_certificates_can_be_demanded(files: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"JOIN bot\nMSG hi\n", b"GET / HTTP/1.1\r\n\r\n", bytes(99), b""])
-def test_who_talks_no_tls_is_closed_and_no_trouble(server: Server, data: bytes) -> None:
+def test_who_talks_no_tls_is_closed_and_no_trouble(server: ServerProcess, data: bytes) -> None:
     with talk(server) as ann:
         ann.ask("JOIN ann")
         with socket.create_connection((server.host, int(server.port)), DEADLINE) as plain:
@@ -145,7 +152,7 @@ def test_who_talks_no_tls_is_closed_and_no_trouble(server: Server, data: bytes) 
             with suppress(ConnectionResetError):
                 while received := plain.recv(65536):
                     assert b"HELLO" not in received
-        server.log.expect_exact("a connection failed before it began: ")
+        server.log.expect_exact("handshake failed: ")
         assert ann.ask("MSG hi") == []
     assert "ERROR" not in server.stop()
 
@@ -159,14 +166,14 @@ def serial_number(talk: Talk) -> object:
     return certificate["serialNumber"]
 
 
-def test_sighup_reads_the_certificate_again_and_drops_nobody(server: Server, files: Path) -> None:
+def test_sighup_reads_the_certificate_again_and_drops_nobody(server: ServerProcess, files: Path) -> None:
     with talk(server) as ann:
         ann.ask("JOIN ann")
         issue(files)
         with talk(server) as bob:
             assert serial_number(bob) == serial_number(ann)
         server.process.send_signal(signal.SIGHUP)
-        server.log.expect_exact("read the certificate again\n")
+        server.log.expect_exact("certificate reloaded\n")
         with talk(server) as cleo:
             assert serial_number(cleo) != serial_number(ann)
             assert cleo.ask("JOIN cleo", "MSG hi") == ["OK JOIN cleo"]
@@ -176,7 +183,7 @@ def test_sighup_reads_the_certificate_again_and_drops_nobody(server: Server, fil
 
 @pytest.mark.parametrize("broken", ["missing", "empty", "text", "encrypted.pem", "cert.pem"])
 def test_certificate_that_cannot_be_read_again_leaves_the_old_one(
-    server: Server, files: Path, broken: str
+    server: ServerProcess, files: Path, broken: str
 ) -> None:
     with talk(server) as ann:
         ann.ask("JOIN ann")
@@ -184,7 +191,7 @@ def test_certificate_that_cannot_be_read_again_leaves_the_old_one(
         with suppress(FileNotFoundError):
             (files / "both.pem").write_bytes((files / broken).read_bytes())
         server.process.send_signal(signal.SIGHUP)
-        server.log.expect(r"ERROR the certificate stays as it is: can't use [^\n]*/both\.pem: [^\n]+\n")
+        server.log.expect(r"ERROR certificate not reloaded: can't use [^\n]*/both\.pem: [^\n]+\n")
         with talk(server) as bob:
             assert serial_number(bob) == serial_number(ann)
             assert bob.ask("JOIN bob", "MSG hi") == ["OK JOIN bob"]
@@ -221,12 +228,12 @@ def assert_refused(ended: CompletedProcess[str], status: int, reason: str) -> No
     ],
 )
 def test_file_that_cannot_be_used_is_told_in_one_line(files: Path, own: str, blamed: str, why: str) -> None:
-    ended = run_server("--port", "0", *options(files, own))
+    ended = run_server_to_exit("--port", "0", *options(files, own))
     assert_refused(ended, 1, f"^simple_chat: can't use {re.escape(str(files / blamed))}: {why}")
 
 
 @pytest.mark.parametrize("own", ["--tls-key key.pem", "--tls-client-ca ca.pem"])
 def test_options_that_need_a_certificate_are_refused_without(files: Path, own: str) -> None:
     assert_refused(
-        run_server("--port", "0", *options(files, own)), 2, "--tls-cert .*--help shows all options"
+        run_server_to_exit("--port", "0", *options(files, own)), 2, "--tls-cert .*--help shows all options"
     )

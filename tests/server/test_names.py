@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tests.harness.peer import Peer
-from tests.harness.server import house
+from tests.harness.server import run_server_in_loop
 
 
 async def leave(peer: Peer) -> None:
@@ -60,8 +60,8 @@ ENDS = [
 
 @pytest.mark.parametrize("end", ENDS)
 async def test_a_name_is_free_at_once_and_its_left_told_once(end: Callable[[Peer], Awaitable[None]]) -> None:
-    async with house() as home:
-        (bob, ann), other = await home.gather("bob", "ann"), await home.connect()
+    async with run_server_in_loop() as home:
+        (bob, ann), other = await home.join_all("bob", "ann"), await home.connect()
         await end(ann)
         assert await bob.until("LEFT ann") == []
         assert await other.ask("JOIN Ann") == ["OK JOIN Ann"]
@@ -70,15 +70,15 @@ async def test_a_name_is_free_at_once_and_its_left_told_once(end: Callable[[Peer
 
 @pytest.mark.parametrize("end", [leave, quit_, half_close])
 async def test_whoever_was_answered_has_left_already(end: Callable[[Peer], Awaitable[None]]) -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         ann, other = await home.join("ann"), await home.connect()
         await end(ann)
         assert await other.ask("JOIN ann") == ["OK JOIN ann"]
 
 
 async def test_a_name_goes_from_hand_to_hand_in_one_packet() -> None:
-    async with house() as home:
-        bob, ann = await home.gather("bob", "ann")
+    async with run_server_in_loop() as home:
+        bob, ann = await home.join_all("bob", "ann")
         assert await ann.ask("LEAVE", "JOIN ann", "LEAVE", "JOIN anna") == [
             "OK LEAVE",
             "OK JOIN ann",
@@ -89,7 +89,7 @@ async def test_a_name_goes_from_hand_to_hand_in_one_packet() -> None:
 
 
 async def test_only_one_of_many_gets_a_name() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         observer = await home.join("observer")
         peers = [await home.connect() for _ in range(20)]
         for peer in peers:
@@ -101,7 +101,7 @@ async def test_only_one_of_many_gets_a_name() -> None:
 
 
 async def test_the_room_is_empty_when_all_have_vanished() -> None:
-    async with house() as home:
+    async with run_server_in_loop() as home:
         observer = await home.join("observer")
         names = {f"user{number}" for number in range(50)}
         peers = [await home.join(name) for name in names]

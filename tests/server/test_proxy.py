@@ -38,7 +38,7 @@ class Caller(Guest):
         except (AssertionError, RuntimeError):  # RuntimeError: uvloop, for a write behind the end
             if self.link.hit is None:
                 raise
-            await self.peer.ended()
+            await self.peer.wait_closed()
             self.end = self.end or End.CLEAN
         if self.end is End.CLEAN and self.link.hit is not None and not self._heard_bye():
             self.end = End.VANISHED

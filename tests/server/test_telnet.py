@@ -5,23 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.programs import Server, Terminal, program
+from tests.harness.programs import ServerProcess, Terminal, find_program
 
 PROMPT = "telnet> "
 
 
 @pytest.fixture
-def nick(server: Server) -> Terminal:
+def nick(server: ServerProcess) -> Terminal:
     return server.join("nick")
 
 
 @pytest.fixture
-def tina(server: Server, nick: Terminal) -> Iterator[Terminal]:
-    with Terminal(program("telnet"), server.host, server.port) as tina:
+def tina(server: ServerProcess, nick: Terminal) -> Iterator[Terminal]:
+    with Terminal(find_program("telnet"), server.host, server.port) as tina:
         tina.child.expect("HELLO simple_chat/1 .*\r\n")
         tina.type("JOIN tina")
         tina.wait_for("OK JOIN tina")
-        assert nick.see() == ["JOINED tina"]
+        assert nick.barrier() == ["JOINED tina"]
         yield tina
 
 
@@ -34,12 +34,12 @@ def command(telnet: Terminal, line: str) -> None:
 
 def assert_they_can_talk(tina: Terminal, nick: Terminal) -> None:
     tina.type("MSG from telnet")
-    shown = tina.see()
+    shown = tina.barrier()
     assert not [line for line in shown if line.startswith("ERR")]
-    assert nick.see() == ["MSG tina from telnet"]
+    assert nick.barrier() == ["MSG tina from telnet"]
     nick.type("MSG from nc")
-    nick.see()
-    assert "MSG nick from nc" in tina.see()
+    nick.barrier()
+    assert "MSG nick from nc" in tina.barrier()
 
 
 def test_telnet_and_nc_users_talk(tina: Terminal, nick: Terminal) -> None:
@@ -47,10 +47,10 @@ def test_telnet_and_nc_users_talk(tina: Terminal, nick: Terminal) -> None:
 
 
 def test_telnet_is_answered_with_crlf_as_soon_as_it_sent_one(
-    server: Server, nick: Terminal, tmp_path: Path
+    server: ServerProcess, nick: Terminal, tmp_path: Path
 ) -> None:
     trace = tmp_path / "trace"
-    with Terminal(program("telnet"), "-n", str(trace)) as telnet:
+    with Terminal(find_program("telnet"), "-n", str(trace)) as telnet:
         telnet.child.expect_exact(PROMPT)
         telnet.type("toggle netdata", f"open {server.host} {server.port}")
         telnet.child.expect_exact("HELLO")
@@ -61,7 +61,7 @@ def test_telnet_is_answered_with_crlf_as_soon_as_it_sent_one(
     hello, *answers = bytes.fromhex("".join(received)).splitlines(keepends=True)
     assert hello.endswith(b" is.\n")
     assert answers == [b"OK JOIN tina\r\n", b"BYE quit\r\n"]
-    assert nick.see() == ["JOINED tina", "LEFT tina"]
+    assert nick.barrier() == ["JOINED tina", "LEFT tina"]
 
 
 def test_who_quits_telnet_has_left(tina: Terminal, nick: Terminal) -> None:

@@ -9,9 +9,9 @@ import pytest
 import trustme
 
 from simple_chat import Settings
-from simple_chat.server import acceptor as door
+from simple_chat.server import acceptor
 from tests.harness.peer import DEADLINE, Peer, TlsPeer, connect
-from tests.harness.server import AUTHORITY, House, house, own_tls, trusting
+from tests.harness.server import CA, ServerHarness, client_tls_context, run_server_in_loop, server_tls_context
 
 STRANGER = trustme.CA()
 """An authority that nobody here trusts."""
@@ -22,7 +22,7 @@ TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
 def only(version: ssl.TLSVersion, shows: trustme.CA | None = None) -> ssl.SSLContext:
     """How a peer talks TLS that knows one version of it."""
-    context = trusting(shows)
+    context = client_tls_context(shows)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = context.maximum_version = version
@@ -37,13 +37,13 @@ def serial_number(peer: Peer) -> object:
     return certificate["serialNumber"]
 
 
-async def cannot_enter(home: House, tls: ssl.SSLContext) -> None:
+async def cannot_enter(home: ServerHarness, tls: ssl.SSLContext) -> None:
     """Check that a peer is shown nothing of the room."""
     try:
         peer = await connect(home.address, tls=tls)
     except ConnectionError:
         return
-    await peer.ended()  # with TLS 1.3 it is done before the server has seen its certificate
+    await peer.wait_closed()  # with TLS 1.3 it is done before the server has seen its certificate
     assert peer.received == b""
 
 
@@ -52,7 +52,7 @@ async def cannot_enter(home: House, tls: ssl.SSLContext) -> None:
 
 @pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
 async def test_versions_that_are_new_enough_are_one_room(version: ssl.TLSVersion) -> None:
-    async with house(way="tls") as home:
+    async with run_server_in_loop(way="tls") as home:
         ann, bob = await home.join("ann"), await home.connect(tls=only(version))
         assert isinstance(bob, TlsPeer)
         assert bob.tls.version() == {TLS_1_2: "TLSv1.2", TLS_1_3: "TLSv1.3"}[version]
@@ -60,34 +60,34 @@ async def test_versions_that_are_new_enough_are_one_room(version: ssl.TLSVersion
         assert await ann.ask("MSG hi bob") == ["JOINED bob", "MSG bob hi"]
         bob.send("QUIT")
         assert await bob.rest() == ["MSG ann hi bob", "BYE quit"]
-        assert bob.parted
+        assert bob.got_close_notify
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1], ids=["1.0", "1.1"])
 async def test_an_old_version_is_refused(version: ssl.TLSVersion) -> None:
-    tls, old = own_tls(), only(version)
+    tls, old = server_tls_context(), only(version)
     for context in (tls, old):
         context.set_ciphers("ALL:@SECLEVEL=0")  # so that it is the version that is refused
-    async with house(way="tls", tls=tls) as home:
+    async with run_server_in_loop(way="tls", tls=tls) as home:
         await cannot_enter(home, old)
-        await home.all_go_but(0)
+        await home.wait_for_connections(0)
         await home.join("ann")
 
 
 @pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
 async def test_where_certificates_are_demanded_only_their_holders_come_in(version: ssl.TLSVersion) -> None:
-    async with house(way="tls", tls=own_tls(demands=AUTHORITY)) as home:
+    async with run_server_in_loop(way="tls", tls=server_tls_context(demands=CA)) as home:
         for shows in (None, STRANGER):
             await cannot_enter(home, only(version, shows))
-        await home.all_go_but(0)
-        ann = await home.connect(tls=only(version, AUTHORITY))
+        await home.wait_for_connections(0)
+        ann = await home.connect(tls=only(version, CA))
         assert await ann.ask("JOIN ann", "WHO") == ["OK JOIN ann", "NAMES ann", "OK WHO 1"]
 
 
 async def test_a_new_certificate_is_for_those_who_come_from_then_on() -> None:
-    async with house(way="tls") as home:
+    async with run_server_in_loop(way="tls") as home:
         ann = await home.join("ann")
-        home.server.tls = own_tls()
+        home.server.tls = server_tls_context()
         bob = await home.join("bob")
         assert serial_number(ann) != serial_number(bob)
         assert await ann.ask("MSG still here") == ["JOINED bob"]
@@ -96,17 +96,17 @@ async def test_a_new_certificate_is_for_those_who_come_from_then_on() -> None:
 
 
 async def test_unix_sockets_stay_plain() -> None:
-    async with house(way="unix", tls=own_tls()) as home:
+    async with run_server_in_loop(way="unix", tls=server_tls_context()) as home:
         ann = await home.join("ann")
-        bob = await connect(home.server.address, tls=trusting())
+        bob = await connect(home.server.address, tls=client_tls_context())
         assert (await bob.ask("JOIN bob", "MSG hi"))[1:] == ["OK JOIN bob"]
         assert await ann.barrier() == ["JOINED bob", "MSG bob hi"]
         await bob.close()
 
 
 async def test_bytes_that_come_one_by_one_are_the_same() -> None:
-    async with house(way="tls") as home:
-        bob, ann = await home.gather("bob", "ann")
+    async with run_server_in_loop(way="tls") as home:
+        bob, ann = await home.join_all("bob", "ann")
         assert isinstance(ann, TlsPeer)
         ann.tls.write(b"MSG one record\nMSG in parts\n")
         for byte in ann._outgoing.read():
@@ -125,7 +125,7 @@ def client_hello() -> bytes:
     """The first bytes of TLS."""
     sent = ssl.MemoryBIO()
     with pytest.raises(ssl.SSLWantReadError):
-        trusting().wrap_bio(ssl.MemoryBIO(), sent, server_hostname="localhost").do_handshake()
+        client_tls_context().wrap_bio(ssl.MemoryBIO(), sent, server_hostname="localhost").do_handshake()
     return sent.read()
 
 
@@ -141,14 +141,14 @@ def client_hello() -> bytes:
     ids=["chat", "HTTP", "zeros", "nearly TLS", "telnet"],
 )
 async def test_who_talks_no_tls_is_closed(data: bytes) -> None:
-    async with house(way="tls") as home:
+    async with run_server_in_loop(way="tls") as home:
         ann = await home.join("ann")
         plain = await connect(home.address)
         plain.write(data)
         plain.half_close()
-        await plain.ended()
+        await plain.wait_closed()
         assert b"HELLO" not in plain.received
-        await home.all_go_but(1)
+        await home.wait_for_connections(1)
         assert await ann.barrier() == []
 
 
@@ -158,7 +158,7 @@ async def close(peer: Peer) -> None:
 
 async def half_close(peer: Peer) -> None:
     peer.half_close()
-    await peer.ended()
+    await peer.wait_closed()
 
 
 async def reset(peer: Peer) -> None:
@@ -170,12 +170,12 @@ async def reset(peer: Peer) -> None:
 async def test_who_ends_within_the_handshake_leaves_nothing_behind(
     length: int | None, end: Callable[[Peer], Awaitable[None]]
 ) -> None:
-    async with house(Settings(max_clients=1), way="tls") as home:
+    async with run_server_in_loop(Settings(max_clients=1), way="tls") as home:
         tasks = asyncio.all_tasks()
         half = await connect(home.address)
         half.write(client_hello()[:length])
         await end(half)
-        await home.all_go_but(0)
+        await home.wait_for_connections(0)
         await home.join("ann")
         assert asyncio.all_tasks() == tasks
 
@@ -184,20 +184,20 @@ async def test_who_ends_within_the_handshake_leaves_nothing_behind(
 async def test_who_takes_too_long_for_the_handshake_is_closed_and_leaves_its_place(
     length: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with house(Settings(max_clients=2), way="tls") as home:
+    async with run_server_in_loop(Settings(max_clients=2), way="tls") as home:
         ann = await home.join("ann")
         with monkeypatch.context() as patch:
-            patch.setattr(door, "HANDSHAKE_TIMEOUT", 0.05)
+            patch.setattr(acceptor, "HANDSHAKE_TIMEOUT", 0.05)
             half = await connect(home.address)
             half.write(client_hello()[:length])
-            await half.ended()
-        await home.all_go_but(1)
+            await half.wait_closed()
+        await home.wait_for_connections(1)
         await home.join("bob")
         assert await ann.barrier() == ["JOINED bob"]
 
 
 async def test_who_is_within_the_handshake_counts_for_the_limit() -> None:
-    async with house(Settings(max_clients=2), way="tls") as home:
+    async with run_server_in_loop(Settings(max_clients=2), way="tls") as home:
         ann, half = await home.join("ann"), await connect(home.address)
         third = await home.connect()
         error, bye = await third.rest()
@@ -205,13 +205,13 @@ async def test_who_is_within_the_handshake_counts_for_the_limit() -> None:
         assert bye == "BYE too-many-connections"
         assert await ann.barrier() == []
         await half.close()
-        await home.all_go_but(1)
+        await home.wait_for_connections(1)
         await home.join("bob")
 
 
 async def test_the_end_of_the_server_is_that_of_handshakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "HANDSHAKE_TIMEOUT", 1000.0)
-    async with house(way="tls") as home:
+    monkeypatch.setattr(acceptor, "HANDSHAKE_TIMEOUT", 1000.0)
+    async with run_server_in_loop(way="tls") as home:
         ann = await home.join("ann")
         halves = [await connect(home.address) for _ in range(3)]
         halves[1].write(client_hello()[:100])
@@ -220,26 +220,26 @@ async def test_the_end_of_the_server_is_that_of_handshakes(monkeypatch: pytest.M
         async with asyncio.timeout(DEADLINE):
             await home.server.close()
         for half in halves:
-            await half.ended()
+            await half.wait_closed()
         assert await ann.rest() == ["BYE shutdown"]
-        await home.all_go_but(0)
+        await home.wait_for_connections(0)
 
 
 # Who reads slowly
 
 
-async def say_until_behind(home: House, talker: Peer, name: str, lines: int) -> list[str]:
+async def say_until_behind(home: ServerHarness, talker: Peer, name: str, lines: int) -> list[str]:
     """Let a member who doesn't read fall behind by some lines, and return all that it is owed."""
     said = 0
-    while not home.member(name).blocked or lines > 0:
-        if home.member(name).blocked:
+    while not home.subscriber(name).blocked or lines > 0:
+        if home.subscriber(name).blocked:
             lines -= 50
         await talker.ask(*(f"MSG {number} {FILLER}" for number in range(said, said + 50)))
         said += 50
     return [f"MSG talker {number} {FILLER}" for number in range(said)]
 
 
-async def gather_slow(home: House) -> tuple[Peer, TlsPeer]:
+async def gather_slow(home: ServerHarness) -> tuple[Peer, TlsPeer]:
     """Let in one who talks, and one who doesn't read."""
     talker = await home.join("talker")
     slow = await home.join("slow", receive_buffer=4096)
@@ -250,18 +250,18 @@ async def gather_slow(home: House) -> tuple[Peer, TlsPeer]:
 
 
 async def test_a_slow_reader_who_quits_gets_all_it_is_owed() -> None:
-    async with house(way="tls") as home:
+    async with run_server_in_loop(way="tls") as home:
         talker, slow = await gather_slow(home)
         owed = await say_until_behind(home, talker, "slow", 1000)  # 4 MB
         slow.send("QUIT")
         assert await talker.line() == "LEFT slow"
         slow.resume()
         assert await slow.rest() == [*owed, "BYE quit"]
-        assert slow.parted
+        assert slow.got_close_notify
 
 
 async def test_a_slow_reader_gets_all_it_is_owed_at_the_servers_end() -> None:
-    async with house(way="tls") as home:
+    async with run_server_in_loop(way="tls") as home:
         talker, slow = await gather_slow(home)
         owed = await say_until_behind(home, talker, "slow", 1000)
         closing = asyncio.create_task(home.server.close())
@@ -269,13 +269,13 @@ async def test_a_slow_reader_gets_all_it_is_owed_at_the_servers_end() -> None:
         assert not closing.done()
         slow.resume()
         assert await slow.rest() == [*owed, "BYE shutdown"]
-        assert slow.parted
+        assert slow.got_close_notify
         await closing
 
 
 @pytest.mark.parametrize("end", ["quit", "shutdown"])
 async def test_a_slow_reader_who_goes_on_talking_gets_all_it_is_owed(end: str) -> None:
-    async with house(way="tls") as home:
+    async with run_server_in_loop(way="tls") as home:
         talker, slow = await gather_slow(home)
         owed = await say_until_behind(home, talker, "slow", 1000)
         if end == "quit":
@@ -286,8 +286,8 @@ async def test_a_slow_reader_who_goes_on_talking_gets_all_it_is_owed(end: str) -
             assert await talker.rest() == ["BYE shutdown"]
         slow.resume()
         async with asyncio.timeout(DEADLINE):
-            while not slow.gone:
-                if not slow.parted and slow.transport.get_write_buffer_size() < 10_000:
+            while not slow.closed:
+                if not slow.got_close_notify and slow.transport.get_write_buffer_size() < 10_000:
                     slow.send(*["MSG am I heard?"] * 100)
                 await asyncio.sleep(0)
         assert await slow.rest() == [*owed, f"BYE {end}"]
@@ -296,7 +296,7 @@ async def test_a_slow_reader_who_goes_on_talking_gets_all_it_is_owed(end: str) -
 
 
 async def test_many_slow_readers_get_all_they_are_owed_at_the_servers_end() -> None:
-    async with house(way="tls") as home:
+    async with run_server_in_loop(way="tls") as home:
         talker = await home.join("talker")
         slow = [await home.join(f"slow{number}", receive_buffer=4096) for number in range(10)]
         for peer in slow:
@@ -313,9 +313,9 @@ async def test_many_slow_readers_get_all_they_are_owed_at_the_servers_end() -> N
 
 async def test_who_never_reads_is_bounded_and_cut_after_the_drain() -> None:
     written = 0
-    async with house(Settings(backlog=64 * 1024, drain=0.1), way="tls") as home:
+    async with run_server_in_loop(Settings(backlog=64 * 1024, drain=0.1), way="tls") as home:
         talker, slow = await gather_slow(home)
-        member = home.member("slow")
+        member = home.subscriber("slow")
         write = member.write
 
         def count_and_write(data: bytes) -> None:
@@ -330,6 +330,6 @@ async def test_who_never_reads_is_bounded_and_cut_after_the_drain() -> None:
             await home.server.close()
         assert (await talker.rest())[-1] == "BYE shutdown"
         slow.resume()
-        await slow.ended()
-        assert not slow.parted
+        await slow.wait_closed()
+        assert not slow.got_close_notify
         assert b"BYE" not in slow.received

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from simple_chat import Settings
 from tests.harness.peer import DEADLINE, Peer, TlsPeer
-from tests.harness.server import WAYS, House, house
+from tests.harness.server import TRANSPORTS, ServerHarness, run_server_in_loop
 from tests.server.conftest import LoopFactory, pytest_asyncio_loop_factories
 
 EXAMPLES = int(os.environ.get("TRACE_EXAMPLES", "30"))
@@ -102,7 +102,7 @@ class Play:
         cut: whether lines are cut into packets.
     """
 
-    home: House
+    home: ServerHarness
     cut: bool
     traces: list[Trace] = field(default_factory=list)
     stays: dict[int, Stay] = field(default_factory=dict)
@@ -148,7 +148,7 @@ class Play:
         answer = f"PONG {self.number}".encode()
         async with asyncio.timeout(DEADLINE):
             while answer not in stay.peer.received[stay.certain :]:
-                if stay.peer.gone:
+                if stay.peer.closed:
                     await self._note(who, whole=True)
                     return
                 await stay.peer._more()
@@ -159,10 +159,10 @@ class Play:
         match how:
             case "QUIT":
                 stay.write(b"\nQUIT\n")
-                await stay.peer.ended()
+                await stay.peer.wait_closed()
             case "half-close":
                 stay.peer.half_close()
-                await stay.peer.ended()
+                await stay.peer.wait_closed()
             case _:
                 await stay.peer.close()
         ends_as_a_whole = how == "half-close" and isinstance(stay.peer, TlsPeer)
@@ -170,20 +170,22 @@ class Play:
 
     async def _note(self, who: int, *, whole: bool) -> None:
         stay = self.stays.pop(who)
-        await self.home.all_go_but(len(self.stays))
+        await self.home.wait_for_connections(len(self.stays))
         received = bytes(stay.peer.received if whole else stay.peer.received[: stay.certain])
         self.traces.append(Trace(re.sub(rb"PAST \S+", b"PAST", received), whole))
 
 
 async def play(script: Script, way: str, *, locked: bool, cut: bool = True) -> list[Trace]:
-    async with house(Settings(max_line=MAX_LINE), way=way, password=HASH if locked else None) as home:
+    async with run_server_in_loop(
+        Settings(max_line=MAX_LINE), way=way, password=HASH if locked else None
+    ) as home:
         return await Play(home, cut).play(script)
 
 
 async def play_with_journal(script: Script, *, locked: bool) -> list[Trace]:
     with TemporaryDirectory() as folder:
         settings = Settings(max_line=MAX_LINE, journal=folder)
-        async with house(settings, password=HASH if locked else None) as home:
+        async with run_server_in_loop(settings, password=HASH if locked else None) as home:
             return await Play(home, cut=True).play(script)
 
 
@@ -262,7 +264,7 @@ def test_same_bytes_by_every_way_and_with_a_journal_in_both_loops(*, script: Scr
         played = [runner.run(play(script, "tcp", locked=locked, cut=False))]
     for loop in loops:
         with asyncio.Runner(loop_factory=loop) as runner:
-            played += [runner.run(play(script, way, locked=locked)) for way in WAYS]
+            played += [runner.run(play(script, way, locked=locked)) for way in TRANSPORTS]
             played.append(runner.run(play_with_journal(script, locked=locked)))
     for other in played[1:]:
         compare(played[0], other)

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 import os
 import socket
 import sys
@@ -14,9 +15,9 @@ import pytest
 
 from simple_chat import Settings
 from simple_chat.server import server as service
-from simple_chat.server.watchdog import Watch
+from simple_chat.server.watchdog import Watchdog
 from tests.harness.peer import DEADLINE, Peer
-from tests.harness.server import WAYS, House, comes_true, house
+from tests.harness.server import TRANSPORTS, ServerHarness, eventually, run_server_in_loop
 from tests.server.test_backpressure import Talk
 
 TIMEOUT = 60.0
@@ -32,18 +33,18 @@ class Stalled:
         connection: the server's side of it.
     """
 
-    def __init__(self, home: House, talk: Talk, peer: Peer) -> None:
+    def __init__(self, home: ServerHarness, talk: Talk, peer: Peer) -> None:
         self.home = home
         self.talk = talk
         self.peer = peer
-        self.connection = home.connection(home.member("stalled"))
+        self.connection = home.connection(home.subscriber("stalled"))
 
     def pending(self) -> int | None:
         """Bytes that are on their way to it."""
-        watch = Watch(0, TIMEOUT)
-        watch.hold_up(self.connection)
-        watch.stalled(0.0)
-        return watch._held_up[self.connection][0]
+        watchdog = Watchdog(0, TIMEOUT)
+        watchdog.track_backpressured(self.connection)
+        watchdog.stalled(0.0)
+        return watchdog._backpressured[self.connection][0]
 
     async def take_a_bit(self) -> None:
         """Take bytes from the kernel until the server's side knows that some were taken."""
@@ -55,8 +56,8 @@ class Stalled:
                 os.read(number, 512)
             return self.pending() != before
 
-        await comes_true(knows)
-        await comes_true(lambda: self.home.member("stalled").blocked)
+        await eventually(knows)
+        await eventually(lambda: self.home.subscriber("stalled").blocked)
 
 
 @asynccontextmanager
@@ -66,27 +67,27 @@ async def stalled(
     """Run a house with a member who reads nothing, for whom there is more than the kernel takes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(service, "_TICK", 0.02 if look_around else 3600.0)
-        async with house(Settings(stall_timeout=stall_timeout), way=way) as home:
-            talker, listener = await home.gather("talker", "listener")
+        async with run_server_in_loop(Settings(stall_timeout=stall_timeout), way=way) as home:
+            talker, listener = await home.join_all("talker", "listener")
             peer = await home.join("stalled", receive_buffer=4096)
             peer.pause()
-            home.send_buffer("stalled", 16 * 1024)  # a Unix socket's would have room for much
+            home.set_send_buffer("stalled", 16 * 1024)  # a Unix socket's would have room for much
             await talker.barrier()
             await listener.barrier()
-            if (sock := home.connection(home.member("stalled")).sock).family != socket.AF_UNIX:
+            if (sock := home.connection(home.subscriber("stalled")).sock).family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)  # the kernel would be first
             talk = Talk(home, talker, listener)
-            while not home.member("stalled").blocked:
+            while not home.subscriber("stalled").blocked:
                 await talk.say(5)
             await talk.say(100)  # so that it stays behind though it takes some of it
             yield Stalled(home, talk, peer)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", TRANSPORTS)
 async def test_who_takes_nothing_is_cut_and_has_left(way: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(service, "_TICK", 0.02)
-        async with house(Settings(stall_timeout=0.5), way=way) as home:
+        async with run_server_in_loop(Settings(stall_timeout=0.5), way=way) as home:
             talker = await home.join("talker")
             peer = await home.join("stalled", receive_buffer=4096)
             peer.pause()
@@ -96,59 +97,134 @@ async def test_who_takes_nothing_is_cut_and_has_left(way: str) -> None:
                     pass
             assert await (await home.connect()).ask("JOIN stalled") == ["OK JOIN stalled"]
             peer.resume()
-            await peer.ended()
+            await peer.wait_closed()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", TRANSPORTS)
 async def test_it_is_cut_after_just_that_time(way: str) -> None:
     async with stalled(way, look_around=False) as scene:
 
         def cut() -> list[bool]:
-            watch = Watch(0, TIMEOUT)
-            watch.hold_up(scene.connection)
-            return [watch.stalled(now) == [scene.connection] for now in (100.0, 130.0, 159.9, 160.0)]
+            watchdog = Watchdog(0, TIMEOUT)
+            watchdog.track_backpressured(scene.connection)
+            return [watchdog.stalled(now) == [scene.connection] for now in (100.0, 130.0, 159.9, 160.0)]
 
         # Between two looks the kernel may have moved a last bit into the peer's buffer.
-        await comes_true(lambda: cut() == [False, False, False, True])
+        await eventually(lambda: cut() == [False, False, False, True])
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", TRANSPORTS)
 async def test_who_takes_slowly_but_steadily_is_not_cut(way: str) -> None:
     async with stalled(way, look_around=False) as scene:
-        watch = Watch(0, TIMEOUT)
-        watch.hold_up(scene.connection)
-        watch.stalled(0.0)
+        watchdog = Watchdog(0, TIMEOUT)
+        watchdog.track_backpressured(scene.connection)
+        watchdog.stalled(0.0)
         for minute in range(1, 6):
             await scene.take_a_bit()
-            assert watch.stalled(minute * TIMEOUT) == []
+            assert watchdog.stalled(minute * TIMEOUT) == []
         later = count(6)  # than the last bit, which the kernel may still be moving
-        await comes_true(lambda: watch.stalled(next(later) * TIMEOUT) == [scene.connection])
+        await eventually(lambda: watchdog.stalled(next(later) * TIMEOUT) == [scene.connection])
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", TRANSPORTS)
 async def test_who_took_everything_has_all_the_time_again(way: str) -> None:
     async with stalled(way, look_around=False) as scene:
-        watch = Watch(0, TIMEOUT)
-        watch.hold_up(scene.connection)
-        watch.stalled(0.0)
+        watchdog = Watchdog(0, TIMEOUT)
+        watchdog.track_backpressured(scene.connection)
+        watchdog.stalled(0.0)
         scene.peer.resume()
-        await comes_true(lambda: scene.home.member("stalled").steady)
-        assert watch.stalled(TIMEOUT) == []
-        watch.gone()  # which forgets whoever is held up no more
-        assert not watch._held_up
+        await eventually(lambda: scene.home.subscriber("stalled").caught_up)
+        assert watchdog.stalled(TIMEOUT) == []
+        watchdog.dead_peers()  # which forgets whoever is held up no more
+        assert not watchdog._backpressured
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", TRANSPORTS)
 async def test_without_a_time_nobody_is_cut(way: str) -> None:
     async with stalled(way, stall_timeout=0.0) as scene:
         for _ in range(10):
-            tick = scene.home.server._tick
-            await comes_true(lambda: scene.home.server._tick is not tick)  # noqa: B023
+            tick = scene.home.server._hub._sweep_timer
+            await eventually(lambda: scene.home.server._hub._sweep_timer is not tick)  # noqa: B023
             await scene.talk.say(1)
-        assert scene.home.member("stalled").blocked
-        watch = Watch(0, 0.0)
-        watch.hold_up(scene.connection)
-        assert watch.stalled(0.0) == watch.stalled(1e9) == []
+        assert scene.home.subscriber("stalled").blocked
+        watchdog = Watchdog(0, 0.0)
+        watchdog.track_backpressured(scene.connection)
+        assert watchdog.stalled(0.0) == watchdog.stalled(1e9) == []
+
+
+# A sweep
+
+
+def log_of_stalls(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "stalled" in record.getMessage()]
+
+
+@pytest.mark.parametrize("way", TRANSPORTS)
+async def test_sweep_resets_stalled_connections(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with stalled(way, look_around=False) as scene:
+        times = count(step=TIMEOUT)
+
+        def swept() -> bool:
+            assert not log_of_stalls(caplog)
+            assert watchdog.sweep([], next(times)) == []
+            return scene.connection.transport.is_closing()
+
+        watchdog = Watchdog(0, TIMEOUT)
+        watchdog.track_backpressured(scene.connection)
+        await eventually(swept)
+        assert log_of_stalls(caplog) == [f"{scene.connection}: write stalled, connection reset"]
+        assert await scene.talk.talker.until("LEFT stalled") == []
+
+
+@pytest.mark.parametrize("way", TRANSPORTS)
+async def test_sweep_aborts_connections_whose_peer_was_reset(way: str) -> None:
+    async with stalled(way, look_around=False) as scene:
+        watchdog = Watchdog(0, 0)
+        watchdog.track_backpressured(scene.connection)
+        assert watchdog.sweep([], 0.0) == []
+        assert not scene.connection.transport.is_closing()
+        await scene.peer.reset()
+
+        def swept() -> bool:
+            watchdog.sweep([], 0.0)
+            return scene.connection.lost
+
+        await eventually(swept)
+        assert await scene.talk.talker.until("LEFT stalled") == []
+
+
+async def test_sweep_returns_each_connection_once_that_has_not_joined_in_time() -> None:
+    async with run_server_in_loop(Settings(join_timeout=0)) as home:
+        await home.join("ann")
+        await home.connect()
+        (ann,) = (each for each in home.server._hub.connections if each.session.subscriber.member)
+        (stranger,) = {*home.server._hub.connections} - {ann}
+        watchdog = Watchdog(30.0, 0)
+        for connection in (ann, stranger):
+            watchdog.start_join_timer(connection, 100.0)
+        assert [watchdog.sweep([], now) for now in (100.0, 129.9, 130.0, 131.0)] == [[], [], [stranger], []]
+
+
+async def test_sweep_removes_a_connection_that_is_stuck_in_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a TLS connection of which the event loop never reports the end."""
+    async with run_server_in_loop() as home:
+        ann = await home.join("ann")
+        bob = await home.join("bob")
+        assert await ann.line() == "JOINED bob"
+        stuck = home.connection(home.subscriber("bob"))
+        watchdog = Watchdog(0, 0, close_timeout=10.0)
+        assert watchdog.sweep(home.server._hub.connections, 100.0) == []
+        with monkeypatch.context() as patch:
+            patch.setattr(type(stuck), "connection_lost", lambda *_: None)
+            stuck.abort()
+            await bob.wait_closed()
+            for now in (200.0, 209.9):
+                watchdog.sweep([*home.server._hub.connections], now)
+                assert await ann.barrier() == []
+        watchdog.sweep([*home.server._hub.connections], 210.0)
+        assert await ann.line() == "LEFT bob"
+        await home.wait_for_connections(1)
 
 
 def kernel_has(side: tuple[str, int], peer: tuple[str, int]) -> bool:
@@ -164,7 +240,7 @@ async def test_of_who_was_cut_the_kernel_keeps_nothing() -> None:
         sides = scene.home.server.address, scene.peer.transport.get_extra_info("sockname")
         assert kernel_has(*sides)
         scene.connection.abort()
-        await comes_true(lambda: len(scene.home.server._connections) == 2)
+        await eventually(lambda: len(scene.home.server._hub.connections) == 2)
         assert not kernel_has(*sides)
         sock = scene.peer.transport.get_extra_info("socket")
         assert reset_is_read(sock.fileno())

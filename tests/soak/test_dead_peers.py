@@ -18,7 +18,7 @@ from typing import Self
 
 import pytest
 
-from tests.harness.programs import DEADLINE, Server, program
+from tests.harness.programs import DEADLINE, ServerProcess, find_program
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("DEAD_PEERS") or sys.platform != "linux" or os.geteuid() != 0,
@@ -73,7 +73,7 @@ class Network:
 def ip(*arguments: str, netns: str | None = None) -> None:
     """Run iproute2's ip, where it is told."""
     where = [] if netns is None else ["-netns", netns]
-    run([program("ip"), *where, *arguments], check=True, timeout=DEADLINE)
+    run([find_program("ip"), *where, *arguments], check=True, timeout=DEADLINE)
 
 
 @pytest.fixture
@@ -83,13 +83,21 @@ def network() -> Iterator[Network]:
 
 
 @contextmanager
-def server_in(network: Network, *options: str) -> Iterator[Server]:
+def server_in(network: Network, *options: str) -> Iterator[ServerProcess]:
     """Run a server on the server's machine."""
-    command = [program("ip"), "netns", "exec", network.server, sys.executable, "-m", "simple_chat.server"]
+    command = [
+        find_program("ip"),
+        "netns",
+        "exec",
+        network.server,
+        sys.executable,
+        "-m",
+        "simple_chat.server",
+    ]
     with Popen([*command, "--host", HERE, "--port", "0", *options], stderr=PIPE) as process:
         try:
             with ExitStack() as terminals:
-                yield Server(process, terminals)
+                yield ServerProcess(process, terminals)
         finally:
             process.kill()
 

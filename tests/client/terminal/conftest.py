@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.programs import Server, running_server
+from tests.harness.programs import ServerProcess, run_server_process
 from tests.harness.screen import CLIENT, Screen
 from tests.harness.wire import FakeServer, Wire, connect
 
@@ -19,9 +19,9 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
+def server() -> Iterator[ServerProcess]:
     """A server, empty when a test begins; only its history is that of the module's tests so far."""
-    with running_server() as server:
+    with run_server_process() as server:
         yield server
 
 
@@ -39,7 +39,7 @@ def start() -> Iterator[Callable[..., Screen]]:
 
 
 @pytest.fixture
-def join(server: Server, start: Callable[..., Screen]) -> Callable[..., Screen]:
+def join(server: ServerProcess, start: Callable[..., Screen]) -> Callable[..., Screen]:
     """Starts clients that join under a name, and waits for the prompt."""
 
     def join(name: str, *options: str) -> Screen:
@@ -51,7 +51,7 @@ def join(server: Server, start: Callable[..., Screen]) -> Callable[..., Screen]:
 
 
 @pytest.fixture
-def member(server: Server) -> Iterator[Callable[[str], Wire]]:
+def member(server: ServerProcess) -> Iterator[Callable[[str], Wire]]:
     """Lets members join that need no terminal."""
     with ExitStack() as wires:
 

@@ -7,7 +7,7 @@ from socket import socket
 
 import pytest
 
-from tests.harness.programs import Server, running_server
+from tests.harness.programs import ServerProcess, run_server_process
 from tests.harness.screen import CLIENT, END, Screen
 from tests.harness.wire import FakeServer, Wire
 
@@ -18,7 +18,7 @@ Member = Callable[[str], Wire]
 COLORS = re.compile(rb"\x1b\[[0-9;]*[1-9][0-9;]*m")
 
 
-def test_user_is_asked_for_a_name(server: Server, start: Start) -> None:
+def test_user_is_asked_for_a_name(server: ServerProcess, start: Start) -> None:
     screen = start("--port", server.port)
     screen.wait_for("Your name in the room:")
     screen.type("ann")
@@ -35,7 +35,7 @@ def test_user_who_gives_no_name_goes_without_a_word(start: Start) -> None:
 
 
 def test_variables_say_who_and_where(
-    server: Server, start: Start, member: Member, monkeypatch: pytest.MonkeyPatch
+    server: ServerProcess, start: Start, member: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIMPLE_CHAT_USERNAME", "ann")
     monkeypatch.setenv("SIMPLE_CHAT_SERVER_HOST", server.host)
@@ -46,7 +46,7 @@ def test_variables_say_who_and_where(
 
 
 def test_options_go_before_variables(
-    server: Server, start: Start, member: Member, monkeypatch: pytest.MonkeyPatch
+    server: ServerProcess, start: Start, member: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIMPLE_CHAT_USERNAME", "nobody")
     monkeypatch.setenv("SIMPLE_CHAT_SERVER_HOST", "nowhere.invalid")
@@ -58,12 +58,12 @@ def test_options_go_before_variables(
 
 def test_unix_socket_leads_to_the_server(start: Start, tmp_path: Path) -> None:
     path = str(tmp_path / "chat")
-    with running_server("--unix", path):
+    with run_server_process("--unix", path):
         start("--unix", path, "--port", "1", "--username", "ann").wait_for("ann>")
 
 
 def test_taken_name_is_one_line_on_stderr_and_status_1(
-    server: Server, member: Member, tmp_path: Path
+    server: ServerProcess, member: Member, tmp_path: Path
 ) -> None:
     member("Ann")
     errors = tmp_path / "errors"
@@ -159,7 +159,7 @@ def test_colors_are_used_always_if_wanted_so(
 
 
 def test_dumb_terminal_gets_plain_lines_and_no_prompt(
-    server: Server, start: Start, member: Member, monkeypatch: pytest.MonkeyPatch
+    server: ServerProcess, start: Start, member: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", "dumb")
     ben = member("ben")

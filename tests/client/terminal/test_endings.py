@@ -8,7 +8,7 @@ from subprocess import run
 
 import pytest
 
-from tests.harness.programs import Server
+from tests.harness.programs import ServerProcess
 from tests.harness.screen import END, INTERRUPT, Screen
 from tests.harness.wire import FakeServer, Wire
 
@@ -87,7 +87,7 @@ def test_interrupt_while_connecting_is_the_end_with_its_status(fake_server: Fake
     assert ann.is_as_before()
 
 
-def test_crash_leaves_the_terminal_as_it_was_and_its_traceback(server: Server, member: Member) -> None:
+def test_crash_leaves_the_terminal_as_it_was_and_its_traceback(server: ServerProcess, member: Member) -> None:
     with Screen(sys.executable, "-c", _CRASHING_CLIENT, "--port", server.port, "--username", "ann") as ann:
         ann.wait_for("ann>")
         member("ben")

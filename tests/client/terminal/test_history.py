@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.harness.programs import Server, running_server
+from tests.harness.programs import ServerProcess, run_server_process
 from tests.harness.screen import Screen
 from tests.harness.wire import Wire
 
@@ -14,13 +14,13 @@ Member = Callable[[str], Wire]
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server() -> Iterator[ServerProcess]:
     """A server where nothing was said yet."""
-    with running_server() as server:
+    with run_server_process() as server:
         yield server
 
 
-def test_last_ten_messages_are_shown_on_joining(server: Server, member: Member, start: Start) -> None:
+def test_last_ten_messages_are_shown_on_joining(server: ServerProcess, member: Member, start: Start) -> None:
     member("ben").send(*(f"MSG {number}" for number in range(12)), "LEAVE")
     ann = start("--port", server.port, "--username", "ann")
     ann.wait_for("ann>")

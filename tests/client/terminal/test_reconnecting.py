@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from subprocess import PIPE, Popen
 
-from tests.harness.programs import Server, running_server
+from tests.harness.programs import ServerProcess, run_server_process
 from tests.harness.screen import Screen
 from tests.harness.wire import FakeServer, connect
 
@@ -13,12 +13,12 @@ Start = Callable[..., Screen]
 
 
 @contextmanager
-def mortal_server() -> Iterator[Server]:
+def mortal_server() -> Iterator[ServerProcess]:
     """A server that may be killed."""
     command = [sys.executable, "-m", "simple_chat.server", "--port", "0"]
     with Popen(command, stderr=PIPE) as process, ExitStack() as terminals:
         try:
-            yield Server(process, terminals)
+            yield ServerProcess(process, terminals)
         finally:
             process.kill()
 
@@ -34,7 +34,7 @@ def test_client_keeps_the_typed_line_and_comes_back_when_the_server_was_killed(s
         ann.wait_until(lambda: ann.rows()[-1] == "ann> send still here")
     ann.press("\r")
     ann.wait_until(lambda: "* not sent: still here" in ann.rows())
-    with running_server("--port", killed.port), connect(killed.port) as ben:
+    with run_server_process("--port", killed.port), connect(killed.port) as ben:
         ben.join("ben")
         ann.wait_until(lambda: "* back in the room" in ann.rows())
         ann.type("send and back")
@@ -46,7 +46,7 @@ def test_client_keeps_the_typed_line_and_comes_back_when_the_server_was_killed(s
 
 
 def test_client_goes_to_the_next_server_with_the_typed_line_when_its_own_was_killed(start: Start) -> None:
-    with mortal_server() as killed, running_server() as other, connect(other.port) as ben:
+    with mortal_server() as killed, run_server_process() as other, connect(other.port) as ben:
         ben.join("ben")
         servers = ("--host", f"127.0.0.1:{killed.port}", "--host", f"127.0.0.1:{other.port}")
         ann = start(*servers, "--username", "ann")
@@ -69,13 +69,13 @@ def test_client_goes_to_the_next_server_with_the_typed_line_when_its_own_was_kil
 
 def test_client_comes_back_to_the_first_server_when_the_second_ends(start: Start) -> None:
     with mortal_server() as first:
-        with running_server() as second:
+        with run_server_process() as second:
             hosts = f"127.0.0.1:{first.port},127.0.0.1:{second.port}"
             ann = start("--host", hosts, "--username", "ann")
             ann.wait_for("ann>")
             first.process.kill()
             ann.wait_until(lambda: f"* back in the room, now at 127.0.0.1:{second.port}" in ann.rows())
-        with running_server("--port", first.port):
+        with run_server_process("--port", first.port):
             ann.wait_until(lambda: f"* back in the room, now at 127.0.0.1:{first.port}" in ann.rows())
             ann.wait_until(lambda: ann.rows()[-1] == "ann>")
 
@@ -100,12 +100,12 @@ def test_name_that_the_lost_connection_holds_is_waited_for_and_told_of_once(star
 
 
 def test_client_says_why_it_was_sent_away_and_comes_back(start: Start) -> None:
-    with running_server() as ended:
+    with run_server_process() as ended:
         ann = start("--port", ended.port, "--username", "ann")
         ann.wait_for("ann>")
     ann.wait_until(lambda: ann.rows()[0].startswith("* the server said BYE shutdown; next try in "))
     ann.wait_until(lambda: ann.rows()[-1] == "ann>")
-    with running_server("--port", ended.port), connect(ended.port) as ben:
+    with run_server_process("--port", ended.port), connect(ended.port) as ben:
         ben.join("ben")
         ann.wait_until(lambda: "* back in the room" in ann.rows())
         ann.type("send and back")
@@ -151,7 +151,7 @@ def test_without_reconnect_a_killed_server_is_the_end_with_status_1(start: Start
 
 
 def test_without_reconnect_a_server_that_ends_is_the_end_with_status_1(start: Start) -> None:
-    with running_server() as server:
+    with run_server_process() as server:
         ann = start("--port", server.port, "--username", "ann", "--no-reconnect")
         ann.wait_for("ann>")
     assert ann.wait_for_end() == 1
