@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
 
-from simple_chat.cli import Parser, filled
+from simple_chat.cli import Parser, non_empty
 from simple_chat.errors import ChatError
 from simple_chat.journal.reader import JournalReader, StartPoint, Summary, format_json, format_text
 
@@ -107,7 +107,7 @@ def _parser() -> Parser:
         "python -m simple_chat.journal",
         "Print, follow or verify the journal that a server writes with --journal.",
     )
-    parser.add_argument("directory", type=filled, metavar="DIR", help="the journal's directory")
+    parser.add_argument("directory", type=non_empty, metavar="DIR", help="the journal's directory")
     parser.add_argument("--json", action="store_true", help="print one JSON object a record")
     parser.add_argument(
         "--from",

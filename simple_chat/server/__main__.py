@@ -16,7 +16,7 @@ from simple_chat.errors import ChatError, ConfigError
 from simple_chat.server import cli
 from simple_chat.server.logs import WINDOW, RateLimitFilter, SanitizingFormatter
 from simple_chat.server.server import Server, serve
-from simple_chat.server.tls import server_context
+from simple_chat.tls import server_context
 
 logger = logging.getLogger("simple_chat.server")  # __name__ is __main__ here
 

@@ -35,7 +35,8 @@ from simple_chat import (
 )
 from simple_chat.address import format_address
 from simple_chat.client import chat as chat_module
-from simple_chat.client import connection as link_module
+from simple_chat.client import connection as connection_module
+from simple_chat.client import connector as connector_module
 from tests.harness.peer import Peer
 from tests.harness.server import run_server_in_loop
 
@@ -200,9 +201,9 @@ def long_delays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_bye_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a chat wait next to no time for a BYE."""
-    monkeypatch.setattr(chat_module, "_BYE_PATIENCE", 0.05)
+    monkeypatch.setattr(chat_module, "_BYE_TIMEOUT", 0.05)
 
 
 # Entering
@@ -280,7 +281,7 @@ async def test_whatever_is_no_server_for_us_gives_a_connect_error(says: bytes, r
 async def test_server_that_never_greets_gives_a_connect_error(
     says: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_module, "_HELLO_PATIENCE", 0.05)
+    monkeypatch.setattr(connection_module, "_HELLO_TIMEOUT", 0.05)
     async with fake_server(says) as fake:
         with pytest.raises(ConnectError, match="no answer"):
             await enter(fake.address)
@@ -288,7 +289,7 @@ async def test_server_that_never_greets_gives_a_connect_error(
 
 
 async def test_server_that_never_answers_join_gives_a_connect_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_module, "_JOIN_PATIENCE", 0.05)
+    monkeypatch.setattr(connector_module, "_JOIN_TIMEOUT", 0.05)
     async with fake_server(HELLO) as fake:
         with pytest.raises(ConnectError, match="no answer"):
             await enter(fake.address)
@@ -381,7 +382,7 @@ async def test_wrong_password_is_refused_and_nothing_else_is_sent(code: str) -> 
         ("", "empty"),
         ("s3cret\nJOIN eve", "several lines"),
         ("s3cret\r", "several lines"),
-        ("s3cret\udc80", "not Unicode"),
+        ("s3cret\udc80", "not valid Unicode"),
         (4092 * "s", "too long: 4097 bytes on the wire, 4096 at most"),
     ],
     ids=["empty", "lines", "carriage return", "surrogate", "long"],
@@ -810,14 +811,14 @@ async def test_leaving_says_leave_and_quit_and_waits_for_bye() -> None:
         await visit
 
 
-@pytest.mark.usefixtures("no_patience")
+@pytest.mark.usefixtures("short_bye_timeout")
 async def test_leaving_ends_without_a_bye_after_a_while() -> None:
     async with fake_server(polite=False) as fake:
         await enter(fake.address)
         assert await fake.peer.rest() == ["JOIN ann", "LEAVE", "QUIT"]
 
 
-@pytest.mark.usefixtures("no_patience")
+@pytest.mark.usefixtures("short_bye_timeout")
 async def test_leaving_ends_after_a_while_though_the_server_reads_nothing() -> None:
     async with fake_server(polite=False) as fake, joined(fake.address) as ann:
         await fake.asked()
@@ -901,7 +902,7 @@ async def test_question_that_is_asked_while_leaving_gets_no_wrong_answer() -> No
             await late
 
 
-@pytest.mark.usefixtures("no_patience")
+@pytest.mark.usefixtures("short_bye_timeout")
 async def test_question_that_nobody_answers_raises_when_the_block_ends() -> None:
     async with fake_server(polite=False) as fake:
         async with joined(fake.address) as ann:
@@ -990,7 +991,7 @@ async def test_name_that_is_taken_after_a_drop_is_tried_again() -> None:
 async def test_server_that_is_full_after_a_drop_is_tried_again_however_long_it_takes(
     code: str, jitter: list[tuple[float, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_module, "_NAME_PATIENCE", -1.0)
+    monkeypatch.setattr(connector_module, "_NAME_TAKEN_TIMEOUT", -1.0)
     full = HELLO + f"ERR {code} come back later\nBYE {code}\n".encode()
     async with (
         fake_server(LET_IN, *7 * [full], LET_IN) as fake,
@@ -1010,7 +1011,7 @@ async def test_server_that_is_full_after_a_drop_is_tried_again_however_long_it_t
 async def test_refusal_after_a_drop_ends_the_iteration(
     code: str, patience: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_module, "_NAME_PATIENCE", patience)
+    monkeypatch.setattr(connector_module, "_NAME_TAKEN_TIMEOUT", patience)
     refusal = HELLO + f"ERR {code} not you\n".encode()
     async with fake_server(LET_IN, refusal) as fake, joined(fake.address, reconnect=True) as ann:
         await fake.asked()
@@ -1093,7 +1094,7 @@ async def test_host_may_name_its_port_but_is_no_list_of_none() -> None:
         assert await ann.who() == ["ann"]
     with pytest.raises(ValueError, match="'here:there' is neither HOST nor HOST:PORT"):
         simple_chat.connect("here:there", username="ann")
-    with pytest.raises(ValueError, match="there has to be a host"):
+    with pytest.raises(ValueError, match="the list of hosts is empty"):
         simple_chat.connect([], username="ann")
 
 
@@ -1158,7 +1159,7 @@ async def test_what_several_servers_refuse_for_a_while_is_told_once(
 async def test_name_that_stays_taken_at_several_servers_ends_the_iteration(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(chat_module, "_NAME_PATIENCE", -1.0)
+    monkeypatch.setattr(connector_module, "_NAME_TAKEN_TIMEOUT", -1.0)
     refusal = HELLO + b"ERR name-taken not now\n"
     async with (
         fake_server() as first,
@@ -1172,8 +1173,8 @@ async def test_name_that_stays_taken_at_several_servers_ends_the_iteration(
 
 
 def test_a_name_is_waited_for_as_long_as_a_cluster_may_keep_it() -> None:
-    assert chat_module._may_change("name-taken", 45.0)
-    assert chat_module._may_change("busy", 45.0)
+    assert connector_module._is_retryable("name-taken", 45.0)
+    assert connector_module._is_retryable("busy", 45.0)
 
 
 async def test_without_reconnect_the_next_server_is_not_tried() -> None:

@@ -14,7 +14,7 @@ import trustme
 from simple_chat import Server, Settings, serve
 from simple_chat.core.delivery import Subscriber
 from simple_chat.server.connection import Connection
-from simple_chat.server.tls import server_context
+from simple_chat.tls import server_context
 from tests.harness.peer import DEADLINE, Peer, connect
 
 CA = trustme.CA()
@@ -120,9 +120,9 @@ class ServerHarness:
         await eventually(lambda: self._keeps_only(number))
 
     def _keeps_only(self, number: int) -> bool:
-        server, watchdog = self.server, self.server._hub._watchdog
+        server, watchdog, scheduler = self.server, self.server._hub._watchdog, self.server._hub._scheduler
         known = {
-            *(*server._hub._scheduler._ready, *server._authenticator._pending),
+            *(*scheduler._ready, *scheduler._ready_pre_join, *scheduler._awaiting),
             *(*watchdog._join_deadlines, *watchdog._backpressured, *watchdog._closing_since),
         }
         admitted = server._acceptor._admission._admitted
