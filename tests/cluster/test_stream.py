@@ -24,7 +24,7 @@ from tests.harness.cluster import (
 )
 from tests.harness.nats import NatsCluster, NatsTls
 from tests.harness.nats_credentials import Operator
-from tests.harness.programs import DEADLINE, run_server_to_exit, run_server_process
+from tests.harness.programs import DEADLINE, run_server_process, run_server_to_exit
 from tests.harness.server import ServerHarness
 
 NOWHERE = "nats://127.0.0.1:1"
@@ -186,7 +186,9 @@ def test_server_ends_while_nats_hangs(
     secured_server: NatsCluster, secured_room: str, access: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
     more = [f"--{name.replace('_', '-')}={value}" for name, value in access.items()]
-    with run_server_process(*cluster_options(secured_server, secured_room), *more, "--drain", "0.2") as server:
+    with run_server_process(
+        *cluster_options(secured_server, secured_room), *more, "--drain", "0.2"
+    ) as server:
         secured_server.pause(0)
         request.addfinalizer(secured_server.start)
         server.process.terminate()

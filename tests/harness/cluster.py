@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from subprocess import PIPE, Popen
 from typing import Any
 
-from simple_chat import ServerProcess as ChatServer
+from simple_chat import Server as ChatServer
 from simple_chat import Settings, serve
 from tests.harness.nats import NatsCluster
 from tests.harness.peer import Peer, connect

@@ -342,7 +342,7 @@ async def test_who_is_sent_away_meanwhile_is_not_checked_again(gate: Gate) -> No
         ann.pause()  # so that it does not close
         ann.send("PASS open sesame", "JOIN ann")
         await gate.until(1, witness)
-        (connection,) = harness.server._authenticator._pending
+        connection = next(each for each in harness.server._hub.connections if each.session.secret)
         harness.server._hub._disconnect(connection, Code.JOIN_TIMEOUT)
         gate.open()
         await linger(witness)

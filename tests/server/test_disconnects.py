@@ -211,8 +211,8 @@ async def test_of_what_was_said_before_tls_is_cut_a_beginning_is_delivered(end: 
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody wait for what is done once in a while."""
     monkeypatch.setattr(hub, "_SWEEP_INTERVAL", 0.01)
-    monkeypatch.setattr(service, "LINGER", 0.01)
-    monkeypatch.setattr(connection_module, "_SLOWED", 0.02)
+    monkeypatch.setattr(hub, "LINGER", 0.01)
+    monkeypatch.setattr(connection_module, "_THROTTLE", 0.02)
 
 
 def send_with_what_follows(peer: Peer, lines: list[str]) -> None:

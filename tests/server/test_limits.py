@@ -8,11 +8,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from simple_chat import Settings
-from simple_chat.core.protocol import Code, Err
 from simple_chat.core.conversation import ERRORS_MAX
+from simple_chat.core.protocol import Code, Err
 from simple_chat.core.scheduler import PRE_JOIN_PER_TURN
-from simple_chat.server import acceptor, connection
-from simple_chat.server import hub
+from simple_chat.server import acceptor, connection, hub
 from tests.harness.peer import DEADLINE, Peer, connect
 from tests.harness.server import TRANSPORTS, ServerHarness, eventually, run_server_in_loop
 
@@ -123,7 +122,7 @@ async def loiter(harness: ServerHarness, peer: Peer) -> None:
 async def flood(harness: ServerHarness, peer: Peer) -> None:
     peer.send("JOIN flooder", *["MSG flood"] * 1000)
     session = next(iter(harness.server._hub.connections)).session
-    await eventually(lambda: session.slowed)
+    await eventually(lambda: session.throttled)
     await peer.reset()
 
 
@@ -311,7 +310,7 @@ async def test_of_members_any_number_of_errors_is_answered() -> None:
 async def slowed(harness: ServerHarness, name: str) -> None:
     """Wait until a member has said more than it may."""
     session = harness.connection(harness.subscriber(name)).session
-    await eventually(lambda: session.slowed)
+    await eventually(lambda: session.throttled)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -378,7 +377,7 @@ async def test_of_a_crowd_of_newcomers_only_some_have_a_turn_and_members_come_fi
         ann = await harness.join("ann")
         newcomers = [await harness.connect() for _ in range(100)]
         member = harness.connection(harness.subscriber("ann"))
-        for each in (*harness.server._hub.connections - {member}, member):
+        for each in (*{*harness.server._hub.connections} - {member}, member):
             harness.server._hub.schedule(each)
         harness.server._hub._run_turn()
         assert not harness.server._hub._scheduler._ready

@@ -199,7 +199,7 @@ async def test_sweep_returns_each_connection_once_that_has_not_joined_in_time() 
         await harness.join("ann")
         await harness.connect()
         (ann,) = (each for each in harness.server._hub.connections if each.session.subscriber.member)
-        (stranger,) = harness.server._hub.connections - {ann}
+        (stranger,) = {*harness.server._hub.connections} - {ann}
         watchdog = Watchdog(30.0, 0)
         for connection in (ann, stranger):
             watchdog.start_join_timer(connection, 100.0)
