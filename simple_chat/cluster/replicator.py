@@ -8,18 +8,17 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Self, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Protocol, Self, TypeVar
 
 from simple_chat.cluster.config import ClusterConfig
 from simple_chat.cluster.entry import Entry
 from simple_chat.cluster.nodes import HEARTBEAT_INTERVAL
 from simple_chat.cluster.replicated import Message, ReplicatedRoom
 from simple_chat.cluster.stream import AWAY, START_TIMEOUT, Log, say, stop
-from simple_chat.core.backlog import Batch
 from simple_chat.core.room import BATCH_BYTES
 from simple_chat.errors import JournalError
-from simple_chat.journal.base import House
+from simple_chat.journal.base import JournalHost
 
 logger = logging.getLogger(__name__)
 
@@ -32,16 +31,22 @@ _TABLE_BYTES = 64 * 1024 * 1024  # of the log, after which one is due in any cas
 _Answer = TypeVar("_Answer")
 
 
+class Host(JournalHost, Protocol):
+    """The server, as a replicator sees it."""
+
+    def on_journal_lost(self) -> None:
+        """End every connection: the log goes on without those who are here."""
+
+
 class Replicator:
-    """A log that several servers share. What its methods are for is said in `simple_chat.journal.base`.
+    """A log that several servers share.
 
     Args:
         log: connected.
         room: the room that the log is of.
     """
 
-    past: Sequence[Batch] = ()
-    _house: House
+    _host: Host
 
     def __init__(self, log: Log, room: ReplicatedRoom) -> None:
         self._log = log
@@ -86,9 +91,9 @@ class Replicator:
         """Whether a message is on its way, or none can be."""
         return self._message is not None or not self._room.node
 
-    async def start(self, house: House) -> None:
+    async def start(self, host: Host) -> None:
         """Learn who is in the room, and join the other servers."""
-        self._house = house
+        self._host = host
         await self._load()
         self._sending = asyncio.create_task(self._send())
         self._begin()
@@ -214,7 +219,7 @@ class Replicator:
         if not self._failing and (self._lost or self._message is not None):
             self._failing = True
             logger.error("the log is away: %s", self._trouble)
-            self._house.journal_fails(
+            self._host.on_journal_unavailable(
                 "The other servers can't be reached: what you say waits, or is refused."
             )
 
@@ -222,7 +227,7 @@ class Replicator:
         self._room.apply(entry)
         if self._room.expelled:
             logger.error("the other servers took this one for dead: it cuts all connections and begins anew")
-            self._house.journal_lost()
+            self._host.on_journal_lost()
             self._begin()
         is_back = self._failing and not self._room.waits
         if self._room.brims or is_back:  # nobody has a turn before all know that
@@ -236,7 +241,7 @@ class Replicator:
         self._flush_is_due = False
         self._room.flush()
         if self._message is None:
-            self._house.journal_ready()
+            self._host.on_journal_ready()
         elif not self._room.waits:
             self._go_on()
 
@@ -248,8 +253,8 @@ class Replicator:
         if self._failing:
             self._failing = False
             logger.info("the log is back")
-            self._house.journal_works("The other servers can be reached again.")
-        self._house.journal_ready()
+            self._host.on_journal_recovered("The other servers can be reached again.")
+        self._host.on_journal_ready()
 
     def _lose(self) -> None:
         """Know that entries are missing."""
@@ -261,7 +266,7 @@ class Replicator:
         """Go on without knowing what happened meanwhile, and so without those who are here."""
         self._trouble = "a part of it is lost, and so all connections are cut"
         self._room.expel()
-        self._house.journal_lost()
+        self._host.on_journal_lost()
         self._fail()
         try:
             await self._log.make()

@@ -8,7 +8,7 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from simple_chat.cli import Parser, add_address, filled, number
-from simple_chat.journal.policy import Sync
+from simple_chat.journal.base import Sync
 from simple_chat.server.config import Settings
 
 _DEFAULTS = Settings()

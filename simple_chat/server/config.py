@@ -8,7 +8,7 @@ from simple_chat.core.backlog import BACKLOG
 from simple_chat.core.framing import MAX_LINE
 from simple_chat.core.limits import BURST, RATE
 from simple_chat.core.room import HISTORY, PRESENCE_LIMIT
-from simple_chat.journal.policy import SEGMENT, Sync
+from simple_chat.journal.base import SEGMENT_BYTES, Sync
 from simple_chat.server.admission import MAX_PER_IP
 
 
@@ -56,7 +56,7 @@ class Settings:
     stall_timeout: float = 60.0
     journal: str | None = None
     sync: Sync = Sync.OS
-    journal_segment: int = SEGMENT
+    journal_segment: int = SEGMENT_BYTES
     journal_keep: int | timedelta | None = None
     cluster: tuple[str, ...] | None = None
     cluster_room: str = ROOM

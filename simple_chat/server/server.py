@@ -20,9 +20,8 @@ from simple_chat.core.limits import Limits
 from simple_chat.core.protocol import Code
 from simple_chat.core.room import Room
 from simple_chat.errors import ConfigError
-from simple_chat.journal.base import Journal
+from simple_chat.journal.base import Journal, Policy
 from simple_chat.journal.memory import MemoryJournal
-from simple_chat.journal.policy import Policy
 from simple_chat.server.acceptor import Door
 from simple_chat.server.admission import network_of
 from simple_chat.server.config import Settings
@@ -30,6 +29,7 @@ from simple_chat.server.connection import LINGER, Connection
 from simple_chat.server.watchdog import Watch
 
 if TYPE_CHECKING:
+    from simple_chat.cluster.replicator import Replicator
     from simple_chat.server.auth import Password
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,9 @@ class Server:
         tls: how to talk TLS; None for plain text.
         password: what clients have to know, if anything.
         room: the room; None for an empty one of this server's own.
-        journal: where what is said is kept; None for in memory only.
+        journal: makes batches durable; None to keep them in memory only.
+        replicator: orders and replicates the lines of a room that several servers share; then there is no
+            journal.
 
     Attributes:
         room: the room.
@@ -74,14 +76,16 @@ class Server:
         password: "Password | None" = None,
         room: Room | None = None,
         journal: Journal | None = None,
+        replicator: "Replicator | None" = None,
     ) -> None:
         self.settings = settings
         self.limits = Limits(settings.max_line, settings.rate, settings.burst)
         self.locked = password is not None
         self.room = room or Room(**_sizes(settings))
         self._journal = journal or MemoryJournal()
+        self._replicator = replicator
         self._journal_fails = False
-        for batch in self._journal.past:
+        for batch in self._journal.recovered:
             self.room.recall(batch)
         self._password = password
         self._door = Door(partial(Connection, self), settings, tls)
@@ -167,7 +171,7 @@ class Server:
 
     def _call_for_turn(self) -> None:
         """Have a turn soon; or, when the room is full, as soon as the journal can take some of it."""
-        if not self._turn_is_due and not (self.room.full and self._journal.busy):
+        if not self._turn_is_due and not (self.room.full and self._sink.busy):
             self._turn_is_due = True
             asyncio.get_running_loop().call_soon(self._turn)
 
@@ -204,24 +208,27 @@ class Server:
             self._call_for_turn()
         return some
 
+    @property
+    def _sink(self) -> "Journal | Replicator":
+        return self._replicator or self._journal
+
     def _collect(self) -> None:
-        """Give what was taken to the journal, unless that is busy."""
-        if not self._journal.busy:
-            self._journal.collect()
-        elif self._journal_fails:
-            self._suspend()
+        """Submit what was taken, unless the sink is busy."""
+        if self._sink.busy:
+            if self._journal_fails:
+                self._suspend()
+        elif self._replicator is not None:
+            self._replicator.collect()
+        elif batch := self.room.close_batch(time.time()):
+            self._journal.submit(batch)
 
-    # What the journal asks for and tells
+    # For the journal
 
-    def close_batch(self) -> Batch | None:
-        """Take what was said and not taken yet, if anything was."""
-        return self.room.close_batch(time.time())
-
-    def hand_out(self, batch: Batch) -> None:
+    def broadcast(self, batch: Batch) -> None:
         """Hand out a batch."""
         self.room.hand_out(batch)
 
-    def journal_ready(self) -> None:
+    def on_journal_ready(self) -> None:
         """Go on after something was kept."""
         awaiting, self._awaiting = self._awaiting, {}
         for connection in awaiting:
@@ -232,19 +239,19 @@ class Server:
                 self.schedule(connection)
         self._call_for_turn()
 
-    def journal_fails(self, text: str) -> None:
+    def on_journal_unavailable(self, text: str) -> None:
         """Let members know, and go on with what needs no journal."""
         self._journal_fails = True
         self._tell(text)
-        if self._journal.busy:
+        if self._sink.busy:
             self._suspend()
 
-    def journal_works(self, text: str) -> None:
+    def on_journal_recovered(self, text: str) -> None:
         """Let members know."""
         self._journal_fails = self.room.suspended = False
         self._tell(text)
 
-    def journal_lost(self) -> None:
+    def on_journal_lost(self) -> None:
         """Cut everybody: others were told that they left, and they can't know what of theirs was heard."""
         for connection in self._connections:
             connection.session.forsake()
@@ -314,7 +321,9 @@ class Server:
         Raises:
             JournalError: it can't.
         """
-        await self._journal.start(self)
+        self._journal.start(self)
+        if self._replicator is not None:
+            await self._replicator.start(self)
 
     async def listen(self, host: str, port: int) -> None:
         """Listen on a TCP address as well.
@@ -351,7 +360,8 @@ class Server:
         await self._door.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
-                await self._journal.finish()
+                if self._replicator is not None:
+                    await self._replicator.finish()
                 self.room.closed = True
                 for connection in self._connections:
                     self._dismiss(connection)
@@ -365,7 +375,7 @@ class Server:
             self._tick.cancel()
         if self._password is not None:
             self._password.close()
-        await self._journal.close()
+        await self._sink.close()
 
     def cut(self) -> None:
         """End every connection at once."""
@@ -448,8 +458,8 @@ async def _server(settings: Settings, tls: ssl.SSLContext | None, password: "Pas
             ca=settings.cluster_ca,
         )
         room = ReplicatedRoom(**_sizes(settings))
-        journal = await Replicator.open(log, room, max_line=settings.max_line)
-        return Server(settings, tls=tls, password=password, room=room, journal=journal)
+        replicator = await Replicator.open(log, room, max_line=settings.max_line)
+        return Server(settings, tls=tls, password=password, room=room, replicator=replicator)
     return Server(settings, tls=tls, password=password, journal=await _file_journal(settings))
 
 
@@ -468,8 +478,8 @@ async def _file_journal(settings: Settings) -> Journal | None:
 
     policy = Policy(
         sync=settings.sync,
-        segment=settings.journal_segment,
-        keep=settings.journal_keep,
-        recall=settings.backlog,
+        segment_bytes=settings.journal_segment,
+        retention=settings.journal_keep,
+        recover_bytes=settings.backlog,
     )
     return await FileJournal.open(Path(settings.journal), policy)

@@ -72,7 +72,7 @@ async def test_nothing_acknowledged_is_lost_doubled_or_reordered(
         await quieten(there)
         lines = check(there, gone)
         if strike is pause_server:
-            assert not any(member.told[-1].startswith(b"BYE") for member in gone[0].members)
+            assert not any(member.received_lines[-1].startswith(b"BYE") for member in gone[0].members)
             peer = await connect(servers[-1].address)
             assert (await peer.ask("JOIN again"))[1:] == ["OK JOIN again"]  # behind the greeting
             await peer.close()

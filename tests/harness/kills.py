@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.harness.nats import Engine
 from tests.soak.abuse import Server
-from tests.soak.journal_kills import Member, Speaker, check_same, enter
+from tests.soak.journal_kills import Member, Speaker, check_same, join
 
 SERVERS = 3
 _ROOT = Path(__file__).parents[2]
@@ -58,17 +58,17 @@ async def crowds(servers: Sequence[Server], run: int) -> list[Crowd]:
     """Let some in at each server, first those who listen."""
     all_ = [Crowd(Member(f"listener{at}"), []) for at in range(len(servers))]
     for crowd, server in zip(all_, servers, strict=True):
-        await enter(crowd.listener, server.address)
+        await join(crowd.listener, server.address)
     for at, (crowd, server) in enumerate(zip(all_, servers, strict=True)):
         for number, filler in enumerate(_FILLERS):
             crowd.speakers.append(Speaker(f"speaker{at}-{number}", run, filler))
-            await enter(crowd.speakers[-1], server.address)
+            await join(crowd.speakers[-1], server.address)
     return all_
 
 
 async def talk(there: Sequence[Crowd], pings: int) -> None:
     """Wait until everybody who talks there was answered so many more PINGs."""
-    await asyncio.gather(*(speaker.go_on(pings) for crowd in there for speaker in crowd.speakers))
+    await asyncio.gather(*(speaker.wait_for_pongs(pings) for crowd in there for speaker in crowd.speakers))
 
 
 async def quieten(there: Sequence[Crowd]) -> None:
@@ -92,19 +92,19 @@ def check(there: Sequence[Crowd], gone: Sequence[Crowd]) -> int:
     """
     first = there[0].listener
     for crowd in there[1:]:
-        since = first.shown.index(b"JOINED %b" % crowd.listener.name.encode()) + 1
-        check_same(crowd.listener.shown, first.shown[since:], f"what {crowd.listener.name} heard")
+        since = first.room_lines.index(b"JOINED %b" % crowd.listener.name.encode()) + 1
+        check_same(crowd.listener.room_lines, first.room_lines[since:], f"what {crowd.listener.name} heard")
     for crowd in gone:
-        heard = crowd.listener.shown
-        since = first.shown.index(b"JOINED %b" % crowd.listener.name.encode()) + 1
-        check_same(heard, first.shown[since:][: len(heard)], f"what {crowd.listener.name} heard")
+        heard = crowd.listener.room_lines
+        since = first.room_lines.index(b"JOINED %b" % crowd.listener.name.encode()) + 1
+        check_same(heard, first.room_lines[since:][: len(heard)], f"what {crowd.listener.name} heard")
     for crowd in (*there, *gone):
         for speaker in crowd.speakers:
             own = b"MSG %b " % speaker.name.encode()
-            heard = [line for line in first.shown if line.startswith(own)]
-            check_same(heard, speaker.said[: len(heard)], f"what {speaker.name} said")
-            owed = speaker.acknowledged if crowd in gone else len(speaker.said)
+            heard = [line for line in first.room_lines if line.startswith(own)]
+            check_same(heard, speaker.sent_messages[: len(heard)], f"what {speaker.name} said")
+            owed = speaker.acknowledged if crowd in gone else len(speaker.sent_messages)
             assert len(heard) >= owed, f"{speaker.name}: {len(heard)} of {owed} lines came"
-    left = sorted(line for line in first.shown if line.startswith(b"LEFT "))
+    left = sorted(line for line in first.room_lines if line.startswith(b"LEFT "))
     assert left == sorted(f"LEFT {member.name}".encode() for crowd in gone for member in crowd.members)
-    return len(first.shown)
+    return len(first.room_lines)
