@@ -149,6 +149,11 @@ class RandomClients:
             joined = await client.perform(client.join)
         self.idle.append(client)
 
+    def abort(self) -> None:
+        """Abort all connections: uvloop's `close` may hang on those that are left by a failure."""
+        for client in self.all:
+            client.peer.transport.abort()
+
     async def connect(self, label: str) -> RandomClient:
         """Connect a client."""
         return RandomClient(label, await connect(self._address), self._choice, self._names)

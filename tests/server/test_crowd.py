@@ -30,12 +30,15 @@ async def record(server: ServerProcess, choice: random.Random) -> tuple[Recordin
     address = server.host, int(server.port)
     observer = await join_observer(address, choice)
     clients = RandomClients(address, choice, MEMBERS, workers=max(MEMBERS // 5, 1))
-    await clients.connect_all()
-    await clients.act(range(ACTIONS))
-    await wait_for_members(observer, MEMBERS + 1)
-    server.process.terminate()
-    for each in (observer, *clients.all):
-        await each.read_bye()
+    try:
+        await clients.connect_all()
+        await clients.act(range(ACTIONS))
+        await wait_for_members(observer, MEMBERS + 1)
+        server.process.terminate()
+        for each in (observer, *clients.all):
+            await each.read_bye()
+    finally:
+        clients.abort()
     return observer.recording(), [each.recording() for each in clients.all]
 
 

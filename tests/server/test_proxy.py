@@ -118,12 +118,15 @@ async def record(server: ServerProcess, seed: int) -> tuple[Recording, list[Reco
     async with fault_proxy(address, Faults(), seed) as proxy:
         observer = await join_observer(address, choice)
         clients = ProxiedClients(proxy, choice)
-        await clients.connect_all()
-        await clients.act_until_hit(HITS)
-        await wait_for_members(observer, await clients.calm() + 1)
-        server.process.terminate()
-        await observer.read_bye()
-        await clients.read_bye()
+        try:
+            await clients.connect_all()
+            await clients.act_until_hit(HITS)
+            await wait_for_members(observer, await clients.calm() + 1)
+            server.process.terminate()
+            await observer.read_bye()
+            await clients.read_bye()
+        finally:
+            clients.abort()
     hits = Counter(each.link.hit for each in clients.all if isinstance(each, ProxiedClient) and each.link.hit)
     return observer.recording(), [each.recording() for each in clients.all], hits
 
