@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         JournalError,
         ListenError,
     )
-    from simple_chat.journal.policy import Sync
+    from simple_chat.journal.base import Sync
     from simple_chat.server.config import Settings
     from simple_chat.server.server import Server, serve
 
@@ -58,7 +58,7 @@ _LAZY_IMPORTS = {
     "Server": "server.server",
     "Settings": "server.config",
     "ConfigError": "errors",
-    "Sync": "journal.policy",
+    "Sync": "journal.base",
     "InvalidMessageError": "errors",
     "connect": "client.chat",
     "serve": "server.server",

@@ -1,4 +1,4 @@
-"""What the command lines of server and client have in common."""
+"""What the command lines have in common: the parser, address options and option types."""
 
 import argparse
 import os
@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import simple_chat
-from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, read_address
+from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, parse_address
 
 
 class Parser(argparse.ArgumentParser):
-    """Reads options, and says in one line what is wrong with them.
+    """An argument parser whose errors are one line.
 
     Args:
-        prog: how the program is called.
-        description: what it is for.
+        prog: the program's name.
+        description: what it does.
     """
 
     def __init__(self, prog: str, description: str) -> None:
@@ -22,22 +22,22 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--version", action="version", version=f"simple_chat {simple_chat.__version__}")
 
     def error(self, message: str) -> NoReturn:
-        """Exit with status 2."""
+        """Print the message to stderr and exit with status 2."""
         self.exit(2, f"{self.prog}: {message} (--help shows all options)\n")
 
 
-def add_address(group: argparse._ArgumentGroup, purpose: str, *more_names: str) -> None:
-    """Add ``--host`` and ``--port``, with the environment variables that stand in for them.
+def add_address_options(group: argparse._ArgumentGroup, purpose: str, *aliases: str) -> None:
+    """Add ``--host`` and ``--port``, whose defaults come from the environment.
 
     Args:
         group: where to add them.
         purpose: what the address is for.
-        more_names: other names of ``--host``.
+        aliases: more names of ``--host``.
     """
     group.add_argument(
         "--host",
-        *more_names,
-        type=filled,
+        *aliases,
+        type=non_empty,
         metavar="HOST",
         default=_default_host(),
         help=f"name or address {purpose} (default: SIMPLE_CHAT_SERVER_HOST, else {DEFAULT_HOST})",
@@ -45,8 +45,8 @@ def add_address(group: argparse._ArgumentGroup, purpose: str, *more_names: str) 
     _add_port(group, purpose)
 
 
-def add_addresses(group: argparse._ArgumentGroup, purpose: str) -> None:
-    """Add a ``--host`` that may be given more than once, whose values are in ``hosts``, and ``--port``.
+def add_server_options(group: argparse._ArgumentGroup, purpose: str) -> None:
+    """Add a repeatable ``--host``, whose values are in ``hosts``, and ``--port``.
 
     Args:
         group: where to add them.
@@ -55,12 +55,12 @@ def add_addresses(group: argparse._ArgumentGroup, purpose: str) -> None:
     group.add_argument(
         "--host",
         dest="hosts",
-        action=_AppendAll,
+        action=_ExtendAction,
         type=_addresses,
         metavar="HOST[:PORT]",
         default=_default_host(),
-        help=f"name or address {purpose}; given again, another that is tried when this one is not there "
-        f"(default: SIMPLE_CHAT_SERVER_HOST, with commas between several, else {DEFAULT_HOST})",
+        help=f"name or address {purpose}; repeat it for more servers of the same room, which are tried when "
+        f"this one fails (default: SIMPLE_CHAT_SERVER_HOST, separated by commas, else {DEFAULT_HOST})",
     )
     _add_port(group, purpose)
 
@@ -79,8 +79,8 @@ def _add_port(group: argparse._ArgumentGroup, purpose: str) -> None:
     )
 
 
-class _AppendAll(argparse.Action):
-    """Gathers the lists that an option is given, where argparse's own would begin with the default."""
+class _ExtendAction(argparse.Action):
+    """Like ``action="extend"``, but the first value replaces the default."""
 
     def __call__(
         self,
@@ -89,38 +89,38 @@ class _AppendAll(argparse.Action):
         values: str | Sequence[str] | None,
         option_string: str | None = None,  # noqa: ARG002
     ) -> None:
-        """Take what the option is given once more."""
+        """Add the values of one more occurrence."""
         before = getattr(namespace, self.dest)
         setattr(namespace, self.dest, [*([] if before is self.default else before), *(values or [])])
 
 
 def _addresses(text: str) -> list[str]:
-    """Be an option's type: one address, or several with commas between them."""
-    addresses = [filled(each.strip()) for each in text.split(",")]
+    """Option type: one address, or several separated by commas."""
+    addresses = [non_empty(each.strip()) for each in text.split(",")]
     for each in addresses:
         try:
-            read_address(each, DEFAULT_PORT)
+            parse_address(each, DEFAULT_PORT)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
     return addresses
 
 
-def filled(text: str) -> str:
-    """Be an option's type: a text that is not empty."""
-    if not text:  # which would be taken for no option at all, or for all addresses of the machine
-        raise argparse.ArgumentTypeError("it is empty")
+def non_empty(text: str) -> str:
+    """Option type: a text that is not empty."""
+    if not text:  # it would count as no option, or for a host as all addresses of the machine
+        raise argparse.ArgumentTypeError("must not be empty")
     return text
 
 
 def number(low: int, high: int | None = None) -> Callable[[str], int]:
-    """Make an option's type: a whole number within bounds."""
+    """Return an option type: a whole number from `low` to `high`, both included."""
     bounds = f"at least {low}" if high is None else f"from {low} to {high}"
 
-    def whole_number(text: str) -> int:
+    def parse(text: str) -> int:
         if text.isascii() and text.isdigit() and len(text) < 19:
             value = int(text)
             if low <= value and (high is None or value <= high):
                 return value
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {bounds}")
 
-    return whole_number
+    return parse

@@ -1,17 +1,18 @@
-"""What can go wrong, as a small tree of exceptions."""
+"""The exceptions of the package, and how an error is described to people."""
 
 import os
+from functools import singledispatch
 
 
 class ChatError(Exception):
-    """The root: catching it catches everything this package raises on purpose."""
+    """The base class of every exception that this package raises on purpose."""
 
 
 class CommandError(ChatError):
-    """A line can't be carried out; its sender is answered ``ERR``.
+    """A line can't be executed; its sender gets ``ERR``.
 
     Args:
-        code: why, one of `simple_chat.core.protocol.Code`.
+        code: a `simple_chat.core.protocol.Code`.
     """
 
     def __init__(self, code: str) -> None:
@@ -20,27 +21,27 @@ class CommandError(ChatError):
 
 
 class ListenError(ChatError):
-    """The server can't listen at an address it was given; the message says where and why."""
+    """The server can't listen on an address; the message says which and why."""
 
 
 class ConfigError(ChatError):
-    """A program can't be what it was told to be; the message says what is wrong, and with which file."""
+    """The configuration is invalid; the message says what is wrong, and in which file."""
 
 
 class JournalError(ConfigError):
-    """A journal can't be used; the message says which file, which line of it, and why."""
+    """A journal can't be used; the message says which file, which line and why."""
 
 
 class ConnectError(ChatError):
-    """No chat server answers where the client looked for one; the message says where and why."""
+    """No connection to a chat server; the message says the address and why."""
 
 
 class JoinRefusedError(ChatError):
-    """The server does not let the client in.
+    """The server refused PASS or JOIN.
 
     Args:
-        code: why, one of `simple_chat.core.protocol.Code` or a newer one.
-        advice: what to do next, in the server's words.
+        code: a `simple_chat.core.protocol.Code`, or one of a newer server.
+        advice: what to do, in the server's words.
     """
 
     def __init__(self, code: str, advice: str) -> None:
@@ -50,17 +51,29 @@ class JoinRefusedError(ChatError):
 
 
 class ConnectionLostError(ChatError):
-    """The connection is gone. Whether the last lines arrived is not known."""
+    """The connection is lost. Whether the last lines arrived is unknown."""
 
 
 class InvalidMessageError(ChatError):
     """A text can't be sent as one line; the message says why."""
 
 
-def describe_error(error: Exception) -> str:
-    """Say why the system refused something, in the words that people know from it."""
-    if isinstance(error, UnicodeError):
-        return "that is no host name"  # what it says itself is about an encoding called idna
-    if isinstance(error, OSError) and error.errno and type(error).__module__ == "builtins":
-        return os.strerror(error.errno)  # asyncio wraps the same in a longer story
+@singledispatch
+def describe_error(error: BaseException) -> str:
+    """Return what went wrong, in a few words for people.
+
+    `simple_chat.tls` adds the errors of TLS. The result is empty for an error without a message.
+    """
     return getattr(error, "strerror", None) or str(error)
+
+
+@describe_error.register
+def _(error: OSError) -> str:
+    if error.errno and type(error).__module__ == "builtins":
+        return os.strerror(error.errno)  # asyncio's own message wraps this one in a longer text
+    return error.strerror or str(error)
+
+
+@describe_error.register
+def _(error: UnicodeError) -> str:  # noqa: ARG001 - its message is about an encoding called idna
+    return "not a valid host name"

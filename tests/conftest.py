@@ -7,6 +7,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.harness.programs import ServerProcess, run_server_process
 
+pytest_plugins = ["tests.harness.nats_fixtures"]
+
 settings.register_profile(
     "default",
     max_examples=150,

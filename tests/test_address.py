@@ -2,7 +2,7 @@
 
 import pytest
 
-from simple_chat.address import read_address, show_address
+from simple_chat.address import format_address, parse_address
 from simple_chat.client.__main__ import _parser
 
 
@@ -29,12 +29,12 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_address_is_read(text: str, address: tuple[str, int]) -> None:
-    assert read_address(text, 8090) == address
+    assert parse_address(text, 8090) == address
 
 
 @pytest.mark.parametrize("address", [("chat.example", 1), ("192.0.2.1", 8091), ("::1", 65535)])
 def test_address_that_is_shown_is_read_as_it_was(address: tuple[str, int]) -> None:
-    assert read_address(show_address(*address), 8090) == address
+    assert parse_address(format_address(*address), 8090) == address
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_address_that_is_shown_is_read_as_it_was(address: tuple[str, int]) -> No
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is neither HOST nor HOST:PORT"):
-        read_address(text, 8090)
+        parse_address(text, 8090)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ def test_hosts_are_those_of_the_options_else_of_the_variable(
     ("arguments", "variable", "complaint"),
     [
         (["--host", "one:x"], "", "'one:x' is neither HOST nor HOST:PORT"),
-        (["--host", "one", "--host", ""], "", "it is empty"),
+        (["--host", "one", "--host", ""], "", "must not be empty"),
         ([], "one,two:x", "'two:x' is neither HOST nor HOST:PORT"),
-        ([], "one,,two", "it is empty"),
+        ([], "one,,two", "must not be empty"),
     ],
 )
 def test_host_that_is_no_address_is_refused(

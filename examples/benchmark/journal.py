@@ -19,7 +19,7 @@ from simple_chat.bench.clients import allow_files
 from simple_chat.bench.load import Plan, run
 from simple_chat.bench.processors import apart
 from simple_chat.bench.result import Result
-from simple_chat.journal.policy import Sync
+from simple_chat.journal.base import Sync
 
 MEMBERS = 500
 WINDOW = 64

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import cast
 
-from simple_chat.address import show_address
+from simple_chat.address import format_address
 from simple_chat.bench.dialect import Dialect
 from simple_chat.bench.errors import LoadError
 from simple_chat.bench.sync_marker import Arrival, Mark
@@ -133,7 +133,7 @@ class Crowd:
                 report(first / len(self.all))
         except (OSError, UnicodeError) as error:
             why = "no answer" if isinstance(error, TimeoutError) else describe_error(error)
-            raise LoadError(f"can't connect to {show_address(host, port)}: {why}") from error
+            raise LoadError(f"can't connect to {format_address(host, port)}: {why}") from error
 
     async def _open(self, connection: Connection, host: str, port: int) -> None:
         login = self._dialect.log_in(next(self._names))

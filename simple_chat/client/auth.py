@@ -1,4 +1,4 @@
-"""Where the client has the server's password from: a file, a variable or the user, never its command line."""
+"""The server's password: from a file, the environment or a prompt, never from the command line."""
 
 import os
 import signal
@@ -13,80 +13,81 @@ from types import FrameType
 from simple_chat.core.framing import MAX_LINE
 from simple_chat.errors import ConfigError, describe_error
 
-VARIABLE = "SIMPLE_CHAT_PASSWORD"
+ENVIRONMENT_VARIABLE = "SIMPLE_CHAT_PASSWORD"
 
-_NO_TEXT = "\udcff"  # what was typed is not Unicode, and neither is this: it is refused in the same words
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_LOOK = 0.5  # seconds
+_INVALID_UNICODE = "\udcff"  # stands for input that is not Unicode: it is refused with the same message
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_WAKEUP_INTERVAL = 0.5  # seconds
 
 
-def given(path: str | None) -> str | None:
-    """Return the password that was put somewhere for the client, if there is one.
+def configured_password(path: str | None) -> str | None:
+    """Return the password from a file or the environment, None if there is none.
 
     Args:
-        path: the file whose first line it is; None for the variable.
+        path: the file whose first line it is; None for `ENVIRONMENT_VARIABLE`.
 
     Raises:
-        ConfigError: there is none in the file.
+        ConfigError: the file has none.
     """
-    return (os.environ.get(VARIABLE) or None) if path is None else _first_line(path)
+    return (os.environ.get(ENVIRONMENT_VARIABLE) or None) if path is None else _first_line(path)
 
 
-def ask(where: str) -> str:
-    """Ask the user, without showing what they type; who does not answer ends the program.
+def prompt_password(server: str) -> str:
+    """Prompt for the password, without echo.
 
     Args:
-        where: what it is the password of.
+        server: the address, for the prompt.
 
     Raises:
-        SystemExit: they pressed Ctrl-C or Ctrl-D, or a signal came.
+        SystemExit: the user pressed Ctrl-C or Ctrl-D, or a signal arrived.
     """
     received: list[int] = []
-    no_more_input = (EOFError, OSError, termios.error)  # the last two of a terminal that is gone
-    with _ending_the_input(received), suppress(*no_more_input):
+    input_closed = (EOFError, OSError, termios.error)  # the last two if the terminal is closed
+    with _signals_raise_eof(received), suppress(*input_closed):
         try:
-            return getpass(f"Password of {where}: ")
+            return getpass(f"Password of {server}: ")
         except UnicodeDecodeError:
             _end_line()
-            return _NO_TEXT
+            return _INVALID_UNICODE
     _end_line()
     sys.exit(128 + (received or [signal.SIGINT])[0])
 
 
 def _end_line() -> None:
     with suppress(OSError):
-        os.write(sys.stdout.fileno(), b"\n")  # unbuffered: nothing is left that can't be written at the end
+        os.write(sys.stdout.fileno(), b"\n")  # unbuffered: a failing flush at exit would change the status
 
 
 @contextmanager
-def _ending_the_input(received: list[int]) -> Iterator[None]:
-    """Let signals end a question as Ctrl-D does, so that the terminal shows again what is typed."""
+def _signals_raise_eof(received: list[int]) -> Iterator[None]:
+    """Let signals end a prompt as Ctrl-D does, so that `getpass` turns the terminal's echo on again."""
 
-    def end(number: int, _: FrameType | None) -> None:
+    def raise_eof(number: int, _: FrameType | None) -> None:
         received.append(number)
         raise EOFError
 
-    before = {each: signal.signal(each, end) for each in _ENDING_SIGNALS}
-    # Python would not see a signal that comes just before it begins to read until another one interrupts it.
-    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, lambda _number, _frame: None)
-    signal.setitimer(signal.ITIMER_REAL, _LOOK, _LOOK)
+    handlers = {each: signal.signal(each, raise_eof) for each in _SIGNALS}
+    # Python runs the handler of a signal that arrived just before a blocking read only when another signal
+    # interrupts that read.
+    handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, lambda _number, _frame: None)
+    signal.setitimer(signal.ITIMER_REAL, _WAKEUP_INTERVAL, _WAKEUP_INTERVAL)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        for each, handler in before.items():
+        for each, handler in handlers.items():
             signal.signal(each, handler)
 
 
 def _first_line(path: str) -> str:
     try:
         with Path(path).open("rb") as file:
-            line = file.readline(MAX_LINE + 2).decode()  # one that is longer can't be sent anyway
+            line = file.readline(MAX_LINE + 2).decode()  # a longer one can't be sent anyway
     except UnicodeDecodeError:
         raise ConfigError(f"can't use {path}: its first line is not UTF-8") from None
     except OSError as error:
         raise ConfigError(f"can't read {path}: {describe_error(error)}") from error
     password = line.removesuffix("\n").removesuffix("\r")
     if not password:
-        raise ConfigError(f"can't use {path}: its first line, which would be the password, is empty")
+        raise ConfigError(f"can't use {path}: its first line, the password, is empty")
     return password

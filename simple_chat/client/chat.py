@@ -1,25 +1,23 @@
-"""The API for programs: `connect` enters a room, and a `Chat` is being in it.
+"""The client API for programs: `connect` makes a `Chat`, which is in the room within ``async with``.
 
-A task of the chat reads what the server says and sorts it: events for whoever iterates over the chat, and
-answers, which come in the order of the questions, for whoever asked.
+A task reads from the connection and dispatches what arrives: room events to the iteration over the chat,
+answers to the request that is first in line.
 """
 
 import asyncio
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Self
 
-from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, read_address
-from simple_chat.client.connection import Address, Link, open_link
-from simple_chat.client.endpoints import EndpointPool
-from simple_chat.client.events import ChatEvent, Disconnected, Notice, Reconnected
-from simple_chat.core.framing import MAX_LINE
+from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, parse_address
+from simple_chat.client.connection import Address, ClientConnection, check_sendable
+from simple_chat.client.connector import Connector
+from simple_chat.client.events import ChatEvent, Notice, Reconnected
+from simple_chat.client.requests import Request, RequestQueue
 from simple_chat.core.protocol import (
     Bye,
-    Code,
     Err,
     Event,
     Gap,
@@ -32,186 +30,118 @@ from simple_chat.core.protocol import (
     Message,
     Msg,
     Names,
-    Ok,
-    Pass,
     Ping,
-    Pong,
     Quit,
     Who,
-    encode,
 )
-from simple_chat.core.text import is_name
-from simple_chat.errors import (
-    ChatError,
-    CommandError,
-    ConnectError,
-    ConnectionLostError,
-    InvalidMessageError,
-    JoinRefusedError,
-)
+from simple_chat.errors import ConnectionLostError, JoinRefusedError
 
-_EVENTS_AHEAD = 1_000  # that are read before somebody takes them; then the server has to wait
-_JOIN_PATIENCE = 30.0  # seconds that a server has to let us in, or not
-_BYE_PATIENCE = 5.0  # seconds that it has to say BYE
-_NAME_PATIENCE = 120.0  # seconds for a server to notice that we, who still have our name there, are gone
-_FULL = {Code.TOO_MANY_CONNECTIONS, Code.BUSY}  # refusals that need not be the last word
-
-
-@dataclass(slots=True)
-class _Question:
-    """Something that the server has yet to answer."""
-
-    command: Who | History | Ping
-    answer: asyncio.Future[list[Event]]
-    parts: list[Event] = field(default_factory=list)
-
-    def succeed(self) -> None:
-        """Give the answer to whoever asked, if they still wait."""
-        if not self.answer.done():
-            self.answer.set_result(self.parts)
-
-    def fail(self, error: ChatError) -> None:
-        """Tell whoever asked that there is no answer."""
-        if not self.answer.done():
-            self.answer.set_exception(error)
+_MAX_EVENTS = 1_000  # in the queue; a full queue stops reading, which is backpressure on the server
+_BYE_TIMEOUT = 5.0  # seconds for BYE after QUIT
 
 
 class Chat:
-    """Being in a room, for the length of an ``async with`` block; made by `connect`.
+    """A member of the room within an ``async with`` block; made by `connect`.
 
-    Iterating over it gives the room's events, and ends when the server says BYE. If the connection breaks,
-    the iteration raises `ConnectionLostError`, or with `reconnect` gives `Disconnected` and `Reconnected`.
+    Iterating over it yields the room's events, and ends after the server's BYE. If the connection is lost,
+    the iteration raises `ConnectionLostError`, or with `reconnect` yields `Disconnected` and `Reconnected`.
 
     Args:
-        addresses: where the server is, or each of several that have the same room.
-        username: the name to be there under.
-        password: the server's; None if it has none.
-        reconnect: whether to come back when the connection is gone.
+        addresses: of the server, or of several servers of the same room.
+        username: the name to join under.
+        password: the server's; None to send none.
+        reconnect: whether to reconnect when the connection is lost.
     """
 
     def __init__(
         self, addresses: Sequence[Address], username: str, *, password: str | None, reconnect: bool
     ) -> None:
         self.username = username
-        self._rota = EndpointPool(addresses)
-        self._password = password
+        self._connector = Connector(addresses, username, password)
         self._reconnects = reconnect
-        self._link: Link | None = None  # None while there is no connection
-        self._joined_at = 0.0  # by the event loop's clock
-        self._questions: deque[_Question] = deque()
+        self._connection: ClientConnection | None = None
+        self._requests = RequestQueue()
         self._tokens = count(1)
         self._events: deque[ChatEvent] = deque()
-        self._news = asyncio.Event()  # something for the iteration
-        self._read_on = asyncio.Event()  # something that the reading task may have waited for
+        self._event_added = asyncio.Event()
+        self._resume_reading = asyncio.Event()
         self._leaving = False
         self._ended = False
         self._failure: Exception | None = None
-        self._reading: asyncio.Task[None]
+        self._reader: asyncio.Task[None]
 
     @property
     def server(self) -> str:
-        """Where the chat is, or tries to be: ``host:port`` of one of its servers."""
-        return str(self._rota.address)
+        """The address of the current server, connected or not: ``host:port`` or ``unix:path``."""
+        return str(self._connector.address)
 
     async def __aenter__(self) -> Self:
-        self._link = await self._join_first()
-        self._reading = asyncio.create_task(self._read())
+        self._connection = await self._connector.connect()
+        self._reader = asyncio.create_task(self._read())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._leaving = True
-        self._read_on.set()
+        self._resume_reading.set()
         try:
-            if self._link is not None:
-                async with asyncio.timeout(_BYE_PATIENCE):
-                    await self._link.send(Leave(), Quit())
-                    await asyncio.wait({self._reading})
+            if self._connection is not None:
+                async with asyncio.timeout(_BYE_TIMEOUT):
+                    await self._connection.send(Leave(), Quit())
+                    await asyncio.wait({self._reader})
         except (ConnectionLostError, TimeoutError):
-            pass  # it has ended already, or does not answer
+            pass  # there is no BYE to wait for
         finally:
-            self._reading.cancel()
-            await asyncio.wait({self._reading})
-            if self._link is not None:
-                self._link.abort()
-
-    async def _join_first(self) -> Link:
-        """Join at the first server that answers.
-
-        Raises:
-            ConnectError: none does.
-        """
-        failures: list[ConnectError] = []
-        while len(failures) < len(self._rota):
-            try:
-                return await self._join()
-            except ConnectError as error:
-                failures.append(error)
-                self._rota.move_on()
-        if len(failures) == 1:
-            raise failures[0]
-        raise ConnectError("; ".join(map(str, failures))) from failures[-1]
-
-    async def _join(self) -> Link:
-        if not is_name(self.username):
-            raise JoinRefusedError(Code.BAD_NAME, Code.BAD_NAME.advice)
-        if self._password is not None:
-            _check_sendable(Pass(self._password), self._password, "password")
-        link = await open_link(self._rota.address)
-        try:
-            async with asyncio.timeout(_JOIN_PATIENCE):
-                await link.join(self.username, self._password)
-        except BaseException as error:
-            link.abort()
-            if isinstance(error, ConnectionLostError | TimeoutError):
-                raise ConnectError(f"can't join at {self.server}: {str(error) or 'no answer'}") from error
-            raise
-        self._joined_at = asyncio.get_running_loop().time()
-        return link
-
-    # What programs do
+            self._reader.cancel()
+            await asyncio.wait({self._reader})
+            if self._connection is not None:
+                self._connection.abort()
 
     async def send(self, text: str) -> None:
-        """Send a text to everybody else; wait while the server reads too slowly.
+        """Send a message to everybody else; wait while the write buffer is full.
 
-        That this returns does not yet mean that the text was taken: `ping` afterwards makes sure.
+        The server may not have received it when this returns: call `ping` to make sure.
 
         Args:
             text: one line.
 
         Raises:
-            InvalidMessageError: it is empty, too long, of several lines or no text at all.
+            InvalidMessageError: it is empty, too long, not one line or not valid Unicode.
             ConnectionLostError: there is no connection.
         """
-        await self._connected().send(_sendable(text))
+        message = Msg(text)
+        check_sendable(message, text, "text")
+        await self._connected().send(message)
 
     async def who(self) -> list[str]:
-        """Ask who is in the room.
+        """Return the names of all members.
 
         Raises:
-            ConnectionLostError: there is no connection any more.
+            ConnectionLostError: there is no connection, or it is lost before the answer.
         """
-        answer = await self._ask(Who())
+        answer = await self._request(Who())
         return [name for event in answer if isinstance(event, Names) for name in event.names]
 
     async def history(self, limit: int | None = None) -> list[HistoryMessage]:
-        """Ask for the room's last messages, oldest first.
+        """Return the room's last messages, oldest first.
 
         Args:
-            limit: how many at most, or None for all that the server keeps.
+            limit: how many at most; None for all that the server keeps.
 
         Raises:
-            CommandError: the server takes no such number.
-            ConnectionLostError: there is no connection any more.
+            CommandError: the server refuses the limit.
+            ConnectionLostError: there is no connection, or it is lost before the answer.
         """
-        return [event for event in await self._ask(History(limit)) if isinstance(event, HistoryMessage)]
+        answer = await self._request(History(limit))
+        return [event for event in answer if isinstance(event, HistoryMessage)]
 
     async def ping(self) -> None:
-        """Wait until the server has taken everything sent before.
+        """Wait until the server has processed everything sent before.
 
         Raises:
-            ConnectionLostError: there is no connection any more; what the server took is not known.
+            ConnectionLostError: there is no connection, or it is lost before the answer; how much the server
+                has processed is unknown.
         """
-        await self._ask(Ping(str(next(self._tokens))))
+        await self._request(Ping(str(next(self._tokens))))
 
     def __aiter__(self) -> AsyncIterator[ChatEvent]:
         return self
@@ -220,133 +150,83 @@ class Chat:
         while not self._events:
             if self._ended:
                 raise self._failure or StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
-        self._read_on.set()
+            self._event_added.clear()
+            await self._event_added.wait()
+        self._resume_reading.set()
         return self._events.popleft()
 
-    # What goes out
-
-    def _connected(self) -> Link:
-        if self._link is None or self._leaving:
+    def _connected(self) -> ClientConnection:
+        if self._connection is None or self._leaving:
             raise ConnectionLostError("not connected")
-        return self._link
+        return self._connection
 
-    async def _ask(self, command: Who | History | Ping) -> list[Event]:
-        link = self._connected()
-        question = _Question(command, asyncio.get_running_loop().create_future())
-        self._questions.append(question)
-        self._read_on.set()
+    async def _request(self, command: Request) -> list[Event]:
+        connection = self._connected()
+        answer = self._requests.add(command)
+        self._resume_reading.set()
         try:
-            await link.send(command)
+            await connection.send(command)
         except ConnectionLostError:
-            question.answer.cancel()
+            answer.cancel()
             raise
-        return await question.answer
+        return await answer
 
-    # What comes in
+    # Reading
 
     async def _read(self) -> None:
-        """Read until the end and sort what comes."""
+        """Read and dispatch until the chat ends, over reconnects."""
         try:
-            while self._link is not None:
-                end = await self._read_from(self._link)
-                self._link.abort()
-                self._link = None
-                self._give_up_questions()
+            while self._connection is not None:
+                end = await self._read_connection(self._connection)
+                self._connection.abort()
+                self._connection = None
+                self._requests.fail_all()
                 if not self._leaving and self._reconnects:
-                    await self._come_back(end)
+                    await self._reconnect(end)
                 elif not self._leaving and isinstance(end, ConnectionLostError):
                     raise end
         except (ConnectionLostError, JoinRefusedError) as error:
             self._failure = error
         finally:
-            self._give_up_questions()
+            self._requests.fail_all()
             self._ended = True
-            self._news.set()
+            self._event_added.set()
 
-    async def _read_from(self, link: Link) -> Bye | ConnectionLostError:
-        """Read until the server ends, and return how it does."""
+    async def _read_connection(self, connection: ClientConnection) -> Bye | ConnectionLostError:
+        """Read and dispatch until the connection ends, and return how it does."""
         while True:
             try:
-                event = await link.next_event()
+                event = await connection.next_event()
             except ConnectionLostError as error:
                 return error
             if isinstance(event, Bye):
                 return event
-            self._sort(event)
-            while len(self._events) >= _EVENTS_AHEAD and not (self._questions or self._leaving):
-                self._read_on.clear()
-                await self._read_on.wait()
+            self._dispatch(event)
+            while len(self._events) >= _MAX_EVENTS and not (self._requests or self._leaving):
+                self._resume_reading.clear()
+                await self._resume_reading.wait()
 
-    def _sort(self, event: Event) -> None:
+    def _dispatch(self, event: Event) -> None:
         match event:
             case Message() | Joined() | Left() | Gap():
-                self._tell(event)
+                self._emit(event)
             case Info(text):
-                self._tell(Notice(text))
-            case Err(code) if self._is_for_question(code):
-                self._questions.popleft().fail(CommandError(code))
+                self._emit(Notice(text))
+            case _ if self._requests.process(event):
+                pass
             case Err(_, text):
-                self._tell(Notice(text))
-            case Names() | HistoryMessage() if self._questions:
-                self._questions[0].parts.append(event)
-            case Ok() | Pong() if self._questions:
-                self._questions.popleft().succeed()
+                self._emit(Notice(text))
 
-    def _is_for_question(self, code: str) -> bool:
-        """Whether an ERR answers the first question. Of those asked here only HISTORY can be refused."""
-        first = self._questions[0].command if self._questions else None
-        return isinstance(first, History) and code in {Code.BAD_SYNTAX, Code.NOT_JOINED}
-
-    def _tell(self, event: ChatEvent) -> None:
+    def _emit(self, event: ChatEvent) -> None:
         if not self._leaving:
             self._events.append(event)
-            self._news.set()
+            self._event_added.set()
 
-    def _give_up_questions(self) -> None:
-        for question in self._questions:
-            question.fail(ConnectionLostError("connection lost"))
-        self._questions.clear()
-
-    async def _come_back(self, end: Bye | ConnectionLostError) -> None:
-        """Connect again, however long it takes.
-
-        Raises:
-            JoinRefusedError: a server does not let us in again.
-        """
-        why = f"the server said {end}" if isinstance(end, Bye) else str(end)
-        loop = asyncio.get_running_loop()
-        lost, lost_at = self.server, loop.time()
-        told: set[str] = set()
-        self._rota.lose(lost_at - self._joined_at)
-        while True:
-            delay = self._rota.next_try()
-            if len(self._rota) == 1 or why not in told:  # of several each fails again and again: told once
-                self._tell(Disconnected(why, delay))
-            told.add(why)
-            await asyncio.sleep(delay)
-            try:
-                self._link = await self._join()
-            except ConnectError as error:
-                why = str(error)
-            except JoinRefusedError as error:
-                if not _may_change(error.code, loop.time() - lost_at):
-                    raise
-                why = "the name is not free yet" if error.code == Code.NAME_TAKEN else str(error)
-            else:
-                self._tell(Reconnected(None if self.server == lost else self.server))
-                return
-
-
-def _may_change(refusal: str, seconds: float) -> bool:
-    """Whether a server that has refused us may yet let us in, or another in its place.
-
-    Args:
-        refusal: the code.
-        seconds: how long ago the connection was lost.
-    """
-    return refusal in _FULL or (refusal == Code.NAME_TAKEN and seconds <= _NAME_PATIENCE)
+    async def _reconnect(self, end: Bye | ConnectionLostError) -> None:
+        reason = f"the server said {end}" if isinstance(end, Bye) else str(end)
+        lost_server = self.server
+        self._connection = await self._connector.reconnect(reason, self._emit)
+        self._emit(Reconnected(None if self.server == lost_server else self.server))
 
 
 def connect(  # noqa: PLR0913 - all but the address have to be named
@@ -359,65 +239,34 @@ def connect(  # noqa: PLR0913 - all but the address have to be named
     tls: ssl.SSLContext | None = None,
     reconnect: bool = False,
 ) -> Chat:
-    """Be in a room for the length of an ``async with`` block, which gives a `Chat`.
-
-    Entering the block connects and joins; leaving it leaves the room in order.
+    """Return a `Chat`: entering its ``async with`` block connects and joins, leaving it leaves the room.
 
     Args:
-        host: name or address of the server, such as ``"chat.example"``, ``"chat.example:8091"``, ``"::1"`` or
-            ``"[::1]:8091"``. Or several of servers that have the same room: they are tried in their order
-            until one answers, and with `reconnect` the next one when the connection is gone.
-        port: the TCP port where `host` names none.
-        username: the name to be there under.
-        password: the server's; None if it has none. Without `tls` whoever is on the way can read it.
-        unix: path of a Unix socket, taken instead of host and port.
-        tls: how to talk TLS to the server, such as `ssl.create_default_context()`; None for plain text.
-        reconnect: whether to come back when the connection is gone, or while the server is full.
+        host: name or IP address of the server, such as ``"chat.example"``, ``"chat.example:8091"``, ``"::1"``
+            or ``"[::1]:8091"``; or several, of servers of the same room. Those are tried in order until one
+            answers, and with `reconnect` the next one is tried when the connection is lost.
+        port: the TCP port where `host` has none.
+        username: the name to join under.
+        password: the server's; None to send none. Without `tls` it crosses the network in plain text.
+        unix: path of a Unix socket; replaces host and port.
+        tls: context for TLS, such as `ssl.create_default_context()`; None for plain text.
+        reconnect: whether to reconnect when the connection is lost.
 
     Raises:
-        ValueError: `host` is no address, or `unix` and `tls` are given, but TLS is for TCP.
+        ValueError: `host` is not an address, or both `unix` and `tls` are given.
         ConnectError: on entering, if there is no server.
-        JoinRefusedError: on entering, if it does not let us in; its code is auth-required or auth-failed if
-            it is for want of the password.
-        InvalidMessageError: on entering, if the password is none that can be sent.
+        JoinRefusedError: on entering, if the server refuses; the code is auth-required or auth-failed if the
+            password is missing or wrong.
+        InvalidMessageError: on entering, if the password can't be sent as one line.
     """
     if unix is not None and tls is not None:
-        raise ValueError("a Unix socket is not for TLS: give one of unix and tls")
+        raise ValueError("a Unix socket has no TLS: give one of unix and tls")
     addresses = [Address("", port, unix)] if unix is not None else _tcp_addresses(host, port, tls)
     return Chat(addresses, username, password=password, reconnect=reconnect)
 
 
 def _tcp_addresses(hosts: str | Sequence[str], port: int, tls: ssl.SSLContext | None) -> list[Address]:
     if not hosts and not isinstance(hosts, str):
-        raise ValueError("there has to be a host")
+        raise ValueError("the list of hosts is empty")
     each_host = [hosts] if isinstance(hosts, str) else hosts
-    return [Address(*read_address(each, port), tls=tls) for each in each_host]
-
-
-def _sendable(text: str) -> Msg:
-    message = Msg(text)
-    _check_sendable(message, text, "text")
-    return message
-
-
-def _check_sendable(command: Msg | Pass, text: str, what: str) -> None:
-    """Make sure that a command can be sent as one line, and repeat nothing of it if not.
-
-    Args:
-        command: what is to be sent.
-        text: the part of it that comes from the user.
-        what: that this is.
-
-    Raises:
-        InvalidMessageError: it is empty, too long, of several lines or no text at all.
-    """
-    if not text:
-        raise InvalidMessageError(f"an empty {what} can't be sent")
-    if "\n" in text or "\r" in text:
-        raise InvalidMessageError(f"a {what} of several lines can't be sent: it has to be one")
-    try:
-        size = len(encode(command)) - 1
-    except UnicodeEncodeError:
-        raise InvalidMessageError(f"the {what} can't be sent: it is not Unicode") from None
-    if size > MAX_LINE:
-        raise InvalidMessageError(f"the {what} is too long: {size} bytes on the wire, {MAX_LINE} at most")
+    return [Address(*parse_address(each, port), tls=tls) for each in each_host]

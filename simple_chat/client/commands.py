@@ -1,6 +1,6 @@
-"""What a user may type, at the prompt or into a pipe.
+"""The commands that a user may type at the prompt or write into a pipe.
 
-Pure. The words are the users', the commands are the protocol's.
+Pure.
 """
 
 from collections.abc import Iterable
@@ -10,81 +10,76 @@ from os.path import commonprefix
 from simple_chat.core.protocol import Help, History, Leave, Msg, Who
 
 HELP = (
-    "send <MSG>   say something to everybody else",
-    "who          who is here",
-    "history [n]  the last messages",
-    "leave        leave the room and end",
-    "help         this list",
+    "send <MSG>   send a message to everybody else",
+    "who          list the members",
+    "history [n]  show the last messages",
+    "leave        leave the room and exit",
+    "help         show this list",
 )
-WORDS = ("help", "history", "leave", "send", "who")
+KEYWORDS = ("help", "history", "leave", "send", "who")
 
 
 @dataclass(frozen=True, slots=True)
-class Hint:
-    """What was typed can't be carried out; how it would be right."""
+class InvalidInput:
+    """Input that is not a command; `hint` says what to type instead."""
 
-    text: str
-
-
-Typed = Msg | Leave | Who | History | Help | Hint
-
-_ALONE: dict[str, Typed] = {"leave": Leave(), "who": Who(), "help": Help()}
+    hint: str
 
 
-def read_typed(line: str) -> Typed:
-    """Read what was typed.
+UserCommand = Msg | Leave | Who | History | Help | InvalidInput
 
-    Args:
-        line: one line, without its line end.
-    """
-    word, _, argument = line.lstrip().partition(" ")
-    word = word.lower()
-    if word == "send":
-        return Msg(argument) if argument.strip() else Hint("say what to send: send <MSG>")
-    if word == "history":
-        return _read_history(argument.strip())
-    alone = _ALONE.get(word)
-    if alone is None:
-        return Hint(f"there is no command {word!r}; to say something: send <MSG>, for all commands: help")
-    return Hint(f"{word} stands alone") if argument.strip() else alone
+_WITHOUT_ARGUMENT: dict[str, UserCommand] = {"leave": Leave(), "who": Who(), "help": Help()}
 
 
-def read_pasted(text: str) -> list[Typed]:
-    """Read what was typed or pasted at once: commands, or a text of several lines behind one ``send``.
+def parse_input(line: str) -> UserCommand:
+    """Parse one line, without its line end."""
+    keyword, _, argument = line.lstrip().partition(" ")
+    keyword = keyword.lower()
+    if keyword == "send":
+        return Msg(argument) if argument.strip() else InvalidInput("the message is missing: send <MSG>")
+    if keyword == "history":
+        return _parse_history(argument.strip())
+    command = _WITHOUT_ARGUMENT.get(keyword)
+    if command is None:
+        return InvalidInput(
+            f"there is no command {keyword!r}; to send a message: send <MSG>, for all commands: help"
+        )
+    return InvalidInput(f"{keyword} takes no argument") if argument.strip() else command
 
-    Args:
-        text: one line or more.
-    """
+
+def parse_lines(text: str) -> list[UserCommand]:
+    """Parse one line or several, as from a paste: each is a command, or all are text behind one ``send``."""
     lines = [line for line in text.split("\n") if line.strip()]
-    typed = [read_typed(line) for line in lines]
-    if typed and isinstance(typed[0], Msg) and any(isinstance(each, Hint) for each in typed):
-        return [typed[0], *map(Msg, lines[1:])]
-    return typed
+    commands = [parse_input(line) for line in lines]
+    if commands and isinstance(commands[0], Msg) and any(isinstance(each, InvalidInput) for each in commands):
+        return [commands[0], *map(Msg, lines[1:])]
+    return commands
 
 
-def _read_history(argument: str) -> History | Hint:
+def _parse_history(argument: str) -> History | InvalidInput:
     if not argument:
         return History()
     if argument.isascii() and argument.isdigit() and len(argument) < 10:
         return History(int(argument))
-    return Hint("say how many: history [n]")
+    return InvalidInput(f"{argument!r} is not a number of messages: history [n]")
 
 
 def complete(before: str, names: Iterable[str]) -> tuple[str, list[str]]:
-    """Complete the word before the cursor: a command, or behind ``send`` the name of somebody.
+    """Complete the word before the cursor: a keyword, or behind ``send`` a name.
 
     Args:
-        before: the typed line up to the cursor.
-        names: who may be meant.
+        before: the input up to the cursor.
+        names: the names to choose from.
 
     Returns:
-        What can be added for certain, and all the words that it could become.
+        What all candidates have in common and can be inserted, and the candidates.
     """
     word = before.rpartition(" ")[2]
-    first = word == before.lstrip()
-    if not first and not isinstance(read_typed(f"{before}."), Msg):
+    is_first = word == before.lstrip()
+    if not is_first and not isinstance(parse_input(f"{before}."), Msg):
         return "", []
-    found = sorted(each for each in (WORDS if first else names) if each.lower().startswith(word.lower()))
-    certain = commonprefix([each.lower() for each in found])  # noqa: RUF071 - these are no paths
-    addition = found[0][len(word) : len(certain)] if found else ""
-    return addition + " " if len(found) == 1 else addition, found
+    pool = KEYWORDS if is_first else names
+    candidates = sorted(each for each in pool if each.lower().startswith(word.lower()))
+    common = commonprefix([each.lower() for each in candidates])  # noqa: RUF071 - these are not paths
+    insertion = candidates[0][len(word) : len(common)] if candidates else ""
+    return insertion + " " if len(candidates) == 1 else insertion, candidates

@@ -1,4 +1,4 @@
-"""One connection to a server: lines in both directions."""
+"""One connection of the client to a server: commands out, events in."""
 
 import asyncio
 import contextlib
@@ -6,9 +6,8 @@ import socket
 import ssl
 from dataclasses import dataclass
 
-from simple_chat.address import show_address
-from simple_chat.client.tls import explain
-from simple_chat.core.framing import LineBuffer
+from simple_chat.address import format_address
+from simple_chat.core.framing import MAX_LINE, LineBuffer
 from simple_chat.core.protocol import (
     Command,
     Err,
@@ -16,6 +15,7 @@ from simple_chat.core.protocol import (
     Hello,
     Info,
     Join,
+    Msg,
     Ok,
     Pass,
     encode,
@@ -25,42 +25,43 @@ from simple_chat.errors import (
     CommandError,
     ConnectError,
     ConnectionLostError,
+    InvalidMessageError,
     JoinRefusedError,
     describe_error,
 )
 
-_LONGEST_LINE = 4 * 1024 * 1024  # bytes; much more than a server's --max-line can make of a message
-_READ_SIZE = 64 * 1024
-_HELLO_PATIENCE = 10.0  # seconds that a server has to greet
+_MAX_EVENT = 4 * 1024 * 1024  # bytes; far more than any server's --max-line allows
+_READ_SIZE = 64 * 1024  # bytes
+_HELLO_TIMEOUT = 10.0  # seconds to connect and to receive HELLO
 
-# A server that is gone without a word is noticed after 60 + 4 * 15 seconds.
+# A dead server is detected after 60 + 4 * 15 seconds.
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
 
-class Reader(asyncio.StreamReader):
-    """Gives all that came before a failure, where asyncio's own throws away what was not read in time.
+class _Reader(asyncio.StreamReader):
+    """A stream reader that returns all data received before a failure; asyncio's own drops it.
 
     Attributes:
-        failure: how the connection ended, if not in order.
+        failure: why the connection ended; None if it was closed in order.
     """
 
     failure: BaseException | None = None
 
     def set_exception(self, exc: BaseException) -> None:
-        """Take in a failure, which is the end of what can be read."""
+        """Record a failure, and end the stream after the data received so far."""
         self.failure = exc
         self.feed_eof()
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is.
+    """Where a server listens.
 
     Attributes:
-        host: name or address.
+        host: name or IP address.
         port: TCP port.
-        unix: path of a Unix socket, taken instead of host and port.
-        tls: how to talk TLS to it; None for plain text. On a Unix socket nobody does.
+        unix: path of a Unix socket; replaces host and port.
+        tls: context for TLS, None for plain text; unused on a Unix socket.
     """
 
     host: str
@@ -71,44 +72,44 @@ class Address:
     def __str__(self) -> str:
         if self.unix is not None:
             return f"unix:{self.unix}"
-        return show_address(self.host, self.port)
+        return format_address(self.host, self.port)
 
-    async def open(self) -> tuple[Reader, asyncio.StreamWriter]:
+    async def open(self) -> tuple[_Reader, asyncio.StreamWriter]:
         """Connect.
 
         Raises:
-            OSError: it can't be reached.
+            OSError: the server can't be reached.
         """
         loop = asyncio.get_running_loop()
-        reader = Reader(loop=loop)
+        reader = _Reader(loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         transport: asyncio.Transport
         if self.unix is not None:
             transport, _ = await loop.create_unix_connection(lambda: protocol, self.unix)
         else:
             transport, _ = await loop.create_connection(lambda: protocol, self.host, self.port, ssl=self.tls)
-            _keep_alive(transport.get_extra_info("socket"))
+            _enable_keepalive(transport.get_extra_info("socket"))
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
-class Link:
-    """A connection whose server has said HELLO. `open_link` makes one.
+class ClientConnection:
+    """A connection to a server; made by `open_connection`.
 
     Attributes:
-        heard: whether the server has said anything yet.
+        received: whether any data has arrived.
     """
 
-    def __init__(self, reader: Reader, writer: asyncio.StreamWriter) -> None:
-        self.heard = False
+    def __init__(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
+        self.received = False
         self._reader = reader
         self._writer = writer
-        self._lines = LineBuffer(_LONGEST_LINE)
+        self._lines = LineBuffer(_MAX_EVENT)
 
     async def next_event(self) -> Event:
-        """Wait for what the server says next.
+        """Wait for the next event.
 
         Raises:
-            ConnectionLostError: it will say nothing more.
+            ConnectionLostError: the connection ended.
         """
         while True:
             try:
@@ -123,30 +124,28 @@ class Link:
         data = await self._reader.read(_READ_SIZE)
         if not data:
             failure = self._reader.failure
-            raise ConnectionLostError(f"connection lost: {_why(failure)}") from failure
-        self.heard = True
+            raise ConnectionLostError(f"connection lost: {_end_reason(failure)}") from failure
+        self.received = True
         return data
 
     async def send(self, *commands: Command) -> None:
-        """Say something, and wait while the server reads too slowly.
+        """Send commands, and wait while the write buffer is full.
 
         Raises:
-            ConnectionLostError: it can't be said any more.
+            ConnectionLostError: the connection ended.
         """
         try:
             self._writer.write(encode(*commands))
             await self._writer.drain()
-        except (
-            OSError,
-            RuntimeError,
-        ) as error:  # RuntimeError: uvloop's word for a connection that was closed
-            raise ConnectionLostError(f"connection lost: {_why(self._reader.failure or error)}") from error
+        except (OSError, RuntimeError) as error:  # uvloop raises RuntimeError on a closed transport
+            failure = self._reader.failure or error
+            raise ConnectionLostError(f"connection lost: {_end_reason(failure)}") from error
 
-    async def be_greeted(self) -> None:
+    async def receive_hello(self) -> None:
         """Wait for the server's HELLO.
 
         Raises:
-            ConnectionLostError: something else comes, or nothing more.
+            ConnectionLostError: the connection ended, or something else arrived.
         """
         match await self.next_event():
             case Hello():
@@ -154,26 +153,26 @@ class Link:
             case Err(_, advice):
                 raise ConnectionLostError(advice)
             case _:
-                raise ConnectionLostError("what answers there is no simple_chat server")
+                raise ConnectionLostError("it is no simple_chat server")
 
     async def join(self, name: str, password: str | None = None) -> None:
-        """Enter the room.
+        """Join the room.
 
         Args:
-            name: to enter under.
-            password: the server's; None if it has none.
+            name: the username.
+            password: the server's; None to send no PASS.
 
         Raises:
-            JoinRefusedError: the server does not let us in.
-            ConnectionLostError: the connection broke.
+            JoinRefusedError: the server refused PASS or JOIN.
+            ConnectionLostError: the connection ended.
         """
         if password is not None:
-            await self._ask_for("PASS", Pass(password))
-        await self._ask_for("JOIN", Join(name))
+            await self._execute("PASS", Pass(password))
+        await self._execute("JOIN", Join(name))
 
-    async def _ask_for(self, verb: str, command: Command) -> None:
-        """Say something that is answered OK or ERR."""
-        with contextlib.suppress(ConnectionLostError):  # it may have said why before: what came is read first
+    async def _execute(self, verb: str, command: Command) -> None:
+        """Send a command, and wait for its OK."""
+        with contextlib.suppress(ConnectionLostError):  # the reason may have been received: read on
             await self.send(command)
         while True:
             match await self.next_event():
@@ -183,62 +182,83 @@ class Link:
                     return
 
     def abort(self) -> None:
-        """Cut the connection."""
+        """Close the connection at once."""
         self._writer.transport.abort()
 
 
-async def open_link(address: Address) -> Link:
-    """Connect to a server and wait for its greeting.
+def check_sendable(command: Msg | Pass, text: str, kind: str) -> None:
+    """Check that a command can be sent as one line. The error repeats nothing of the text: it may be secret.
+
+    Args:
+        command: to be sent.
+        text: its argument.
+        kind: what the argument is, for the error.
 
     Raises:
-        ConnectError: there is no server, or none that speaks this protocol.
+        InvalidMessageError: it is empty, too long, not one line or not valid Unicode.
     """
-    link: Link | None = None
+    if not text:
+        raise InvalidMessageError(f"an empty {kind} can't be sent")
+    if "\n" in text or "\r" in text:
+        raise InvalidMessageError(f"a {kind} of several lines can't be sent: it has to be one")
     try:
-        async with asyncio.timeout(_HELLO_PATIENCE):
-            link = Link(*await address.open())
-            await link.be_greeted()
-            return link
+        size = len(encode(command)) - 1
+    except UnicodeEncodeError:
+        raise InvalidMessageError(f"the {kind} can't be sent: it is not valid Unicode") from None
+    if size > MAX_LINE:
+        raise InvalidMessageError(f"the {kind} is too long: {size} bytes on the wire, {MAX_LINE} at most")
+
+
+async def open_connection(address: Address) -> ClientConnection:
+    """Connect to a server, and wait for its HELLO.
+
+    Raises:
+        ConnectError: there is no server, or it is not a simple_chat server.
+    """
+    connection: ClientConnection | None = None
+    try:
+        async with asyncio.timeout(_HELLO_TIMEOUT):
+            connection = ClientConnection(*await address.open())
+            await connection.receive_hello()
+            return connection
     except BaseException as error:
-        if link is not None:
-            link.abort()
+        if connection is not None:
+            connection.abort()
         if not isinstance(error, OSError | OverflowError | ValueError | ConnectionLostError):
             raise
-        why = _why_not(error, address, link)
-        raise ConnectError(f"can't connect to {address}: {why}") from error
+        reason = _connect_failure(error, address, connection)
+        raise ConnectError(f"can't connect to {address}: {reason}") from error
 
 
-def _why_not(error: Exception, address: Address, link: Link | None) -> str:
-    """Say why there is no greeting.
+def _connect_failure(error: Exception, address: Address, connection: ClientConnection | None) -> str:
+    """Return why there was no HELLO, with a guess where the error alone says too little.
 
     Args:
         error: what happened.
-        address: where.
-        link: the connection, if it came that far.
+        address: of the server.
+        connection: None if it was not established.
     """
-    # Who refuses the client's certificate in TLS 1.3 does so when our side has done with the handshake.
+    # In TLS 1.3 a server rejects the client's certificate after the handshake has ended on our side.
     cause = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error
-    silent = isinstance(error, TimeoutError)
-    why = "no answer" if silent else _why(cause)
-    if link is None:
+    timed_out = isinstance(error, TimeoutError)
+    reason = "no answer" if timed_out else _end_reason(cause)
+    if connection is None:
         in_handshake = address.tls is not None and isinstance(error, ConnectionResetError)
-        return f"{why} in the TLS handshake" if in_handshake else why
-    if link.heard or address.unix is not None or isinstance(cause, ssl.SSLError):
-        return why
+        return f"{reason} in the TLS handshake" if in_handshake else reason
+    if connection.received or address.unix is not None or isinstance(cause, ssl.SSLError):
+        return reason
     if address.tls is None:
-        return f"{why} (perhaps it wants TLS)"
-    return why if silent else f"{why} (perhaps it demands a certificate that the client has not shown)"
+        return f"{reason} (perhaps it requires TLS)"
+    return reason if timed_out else f"{reason} (perhaps it requires a client certificate)"
 
 
-def _why(error: BaseException | None) -> str:
-    """Say why a connection ended."""
-    if isinstance(error, ssl.SSLError):
-        return explain(error)
-    said = describe_error(error) if isinstance(error, Exception) else ""
-    return said or "the server closed it"  # asyncio says nothing of an end in the middle of a handshake
+def _end_reason(error: BaseException | None) -> str:
+    """Return why a connection ended; an error of asyncio in the middle of a handshake has no message."""
+    reason = "" if error is None else describe_error(error)
+    return reason or "the server closed it"
 
 
-def _keep_alive(sock: socket.socket) -> None:
+def _enable_keepalive(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in _KEEPALIVE.items():
         if hasattr(socket, option):  # not on every system

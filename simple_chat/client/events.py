@@ -1,6 +1,6 @@
-"""What a `simple_chat.client.chat.Chat` tells: the room's events, and what happens to the connection.
+"""What iterating over a `simple_chat.client.chat.Chat` yields: events of the room and of the connection.
 
-Pure. Made for ``match``: `Message`, `Joined`, `Left` and `Gap` are those of the wire.
+Pure. Made for ``match``: `Message`, `Joined`, `Left` and `Gap` are those of the protocol.
 """
 
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ __all__ = ["ChatEvent", "Disconnected", "Gap", "Joined", "Left", "Message", "Not
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """The server has something to say to people."""
+    """A text of the server for people: an INFO, or an ERR that answers no request."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The connection is gone, or could not be made again, and will be tried again.
+    """The connection is lost, or an attempt to reconnect failed; another attempt follows.
 
     Attributes:
-        reason: for people.
-        retry_in: seconds until the next try; 0 if there is another server, which is tried at once.
+        reason: why, for people.
+        retry_in: seconds until the next attempt; 0 for at once, at another server.
     """
 
     reason: str
@@ -32,10 +32,10 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Reconnected:
-    """The client is in the room again. What was said meanwhile passed it by.
+    """The client is in the room again. It has missed what was sent in the meantime.
 
     Attributes:
-        server: where, if that is another server than before.
+        server: the address, if it is another server than before.
     """
 
     server: str | None = None

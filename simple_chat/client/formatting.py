@@ -1,6 +1,6 @@
-"""How events look: to people, with or without colour, and to programs.
+"""How events look: to people, with or without color, and to programs.
 
-Pure: it is handed the time.
+Pure.
 """
 
 import json
@@ -24,105 +24,106 @@ from simple_chat.client.events import (
 from simple_chat.core.protocol import HistoryMessage, timestamp
 from simple_chat.core.text import sanitize
 
-# Six colours that are readable on dark and on light terminals alike: red to cyan without black and white.
-_NAME_COLOURS = range(31, 37)
+# SGR codes of red to cyan: readable on dark and on light terminals, unlike black and white.
+_NAME_COLORS = range(31, 37)
 
 
-class View(Protocol):
-    """How to write what is to be shown, a line each."""
+class Formatter(Protocol):
+    """Formats what is written to the user, one line each."""
 
     def event(self, event: ChatEvent, time: datetime) -> str:
-        """Write an event of the room or the connection."""
+        """Format an event of the room or the connection."""
 
     def names(self, names: Sequence[str]) -> str:
-        """Write who is in the room."""
+        """Format the answer to who."""
 
-    def past(self, past: HistoryMessage) -> str:
-        """Write something that was said before."""
+    def history_message(self, message: HistoryMessage) -> str:
+        """Format a message of the history."""
 
 
-class PlainView:
+class PlainFormatter:
     """For pipes: a message is ``name: text``, everything else begins with an asterisk."""
 
-    def event(self, event: ChatEvent, time: datetime) -> str:  # noqa: ARG002 - a pipe has other clocks
-        """Write an event of the room or the connection."""
+    def event(self, event: ChatEvent, time: datetime) -> str:  # noqa: ARG002 - a line has no time
+        """Format an event of the room or the connection."""
         if isinstance(event, Message):
             return f"{event.name}: {event.text}"
-        return f"* {_tell(event)}"
+        return f"* {_describe(event)}"
 
     def names(self, names: Sequence[str]) -> str:
-        """Write who is in the room."""
+        """Format the answer to who."""
         return f"* {_list(names)}"
 
-    def past(self, past: HistoryMessage) -> str:
-        """Write something that was said before."""
-        return f"{timestamp(past.time)} {past.name}: {past.text}"
+    def history_message(self, message: HistoryMessage) -> str:
+        """Format a message of the history."""
+        return f"{timestamp(message.time)} {message.name}: {message.text}"
 
 
-class JsonView:
-    """For programs: one JSON object a line, named by its ``event``."""
+class JsonFormatter:
+    """For programs: one JSON object a line, whose ``event`` is its kind."""
 
     def event(self, event: ChatEvent, time: datetime) -> str:
-        """Write an event of the room or the connection."""
+        """Format an event of the room or the connection."""
         values = {name: value for name, value in asdict(event).items() if value is not None}
         return _json(type(event).__name__.lower(), time=timestamp(time), **values)
 
     def names(self, names: Sequence[str]) -> str:
-        """Write who is in the room."""
+        """Format the answer to who."""
         return _json("names", names=list(names))
 
-    def past(self, past: HistoryMessage) -> str:
-        """Write something that was said before."""
-        return _json("past", time=timestamp(past.time), name=past.name, text=past.text)
+    def history_message(self, message: HistoryMessage) -> str:
+        """Format a message of the history."""
+        return _json("past", time=timestamp(message.time), name=message.name, text=message.text)
 
 
-class TerminalView:
-    """For people: the time, the name in its colour, the text.
+class TerminalFormatter:
+    """For terminals: the time, the name in its color, the text.
 
     Args:
-        username: highlighted where somebody mentions it.
-        colour: whether escape sequences may be used.
+        username: highlighted in messages that mention it.
+        color: whether to use colors.
     """
 
-    def __init__(self, username: str, *, colour: bool) -> None:
-        self._colour = colour
+    def __init__(self, username: str, *, color: bool) -> None:
+        self._color = color
         self._mention = re.compile(rf"(?<![\w.-]){re.escape(username)}(?![\w-])", re.IGNORECASE)
 
     def event(self, event: ChatEvent, time: datetime) -> str:
-        """Write an event of the room or the connection."""
+        """Format an event of the room or the connection."""
         if isinstance(event, Message):
-            return self._said(f"{time:%H:%M}", event.name, event.text)
-        return self._paint("2", f"{time:%H:%M} * {_tell(event)}")
+            return self._message(f"{time:%H:%M}", event.name, event.text)
+        return self._sgr("2", f"{time:%H:%M} * {_describe(event)}")
 
     def names(self, names: Sequence[str]) -> str:
-        """Write who is in the room."""
+        """Format the answer to who."""
         return f"* {_list([self._name(name) for name in names])}"
 
-    def past(self, past: HistoryMessage) -> str:
-        """Write something that was said before."""
-        return self._said(f"{past.time.astimezone():%Y-%m-%d %H:%M}", past.name, past.text)
+    def history_message(self, message: HistoryMessage) -> str:
+        """Format a message of the history."""
+        return self._message(f"{message.time.astimezone():%Y-%m-%d %H:%M}", message.name, message.text)
 
     def hint(self, text: str) -> str:
-        """Write what the user should know about what was typed."""
-        return self._paint("33", f"* {sanitize(text)}")
+        """Format a hint about the user's input."""
+        return self._sgr("33", f"* {sanitize(text)}")
 
-    def typed(self, line: str) -> str:
-        """Write what the user has typed."""
-        return self._paint("1", sanitize(line))
+    def input_line(self, line: str) -> str:
+        """Format a line of the user's input."""
+        return self._sgr("1", sanitize(line))
 
-    def _said(self, time: str, name: str, text: str) -> str:
-        text = self._mention.sub(lambda found: self._paint("1;7", found[0]), text)
-        return f"{self._paint('2', time)} {self._name(name)}: {text}"
+    def _message(self, time: str, name: str, text: str) -> str:
+        text = self._mention.sub(lambda mention: self._sgr("1;7", mention[0]), text)
+        return f"{self._sgr('2', time)} {self._name(name)}: {text}"
 
     def _name(self, name: str) -> str:
-        colour = _NAME_COLOURS[zlib.crc32(name.lower().encode()) % len(_NAME_COLOURS)]
-        return self._paint(str(colour), name)
+        color = _NAME_COLORS[zlib.crc32(name.lower().encode()) % len(_NAME_COLORS)]
+        return self._sgr(str(color), name)
 
-    def _paint(self, attributes: str, text: str) -> str:
-        return f"\x1b[{attributes}m{text}\x1b[0m" if self._colour else text
+    def _sgr(self, attributes: str, text: str) -> str:
+        """Wrap a text in Select Graphic Rendition sequences (ECMA-48, 8.3.117)."""
+        return f"\x1b[{attributes}m{text}\x1b[0m" if self._color else text
 
 
-def _tell(event: Joined | Left | Gap | Notice | Disconnected | Reconnected) -> str:
+def _describe(event: Joined | Left | Gap | Notice | Disconnected | Reconnected) -> str:
     match event:
         case Joined(name):
             return f"{name} joined"
@@ -132,8 +133,8 @@ def _tell(event: Joined | Left | Gap | Notice | Disconnected | Reconnected) -> s
             return f"{count} lines are missing here: they came faster than they were read"
         case Notice(text):
             return text
-        case Disconnected(why, retry_in):
-            return f"{why}; next try {f'in {retry_in:.1f} s' if retry_in else 'at once'}"
+        case Disconnected(reason, retry_in):
+            return f"{reason}; next try {f'in {retry_in:.1f} s' if retry_in else 'at once'}"
         case Reconnected(server):
             return "back in the room" if server is None else f"back in the room, now at {server}"
         case _:

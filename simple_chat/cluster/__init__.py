@@ -1,1 +1,1 @@
-"""One room on several servers: its log is a stream in NATS JetStream."""
+"""One room on several servers, replicated through a NATS JetStream stream."""

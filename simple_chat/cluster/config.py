@@ -1,27 +1,31 @@
-"""Where a room's log is.
+"""The configuration of one server's part in a cluster.
 
 Pure.
 """
 
 from dataclasses import dataclass
 
+from simple_chat.cluster.nodes import HEARTBEAT_INTERVAL, LEASE
+
 ROOM = "simple_chat"
-"""What the room is called, by default."""
+"""Default name of the room."""
 
 REPLICAS = 3
-"""NATS servers that keep the log, by default: one of them may die."""
+"""Default number of NATS servers that store the stream: one of them may fail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
-    """Where a room's log is.
+    """The stream that orders a room's events, and the timing that all servers of the room agree on.
 
     Attributes:
         servers: URLs of NATS servers, as ``nats://host:4222``.
-        room: name of the stream, and the first part of its subjects.
-        replicas: NATS servers that keep it, each all of it.
-        creds: file with credentials, if they are needed.
-        ca: file with the certificates of authorities to trust, if not those of the system.
+        room: name of the stream, and the first token of its subjects.
+        replicas: NATS servers that store the stream, each a full copy.
+        creds: path of a NATS credentials file, or None.
+        ca: path of a PEM file with the CA certificates to trust, or None for those of the system.
+        lease: seconds without an entry after which a server counts as dead. Equal on all servers.
+        heartbeat: seconds without an entry after which a server publishes a heartbeat. Equal on all servers.
     """
 
     servers: tuple[str, ...]
@@ -29,3 +33,5 @@ class ClusterConfig:
     replicas: int = REPLICAS
     creds: str | None = None
     ca: str | None = None
+    lease: float = LEASE
+    heartbeat: float = HEARTBEAT_INTERVAL

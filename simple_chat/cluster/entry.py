@@ -1,7 +1,6 @@
-"""The log's format: what one server's members did, in one message.
+"""The format of a stream entry: what the members of one server did, in one message.
 
-Pure. The first line is the server and the message's number, and each line behind it is something that was
-done::
+Pure. The first line is the node id of the server and the entry's number; each following line is one event::
 
     5f0c1e9ab2d4 17
     MSG ann hello
@@ -9,8 +8,8 @@ done::
     LEAVE cid
     END
 
-``MSG`` is the room's own line. ``END`` is a server that leaves in order, with all of its members. A message
-without lines says that the server is there.
+``MSG`` is the line that members receive. ``END`` says that the server shuts down, with all of its members. An
+entry without events is a heartbeat.
 """
 
 from collections.abc import Iterable
@@ -22,14 +21,14 @@ END = b"END\n"
 
 
 class Entry(NamedTuple):
-    """A message as it stands in the log.
+    """One entry of the stream.
 
     Attributes:
-        position: its place in the log; they rise.
-        time: when it was stored, in microseconds since the epoch, by the log's clock.
-        node: the server that it is from; empty if it is nothing that was done.
-        number: its number among that server's, from 1 on.
-        lines: each with its LF.
+        position: its sequence number in the stream; rises from entry to entry.
+        time: when NATS stored it, in microseconds since the epoch.
+        node: the server that published it; empty if the message is no entry of a chat server.
+        number: its number among the entries of that server, from 1 on.
+        lines: its events, each with its LF.
     """
 
     position: int
@@ -40,24 +39,24 @@ class Entry(NamedTuple):
 
 
 def encode_entry(node: str, number: int, lines: Iterable[bytes]) -> bytes:
-    """Write down what a server's members did.
+    """Return an entry as the stream stores it.
 
     Args:
-        node: the server.
-        number: of the message.
-        lines: each with its LF.
+        node: the server that publishes it.
+        number: its number among the entries of that server.
+        lines: its events, each with its LF.
     """
     return b"%b %d\n%b" % (node.encode(), number, b"".join(lines))
 
 
 def decode_entry(position: int, time: int, data: bytes) -> Entry:
-    """Read what `encode_entry` wrote.
+    """Parse what `encode_entry` returned.
 
     Raises:
-        ValueError: something else wrote it.
+        ValueError: the data is no entry, or is cut short.
     """
-    head, *lines = data.splitlines(keepends=True)  # there is no CR in a line of the room
+    head, *lines = data.splitlines(keepends=True)  # no room line has a CR inside
     node, number = head.decode().split()
     if not data.endswith(b"\n"):
-        raise ValueError("its end is missing")
+        raise ValueError("the last line has no LF")
     return Entry(position, time, node, int(number), tuple(lines))

@@ -1,30 +1,29 @@
-"""Which servers are there: told by the log alone, so that all who read it agree.
+"""The membership of the cluster: which servers hold a lease.
 
-Pure. Each server puts something into the log every few seconds. The time of what stands in the log is the
-only clock, and what nobody wrote during is left out of it: after the log itself was away, nobody is late.
+Pure, and a function of the stream alone, so that all readers of it agree. Each server publishes a heartbeat
+every few seconds. The timestamps of the entries are the only clock, and a pause in which nobody published
+does not count: an outage of NATS expires nobody's lease.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 HEARTBEAT_INTERVAL = 5.0
-"""Seconds after which a server that has nothing to say says that it is there."""
+"""Seconds without an entry after which a server publishes a heartbeat."""
 
 LEASE = 30.0
-"""Seconds that a server may be silent until it is taken for dead."""
+"""Seconds without an entry after which a server counts as dead."""
 
-_SECOND = 1_000_000
-_LEASE = round(LEASE * _SECOND)
-_STEP_MAX = round((HEARTBEAT_INTERVAL + 1) * _SECOND)
+_DELAY_MAX = 1.0  # seconds that a heartbeat may be late without counting as an outage of NATS
 
 
 @dataclass(slots=True)
 class _Node:
-    """A server.
+    """A server that holds a lease.
 
     Attributes:
-        number: of its last message.
-        seen: when that was.
+        number: of its last entry.
+        seen: when that was, in microseconds as `Nodes.now`.
     """
 
     number: int
@@ -32,47 +31,53 @@ class _Node:
 
 
 class Nodes:
-    """The servers that are there, in the order of their coming.
+    """The servers that hold a lease, oldest first.
+
+    Args:
+        lease: seconds without an entry after which a server counts as dead.
+        heartbeat: seconds between two heartbeats of an idle server.
 
     Attributes:
-        now: microseconds that the log was in use.
+        now: microseconds that the stream has been in use.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, lease: float = LEASE, heartbeat: float = HEARTBEAT_INTERVAL) -> None:
         self.now = 0
+        self._lease = _microseconds(lease)
+        self._step_max = _microseconds(heartbeat + _DELAY_MAX)
         self._time = 0
         self._nodes: dict[str, _Node] = {}
-        self._due = 0  # nobody's lease ends before
+        self._next_expiry = 0  # no lease expires before
 
     def __contains__(self, node: str) -> bool:
         return node in self._nodes
 
     @property
-    def first(self) -> str | None:
-        """The server that is there for the longest time."""
+    def oldest(self) -> str | None:
+        """The server that joined first of those present."""
         return next(iter(self._nodes), None)
 
-    def advance(self, time: int) -> list[str]:
-        """Let time go by, and tell whose lease is over; they are not there any more.
+    def expire(self, time: int) -> list[str]:
+        """Advance the clock to an entry's time; remove and return the servers whose lease has expired.
 
         Args:
-            time: of the log, in microseconds since the epoch.
+            time: of the entry, in microseconds since the epoch.
         """
-        self.now += min(max(time - self._time, 0), _STEP_MAX)
+        self.now += min(max(time - self._time, 0), self._step_max)
         self._time = time
-        if self.now <= self._due:
+        if self.now <= self._next_expiry:
             return []
-        dead = [name for name, node in self._nodes.items() if self.now - node.seen > _LEASE]
+        dead = [name for name, node in self._nodes.items() if self.now - node.seen > self._lease]
         for name in dead:
             del self._nodes[name]
-        self._due = min((node.seen for node in self._nodes.values()), default=self.now) + _LEASE
+        self._next_expiry = min((node.seen for node in self._nodes.values()), default=self.now) + self._lease
         return dead
 
-    def hear(self, node: str, number: int) -> bool:
-        """Take note of a server's message.
+    def record_heartbeat(self, node: str, number: int) -> bool:
+        """Renew the lease of a server that published an entry; its first entry makes it a member.
 
         Returns:
-            Whether it counts: not if it is there for the second time, or from a server that is dead.
+            Whether the entry is valid: False for a duplicate, and for a server whose lease has expired.
         """
         known = self._nodes.get(node)
         if known is None and number == 1:
@@ -84,18 +89,20 @@ class Nodes:
         return True
 
     def remove(self, node: str) -> None:
-        """Forget a server that has left in order."""
+        """Remove a server that has shut down."""
         del self._nodes[node]
 
-    def save(self) -> dict[str, Any]:
-        """Put it into what JSON can hold."""
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state in types that JSON has."""
         nodes = [(name, node.number, node.seen) for name, node in self._nodes.items()]
         return {"now": self.now, "time": self._time, "nodes": nodes}
 
-    @classmethod
-    def load(cls, saved: dict[str, Any]) -> Self:
-        """Make one from what `save` gave."""
-        nodes = cls()
-        nodes.now, nodes._time = saved["now"], saved["time"]
-        nodes._nodes = {name: _Node(number, seen) for name, number, seen in saved["nodes"]}
-        return nodes
+    def restore(self, state: dict[str, Any]) -> None:
+        """Replace the state by one that `snapshot` returned."""
+        self.now, self._time = state["now"], state["time"]
+        self._nodes = {name: _Node(number, seen) for name, number, seen in state["nodes"]}
+        self._next_expiry = 0
+
+
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1_000_000)

@@ -1,299 +1,342 @@
-"""The journal of a server that shares its room: what is said goes into the log, and is handed out from there.
+"""The replicator: it publishes what members do to the stream, and applies what it reads from there.
 
-One message is on its way while the next one gathers in the room. It is sent until it is read back, so that
-nothing is lost, and has a number, so that nothing is doubled.
+One message is in flight while the next one gathers in the room. It is published until it is read back, so
+that nothing is lost, and has a number, so that nothing is applied twice.
 """
 
 import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Self, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Protocol, Self, TypeVar
 
 from simple_chat.cluster.config import ClusterConfig
+from simple_chat.cluster.connection import RETRY_INTERVAL, UNAVAILABLE, cancel, describe_nats_error
 from simple_chat.cluster.entry import Entry
-from simple_chat.cluster.nodes import HEARTBEAT_INTERVAL
+from simple_chat.cluster.nodes import Nodes
 from simple_chat.cluster.replicated import Message, ReplicatedRoom
-from simple_chat.cluster.stream import AWAY, START_TIMEOUT, Log, say, stop
-from simple_chat.core.backlog import Batch
-from simple_chat.core.room import BATCH_BYTES
+from simple_chat.cluster.stream import START_TIMEOUT, LogStream
+from simple_chat.core.room import BATCH_BYTES, Room
 from simple_chat.errors import JournalError
-from simple_chat.journal.base import House
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE = 2.0  # seconds that a message may take until the house is told
-_RETRY = 0.2  # seconds from one try to the next
+UNAVAILABLE_TIMEOUT = 2.0
+"""Seconds that a message may be in flight until members are told that the cluster is unavailable."""
+
+SNAPSHOT_INTERVAL = 60.0
+"""Seconds from one snapshot to the next."""
+
 _HEAD = 1024  # bytes that an entry's first line and NATS's headers take at the most, and more
-_TABLE = 60.0  # seconds from one table to the next
-_TABLE_BYTES = 64 * 1024 * 1024  # of the log, after which one is due in any case
+_SNAPSHOT_BYTES = 64 * 1024 * 1024  # of the stream, after which a snapshot is due in any case
 
 _Answer = TypeVar("_Answer")
 
 
-class Replicator:
-    """A log that several servers share. What its methods are for is said in `simple_chat.journal.base`.
+class ReplicatorHost(Protocol):
+    """The server, as a replicator sees it."""
 
-    Args:
-        log: connected.
-        room: the room that the log is of.
-    """
+    def on_commit(self) -> None:
+        """Go on: what was proposed is committed, and more can be."""
 
-    past: Sequence[Batch] = ()
-    _house: House
-
-    def __init__(self, log: Log, room: ReplicatedRoom) -> None:
-        self._log = log
-        self._room = room
-        self._message: Message | None = None  # on its way
-        self._news = asyncio.Event()  # there is one
-        self._back = asyncio.Event()  # it was read back, or never will be
-        self._ended = asyncio.Event()
-        self._flush_is_due = False
-        self._lost = False
-        self._started = False
-        self._failing = False
-        self._trouble = ""
-        self._table_due = 0.0  # by the event loop's clock
-        self._table_due_at = 0  # bytes read
-        self._sending: asyncio.Task[None] | None = None
-
-    @classmethod
-    async def open(cls, where: ClusterConfig, room: ReplicatedRoom, *, max_line: int) -> Self:
-        """Connect to the log.
+    def on_unavailable(self, text: str) -> None:
+        """Suspend: nothing can be committed for now.
 
         Args:
-            where: where it is.
-            room: the room that it is of.
+            text: the notice for members.
+        """
+
+    def on_recovered(self, text: str) -> None:
+        """End the suspension; `on_commit` follows.
+
+        Args:
+            text: the notice for members.
+        """
+
+    def on_evicted(self) -> None:
+        """Abort all connections: the other servers removed their members."""
+
+
+class Replicator:
+    """Replicates a room over several servers. It is the `simple_chat.core.scheduler.Committer` of each.
+
+    Args:
+        stream: connected.
+        room: the room.
+        heartbeat: seconds without an entry after which this server publishes a heartbeat.
+
+    Attributes:
+        room: the same.
+    """
+
+    _host: ReplicatorHost
+
+    def __init__(self, stream: LogStream, room: ReplicatedRoom, heartbeat: float) -> None:
+        self.room = room
+        self._stream = stream
+        self._heartbeat = heartbeat
+        self._message: Message | None = None  # in flight
+        self._enqueued = asyncio.Event()  # there is one
+        self._read_back = asyncio.Event()  # it was, or never will be
+        self._ended = asyncio.Event()
+        self._flush_requested = False
+        self._has_gap = False
+        self._started = False
+        self._unavailable = False
+        self._last_error = ""
+        self._snapshot_due = 0.0  # by the event loop's clock
+        self._snapshot_due_at = 0  # bytes read
+        self._publishing: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(cls, config: ClusterConfig, room: Room, *, history: int, max_line: int) -> Self:
+        """Connect to the stream.
+
+        Args:
+            config: where it is.
+            room: of this server, with nobody in it.
+            history: messages that HISTORY reaches back.
             max_line: bytes that a line of a client may have.
 
         Raises:
             JournalError: it can't be used.
         """
-        log = await Log.open(where)
-        if (
-            log.max_size < BATCH_BYTES + 3 * max_line + _HEAD
-        ):  # a control character is three bytes in the room
-            await log.close()
-            raise JournalError(f"NATS takes {log.max_size} bytes at a time: too few for lines of {max_line}")
-        return cls(log, room)
+        stream = await LogStream.open(config)
+        if stream.max_size < BATCH_BYTES + 3 * max_line + _HEAD:  # a control picture has three bytes
+            await stream.close()
+            raise JournalError(
+                f"NATS takes {stream.max_size} bytes at a time: too few for lines of {max_line}"
+            )
+        nodes = Nodes(lease=config.lease, heartbeat=config.heartbeat)
+        return cls(stream, ReplicatedRoom(room, nodes, history=history), config.heartbeat)
 
-    # What the house asks for
+    # What the server asks for
 
     @property
     def busy(self) -> bool:
-        """Whether a message is on its way, or none can be."""
-        return self._message is not None or not self._room.node
+        """Whether a message is in flight, or none can be."""
+        return self._message is not None or not self.room.node
 
-    async def start(self, house: House) -> None:
-        """Learn who is in the room, and join the other servers."""
-        self._house = house
-        await self._load()
-        self._sending = asyncio.create_task(self._send())
-        self._begin()
+    async def start(self, host: ReplicatorHost) -> None:
+        """Learn who is in the room, and join the other servers.
+
+        Raises:
+            JournalError: that is not possible.
+        """
+        self._host = host
+        await self._restore()
+        self._publishing = asyncio.create_task(self._publish())
+        self._join_as_new_node()
         try:
             async with asyncio.timeout(START_TIMEOUT):
-                await self._back.wait()
+                await self._read_back.wait()
         except TimeoutError:
-            raise JournalError("the log takes nothing from this server") from None
+            raise JournalError("nothing that is published to the stream is read back") from None
         self._started = True
 
-    def collect(self) -> None:
-        """Put what members did into the log."""
-        self._put(self._room.propose())
+    def commit(self) -> None:
+        """Publish what members proposed."""
+        self._enqueue(self.room.next_message())
 
-    async def finish(self) -> None:
-        """Leave the other servers, behind all that was said here."""
-        if not (self._started and self._room.node):  # it is not among them yet, or not any more
+    async def leave(self) -> None:
+        """Leave the other servers, after everything that members proposed."""
+        if not (self._started and self.room.node):  # it has not joined them yet, or was evicted
             return
-        self._room.end_here()
+        self.room.propose_end()
         if not self.busy:
-            self.collect()
+            self.commit()
         await self._ended.wait()
 
     async def close(self) -> None:
-        """End."""
-        if self._sending is not None:
-            await stop(self._sending)
-        await self._log.close()
+        """Stop, and disconnect."""
+        if self._publishing is not None:
+            await cancel(self._publishing)
+        await self._stream.close()
 
-    # What it does for that
+    # Joining
 
-    async def _load(self) -> None:
-        """Take over the newest table, and read from there to the log's end.
+    async def _restore(self) -> None:
+        """Start from the newest snapshot, and apply everything from there to the end of the stream.
 
         Raises:
-            JournalError: nobody tells who is there.
+            JournalError: there is none, and none comes.
         """
-        is_whole = False
-        while not is_whole:  # else entries went away just when they were to be read
-            self._lost = False
-            table, first, last = await self._find_table()
-            start = self._room.load(table, last if first > 1 else 0)
-            await self._log.follow(max(start, first, 1), self._apply, self._lose)
-            is_whole = await self._log.wait_for(last)
+        complete = False
+        while not complete:  # otherwise entries were deleted just when they were to be read
+            self._has_gap = False
+            snapshot, first, last = await self._find_snapshot()
+            start = self.room.restore(snapshot, last if first > 1 else 0)
+            await self._stream.consume(max(start, first, 1), self._apply, self._on_gap)
+            complete = await self._stream.wait_for(last)
 
-    async def _find_table(self) -> tuple[bytes | None, int, int]:
-        """Get the newest table, and the positions of the log's first and last entry.
+    async def _find_snapshot(self) -> tuple[bytes | None, int, int]:
+        """Return the newest snapshot, and the positions of the first and the last entry of the stream.
 
-        If the log has lost its beginning and there is no table, nobody is there: else one would come.
+        If the stream has lost its start and there is no snapshot, there are no other servers: one would come.
 
         Raises:
             JournalError: there are other servers, and none comes.
         """
         ends = set[int]()
-        for _ in range(round(1.5 * _TABLE)):
-            table = await _retry(self._log.last_table)
-            first, last = await _retry(self._log.bounds)
-            if table is not None or first <= 1:
-                return table, first, last
+        for _ in range(round(1.5 * SNAPSHOT_INTERVAL)):
+            snapshot = await _retry(self._stream.last_snapshot)
+            first, last = await _retry(self._stream.bounds)
+            if snapshot is not None or first <= 1:
+                return snapshot, first, last
             ends.add(last)
-            logger.warning("waiting for another server to say who is in the room")
+            logger.warning("waiting for another server's snapshot")
             await asyncio.sleep(1)
         if len(ends) > 1:
-            raise JournalError("no other server says who is in the room: their logs tell why")
+            raise JournalError("no other server publishes a snapshot: see their logs")
         return None, first, last
 
-    def _begin(self) -> None:
-        """Be a new server among the others."""
-        self._back.set()
-        self._room.begin(secrets.token_hex(8))
-        self._put(self._room.propose(beat=True))
+    def _join_as_new_node(self) -> None:
+        self._read_back.set()
+        self.room.begin(secrets.token_hex(8))
+        self._enqueue(self.room.next_message(heartbeat=True))
 
-    def _put(self, message: Message | None) -> None:
+    # Publishing
+
+    def _enqueue(self, message: Message | None) -> None:
         if message is not None:
             self._message = message
-            self._back = asyncio.Event()
-            self._news.set()
+            self._read_back = asyncio.Event()
+            self._enqueued.set()
 
-    async def _send(self) -> None:
-        """Put messages into the log, one after another; and a beat, if there is none for a while."""
-        while not self._ended.is_set():  # nobody counts what comes behind the end
+    async def _publish(self) -> None:
+        """Publish messages one after another, and a heartbeat when there has been none for a while."""
+        while not self._ended.is_set():  # what comes after the end counts nowhere
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT_INTERVAL):
-                    await self._news.wait()
+                async with asyncio.timeout(self._heartbeat):
+                    await self._enqueued.wait()
             if self._message is None:
-                self._put(self._room.propose(beat=True))
-            self._news.clear()
+                self._enqueue(self.room.next_message(heartbeat=True))
+            self._enqueued.clear()
             if self._message is not None:
-                await self._deliver(self._message)
-            if self._lost:
-                await self._start_over()
+                await self._publish_until_read_back(self._message)
+            if self._has_gap:
+                await self._resync()
             else:
-                await self._keep_table()
+                await self._publish_snapshot()
 
-    async def _deliver(self, message: Message) -> None:
-        """Send a message until it is read back, or never will be."""
-        back = self._back
-        self._trouble = "what is put into it does not come back"
-        late = asyncio.get_running_loop().call_later(_PATIENCE, self._fail)
+    async def _publish_until_read_back(self, message: Message) -> None:
+        """Publish a message again and again until it is read back, or never will be."""
+        read_back = self._read_back
+        self._last_error = "what is published is not read back"
+        timer = asyncio.get_running_loop().call_later(UNAVAILABLE_TIMEOUT, self._on_unavailable)
         try:
-            while not (back.is_set() or self._lost):
-                await self._try(message, back)
+            while not (read_back.is_set() or self._has_gap):
+                await self._publish_once(message, read_back)
         finally:
-            late.cancel()
+            timer.cancel()
 
-    async def _try(self, message: Message, back: asyncio.Event) -> None:
+    async def _publish_once(self, message: Message, read_back: asyncio.Event) -> None:
         try:
-            position = await self._log.append(message)
-        except AWAY as error:
-            self._trouble = say(error)
-            await asyncio.sleep(_RETRY)
+            position = await self._stream.publish(message.ident, message.data)
+        except UNAVAILABLE as error:
+            self._last_error = describe_nats_error(error)
+            await asyncio.sleep(RETRY_INTERVAL)
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
-                await back.wait()
+            async with asyncio.timeout(UNAVAILABLE_TIMEOUT):
+                await read_back.wait()
             return
-        if self._room.waits and position <= self._log.position:  # where something else was: another log
-            self._lose()
-        self._log.renew()
+        if self.room.in_flight and position <= self._stream.position:  # where something else was
+            self._on_gap()  # it is another stream
+        self._stream.resubscribe()
 
-    def _fail(self) -> None:
-        self._flush()  # nobody waits for what is there already, and it may be all that is missed
-        if not self._failing and (self._lost or self._message is not None):
-            self._failing = True
-            logger.error("the log is away: %s", self._trouble)
-            self._house.journal_fails(
+    def _on_unavailable(self) -> None:
+        self._flush()  # nobody waits for what was read already, and it may be all that is missing
+        if not self._unavailable and (self._has_gap or self._message is not None):
+            self._unavailable = True
+            logger.error("the cluster is unavailable: %s", self._last_error)
+            self._host.on_unavailable(
                 "The other servers can't be reached: what you say waits, or is refused."
             )
 
+    # Applying
+
     def _apply(self, entry: Entry) -> None:
-        self._room.apply(entry)
-        if self._room.expelled:
-            logger.error("the other servers took this one for dead: it cuts all connections and begins anew")
-            self._house.journal_lost()
-            self._begin()
-        is_back = self._failing and not self._room.waits
-        if self._room.brims or is_back:  # nobody has a turn before all know that
+        self.room.apply(entry)
+        if self.room.evicted:
+            logger.error("the lease of this server ran out: aborting all connections, joining as a new node")
+            self._host.on_evicted()
+            self._join_as_new_node()
+        recovered = self._unavailable and not self.room.in_flight
+        if self.room.flush_due or recovered:  # nobody gets a turn before all know that
             self._flush()
-        elif not self._flush_is_due:
-            self._flush_is_due = True
+        elif not self._flush_requested:
+            self._flush_requested = True
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Hand out what all entries brought that were there at once."""
-        self._flush_is_due = False
-        self._room.flush()
+        """Deliver what came of all entries that were there at once."""
+        self._flush_requested = False
+        self.room.flush()
         if self._message is None:
-            self._house.journal_ready()
-        elif not self._room.waits:
-            self._go_on()
+            self._host.on_commit()
+        elif not self.room.in_flight:
+            self._on_read_back()
 
-    def _go_on(self) -> None:
+    def _on_read_back(self) -> None:
         self._message = None
-        self._back.set()
-        if self._room.closed:
+        self._read_back.set()
+        if self.room.room.closed:
             self._ended.set()
-        if self._failing:
-            self._failing = False
-            logger.info("the log is back")
-            self._house.journal_works("The other servers can be reached again.")
-        self._house.journal_ready()
+        if self._unavailable:
+            self._unavailable = False
+            logger.info("the cluster is available again")
+            self._host.on_recovered("The other servers can be reached again.")
+        self._host.on_commit()
 
-    def _lose(self) -> None:
-        """Know that entries are missing."""
-        self._lost = True
-        self._back.set()
-        self._news.set()
+    def _on_gap(self) -> None:
+        """Note that entries are missing."""
+        self._has_gap = True
+        self._read_back.set()
+        self._enqueued.set()
 
-    async def _start_over(self) -> None:
-        """Go on without knowing what happened meanwhile, and so without those who are here."""
-        self._trouble = "a part of it is lost, and so all connections are cut"
-        self._room.expel()
-        self._house.journal_lost()
-        self._fail()
+    async def _resync(self) -> None:
+        """Start again without knowing what happened meanwhile, and so without the members that are here."""
+        self._last_error = "entries of the stream are missing, all connections are aborted"
+        self.room.evict()
+        self._host.on_evicted()
+        self._on_unavailable()
         try:
-            await self._log.make()
-            await self._load()
+            await self._stream.ensure()
+            await self._restore()
         except JournalError as error:
-            self._lost = True
+            self._has_gap = True
             logger.error("%s", error)  # noqa: TRY400 - no traceback says more
             await asyncio.sleep(1)
         else:
-            self._begin()
+            self._join_as_new_node()
 
-    async def _keep_table(self) -> None:
-        """Put into the log who is in the room, from time to time, if that is this server's task."""
+    async def _publish_snapshot(self) -> None:
+        """Publish who is in the room from time to time, if that is this server's task."""
         now = asyncio.get_running_loop().time()
-        due = now >= self._table_due or self._log.size >= self._table_due_at
-        if not due or not self._room.keeps_table:
+        due = now >= self._snapshot_due or self._stream.bytes_read >= self._snapshot_due_at
+        if not due or not self.room.is_snapshotter:
             return
-        self._table_due, self._table_due_at = now + _TABLE, self._log.size + _TABLE_BYTES
-        table = self._room.table()
-        if len(table) > self._log.max_size:
-            logger.error("there are too many in the room for NATS's max_payload: no server can join any more")
+        self._snapshot_due = now + SNAPSHOT_INTERVAL
+        self._snapshot_due_at = self._stream.bytes_read + _SNAPSHOT_BYTES
+        snapshot = self.room.snapshot()
+        if len(snapshot) > self._stream.max_size:
+            logger.error(
+                "a snapshot of %d bytes is larger than NATS's max_payload: no server can join any more",
+                len(snapshot),
+            )
             return
         try:
-            await self._log.keep_table(table)
-        except AWAY as error:
-            logger.warning("who is in the room can't be put into the log: %s", say(error))
+            await self._stream.publish_snapshot(snapshot)
+        except UNAVAILABLE as error:
+            logger.warning("can't publish a snapshot: %s", describe_nats_error(error))
 
 
 async def _retry(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
-    """Ask the log until there is an answer."""
+    """Ask NATS until there is an answer."""
     while True:
         try:
             return await ask()
-        except AWAY:
-            await asyncio.sleep(_RETRY)
+        except UNAVAILABLE:
+            await asyncio.sleep(RETRY_INTERVAL)

@@ -1,7 +1,7 @@
-"""What a connection begins with: a chat client's first line, or another protocol's.
+"""Detects the protocol of a peer from the first bytes or the first line of its connection.
 
-Pure. A browser that is made to send a request here, or a client that begins with TLS, is turned away before
-anything that it sends could be taken for a command.
+A browser that a web page makes send a request to the chat port, and a client that begins with TLS, are
+disconnected before anything they send could be executed as a command.
 """
 
 import re
@@ -10,50 +10,50 @@ from enum import Enum, auto
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """What some editors and shells put before the first line; it is no part of it."""
 
-HTTP_RESPONSE = b"HTTP/1.1 400 Bad Request\nContent-Type: text/plain\nConnection: close\n\n"
-"""What an HTTP client is answered, before what everybody is told; its line ends become the client's."""
+HTTP_RESPONSE = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
+"""What an HTTP client is sent before the ERR."""
 
 REQUEST_END_MAX = 16
-"""Bytes at the end of a line that tell whether it is a request's first."""
+"""Bytes at the end of a line that tell whether it is an HTTP request line."""
 
 _TLS_HANDSHAKE = b"\x16\x03"  # a record of the type handshake, of any version (RFC 8446, 5.1)
 
-# RFC 9112, 3: method, target and version. A page can choose the method, and the target as long as it likes.
+# RFC 9112, 3: method, target and version. A web page can choose the method, and a target of any length.
 _REQUEST = re.compile(rb"\S+ +\S+ +HTTP/\d", re.IGNORECASE)
 _REQUEST_END = re.compile(rb" HTTP/\d(\.\d)?[ \t]*\Z", re.IGNORECASE)
 
 
-class Visitor(Enum):
-    """Who is there."""
+class PeerProtocol(Enum):
+    """What the first bytes of a connection belong to."""
 
     CHAT = auto()
     TLS = auto()
 
 
-_KNOWN: dict[bytes, Visitor] = {
-    _TLS_HANDSHAKE: Visitor.TLS,
-    BYTE_ORDER_MARK: Visitor.CHAT,
+_PREFIXES: dict[bytes, PeerProtocol] = {
+    _TLS_HANDSHAKE: PeerProtocol.TLS,
+    BYTE_ORDER_MARK: PeerProtocol.CHAT,
 }
 
 
-def detect_protocol(start: bytes) -> Visitor | None:
-    """Tell who is there, as far as the first bytes do.
+def detect_protocol(start: bytes) -> PeerProtocol | None:
+    """Return the protocol that the first bytes of a connection belong to.
 
     Args:
         start: the first bytes, as many as have come.
 
     Returns:
-        None while it can't be told; the longest beginning that leaves it open has 2 bytes.
+        None while it can't be told; 2 bytes are the longest start that leaves it open.
     """
-    for opening, visitor in _KNOWN.items():
-        if start.startswith(opening):
-            return visitor
-    undecided = any(opening.startswith(start) for opening in _KNOWN)
-    return None if undecided else Visitor.CHAT
+    for prefix, protocol in _PREFIXES.items():
+        if start.startswith(prefix):
+            return protocol
+    undecided = any(prefix.startswith(start) for prefix in _PREFIXES)
+    return None if undecided else PeerProtocol.CHAT
 
 
 def is_http_request(line: bytes) -> bool:
-    """Whether a first line is that of an HTTP request: ``word word HTTP/digit``, whatever the method.
+    """Return whether a first line is an HTTP request line: ``word word HTTP/digit``, whatever the method.
 
     Args:
         line: without its line end.
@@ -62,7 +62,7 @@ def is_http_request(line: bytes) -> bool:
 
 
 def ends_http_request(end: bytes) -> bool:
-    """Whether a first line of which only the end is left is that of an HTTP request.
+    """Return whether a first line of which only the end is left is an HTTP request line.
 
     Args:
         end: its last `REQUEST_END_MAX` bytes or more, without the line end.

@@ -1,76 +1,73 @@
-"""How a stream of bytes becomes lines.
-
-Pure.
-"""
-
-from collections.abc import Callable
+"""Cuts a stream of bytes into lines."""
 
 from simple_chat.core.detect import REQUEST_END_MAX, ends_http_request, is_http_request
 from simple_chat.core.protocol import Code
 from simple_chat.errors import CommandError
 
 MAX_LINE = 4096
-"""Bytes a client's line may have before its line end."""
+"""Bytes a client's line may have before its line end, by default."""
 
 
 class LineBuffer:
     """Cuts a stream of bytes into lines, however the stream was cut into packets.
 
-    Holds no more than one unfinished line and what was fed last. A line that is too long is refused once,
-    as soon as that is certain, and the rest of it is thrown away up to its LF. The first line that is not
-    empty is refused if it is an HTTP request's, however long that is: see `simple_chat.core.detect`.
+    Holds no more than one unfinished line and what was fed last. A line that is too long is refused once, as
+    soon as that is certain, and dropped up to its LF. The first line that is not empty is refused if it is an
+    HTTP request line, however long: see `simple_chat.core.detect`.
 
     Args:
         max_line: bytes a line may have before its line end.
 
     Attributes:
         crlf: whether a line so far ended in CRLF.
+        is_http: whether the first line was an HTTP request line, which is yet to be answered as such.
     """
 
-    __slots__ = ("_data", "_ended", "_first", "_max_line", "_overlong", "_start", "crlf")
+    __slots__ = ("_data", "_ended", "_first", "_max_line", "_overlong", "_start", "crlf", "is_http")
 
     def __init__(self, max_line: int = MAX_LINE) -> None:
         self._max_line = max_line
         self._data = b""
-        self._start = 0  # of the line that is next
-        self._overlong = False  # the line that is next was refused already
+        self._start = 0  # of the next line
+        self._overlong = False  # the next line was refused already
         self._ended = False
         self._first = True  # no line has come yet, apart from empty ones
         self.crlf = False
+        self.is_http = False
 
     def feed(self, data: bytes) -> None:
-        """Take in what the peer sent."""
+        """Add what the peer sent."""
         self._data = self._data[self._start :] + data
         self._start = 0
 
     def feed_eof(self) -> None:
-        """Take in that the peer sends nothing more."""
+        """Note that the peer sends nothing more."""
         self._ended = True
 
     @property
     def held(self) -> int:
-        """Bytes that wait to be taken as lines."""
+        """Bytes that wait to be read as lines."""
         return len(self._data) - self._start
 
     @property
     def empty(self) -> bool:
-        """Whether `next_line` has nothing to tell until more is fed, not even the end."""
+        """Whether `next_line` has nothing to return until more is fed, not even the end."""
         return not (self._data or self._ended)
 
     @property
     def at_end(self) -> bool:
-        """Whether every line was taken and none can follow."""
+        """Whether every line was read and none can follow."""
         return self._ended and not self._data
 
     def next_line(self) -> str | None:
-        """Take the next line.
+        """Return the next line.
 
         Returns:
             The line without its line end, perhaps empty, or None if it is still to come.
 
         Raises:
             CommandError: line-too-long, not-utf8, not-chat, or incomplete-line at the end of the stream.
-                The line is gone then; the next call goes on behind it.
+                The line is dropped then; the next call goes on after it.
         """
         while True:
             start, lf = self._start, self._data.find(b"\n", self._start)
@@ -83,27 +80,24 @@ class LineBuffer:
             if lf < 0:
                 self._keep_unfinished(stop)
                 return None
-            self.crlf = self.crlf or cr
+            if cr:
+                self.crlf = True
             line = self._data[start:stop]
             self._drop(lf + 1)
-            overlong, self._overlong = self._overlong, False
-            if self._first and line:
-                self._first = False
-                _check_first(line, ends_http_request if overlong else is_http_request)
-            if not overlong:
+            if not (self._first or self._overlong) or self._is_kept(line):
                 return _decode(line)
 
-    def _drop(self, taken: int) -> None:
-        """Go on behind the bytes that were taken, and let go of them once they are all there is.
+    def _drop(self, read: int) -> None:
+        """Go on after the bytes that were read, and release them once they are all there is.
 
         What was received may be a few bytes in a large piece of memory, which an idle user would hold.
         """
-        if taken == len(self._data):
-            self._data, taken = b"", 0
-        self._start = taken
+        if read == len(self._data):
+            self._data, read = b"", 0
+        self._start = read
 
     def _keep_unfinished(self, stop: int) -> None:
-        """Keep the beginning of a line for later; of one that was refused, only what its end may tell."""
+        """Keep the beginning of a line; of one that was refused, only what its end may tell."""
         if self._overlong:
             self._drop(max(stop - REQUEST_END_MAX, self._start) if self._first else stop)
         # The beginning alone: it may be a byte behind a large piece of memory that was received with it.
@@ -113,10 +107,15 @@ class LineBuffer:
             if not self._overlong:
                 raise CommandError(Code.INCOMPLETE_LINE)
 
-
-def _check_first(line: bytes, is_http: Callable[[bytes], bool]) -> None:
-    if is_http(line):
-        raise CommandError(Code.NOT_CHAT)
+    def _is_kept(self, line: bytes) -> bool:
+        """Return whether a line is kept, which is the first one, or the rest of one that was refused."""
+        overlong, self._overlong = self._overlong, False
+        if self._first and line:
+            self._first = False
+            if ends_http_request(line) if overlong else is_http_request(line):
+                self.is_http = True
+                raise CommandError(Code.NOT_CHAT)
+        return not overlong
 
 
 def _decode(line: bytes) -> str:

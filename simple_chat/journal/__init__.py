@@ -1,1 +1,1 @@
-"""Where the room's sequence is kept: in memory only, or in files that outlive the server."""
+"""The room's sequence on disk: a sink for batches, and what is recovered from it at start."""

@@ -1,4 +1,4 @@
-"""What a journal says, as a program: ``python -m simple_chat.journal``."""
+"""The journal tool, ``python -m simple_chat.journal``: prints, follows and verifies a journal."""
 
 import asyncio
 import contextlib
@@ -11,83 +11,84 @@ from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
 
-from simple_chat.cli import Parser, filled
+from simple_chat.cli import Parser, non_empty
 from simple_chat.errors import ChatError
-from simple_chat.journal.reader import JournalReader, Start, Summary, as_json, as_text
+from simple_chat.journal.reader import JournalReader, StartPoint, Summary, format_json, format_text
 
-_POLL = 0.2  # seconds from one look to the next
+_POLL_INTERVAL = 0.2  # seconds from one read to the next with --follow
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Show or verify a journal.
+    """Print or verify a journal.
 
     Returns:
-        The exit status: 0 if all is well, 1 if there is no journal or it is damaged, and 128 and the number
-        of the signal after Ctrl-C or when nobody reads what is written.
+        The exit status: 0 for success, 1 if there is no journal or it is damaged, 130 after SIGINT, 141 after
+        a broken pipe.
     """
     options = _parse(arguments)
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # not every output knows every letter
+        sys.stdout.reconfigure(errors="replace")  # not every encoding has every character
     try:
         return asyncio.run(_run(options))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        _let_go_of_stdout()
+        _discard_stdout()
         return 128 + signal.SIGPIPE
     except (ChatError, OSError) as error:
-        _let_go_of_stdout()
-        _complain(error)
+        _discard_stdout()
+        _print_error(error)
         return 1
 
 
 async def _run(options: Namespace) -> int:
-    """Do what is wanted, until Ctrl-C at the latest: that waits for the read that is under way.
+    """Print or verify until SIGINT at the latest, which lets the current read finish.
 
     Returns:
         The exit status.
     """
-    told = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, told.set)
-    await (_verify(options, told) if options.verify else _show(options, told))
-    return 128 + signal.SIGINT if told.is_set() else 0
+    interrupted = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted.set)
+    await (_verify(options, interrupted) if options.verify else _print_records(options, interrupted))
+    return 128 + signal.SIGINT if interrupted.is_set() else 0
 
 
-async def _show(options: Namespace, told: asyncio.Event) -> None:
-    """Print the records, and if that is wanted those that follow."""
-    view = as_json if options.json else as_text
-    transcript = JournalReader(options.directory, options.start)
-    while not told.is_set():
-        async for records in transcript.read():
-            print("\n".join(map(view, records)), flush=True)
-            if told.is_set():
+async def _print_records(options: Namespace, interrupted: asyncio.Event) -> None:
+    """Print the records, and with --follow those that are appended later."""
+    format_record = format_json if options.json else format_text
+    reader = JournalReader(options.directory, options.start)
+    while not interrupted.is_set():
+        async for records in reader.read():
+            print("\n".join(map(format_record, records)), flush=True)
+            if interrupted.is_set():
                 return
         if not options.follow:
             return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(told.wait(), _POLL)
+            await asyncio.wait_for(interrupted.wait(), _POLL_INTERVAL)
 
 
-async def _verify(options: Namespace, told: asyncio.Event) -> None:
+async def _verify(options: Namespace, interrupted: asyncio.Event) -> None:
+    """Check every record, and print a summary."""
     summary = Summary()
-    transcript = JournalReader(options.directory, options.start)
-    async for records in transcript.read():
+    reader = JournalReader(options.directory, options.start)
+    async for records in reader.read():
         summary.add(records)
-        if told.is_set():
+        if interrupted.is_set():
             return
-    print(summary.tell(transcript.segments, transcript.torn), flush=True)
+    print(summary.format(reader.segments, reader.torn), flush=True)
 
 
-def _complain(error: Exception) -> None:
-    told = str(error)
+def _print_error(error: Exception) -> None:
+    text = str(error)
     if isinstance(error, OSError):
-        told = ": ".join(str(each) for each in (error.filename, error.strerror) if each)
+        text = ": ".join(str(each) for each in (error.filename, error.strerror) if each)
     if sys.stderr is not None:
-        print(f"simple_chat.journal: {told}", file=sys.stderr)
+        print(f"simple_chat.journal: {text}", file=sys.stderr)
 
 
-def _let_go_of_stdout() -> None:
-    """Keep Python from complaining once more when it flushes at its end what can't be written."""
+def _discard_stdout() -> None:
+    """Redirect stdout to the null device: else Python's flush at exit fails again, and says so."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -96,35 +97,36 @@ def _parse(arguments: Sequence[str] | None) -> Namespace:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.verify and (options.json or options.follow):
-        parser.error("--verify goes neither with --json nor with --follow")
+        parser.error("--verify can't be combined with --json or --follow")
     options.directory = Path(options.directory)
     return options
 
 
 def _parser() -> Parser:
-    parser = Parser("python -m simple_chat.journal", "Show what a server keeps with --journal.")
-    parser.add_argument("directory", type=filled, metavar="DIR", help="the journal's directory")
-    parser.add_argument("--json", action="store_true", help="write one JSON object a record")
+    parser = Parser(
+        "python -m simple_chat.journal",
+        "Print, follow or verify the journal that a server writes with --journal.",
+    )
+    parser.add_argument("directory", type=non_empty, metavar="DIR", help="the journal's directory")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a record")
     parser.add_argument(
         "--from",
         dest="start",
-        type=_start,
+        type=_parse_start,
         metavar="NUMBER|TIME",
         default=0,
-        help="begin with this record, or with the first one at this time or later (2026-11-23T19:48, in UTC"
-        " if it does not say otherwise)",
+        help="start with this record, or with the first one at this time or later (2026-11-23T19:48; without"
+        " an offset it is UTC)",
     )
     parser.add_argument(
-        "-f", "--follow", action="store_true", help="go on with what is written from now on, until Ctrl-C"
+        "-f", "--follow", action="store_true", help="print new records as they are appended, until Ctrl-C"
     )
-    parser.add_argument(
-        "--verify", action="store_true", help="check every record, and print only how many there are"
-    )
+    parser.add_argument("--verify", action="store_true", help="check every record, and print a summary only")
     return parser
 
 
-def _start(text: str) -> Start:
-    """Be an option's type: a number, or a time."""
+def _parse_start(text: str) -> StartPoint:
+    """Parse the value of --from: a number or a time."""
     try:
         if text.isascii() and text.isdigit():
             return int(text)

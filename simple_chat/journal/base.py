@@ -1,52 +1,91 @@
-"""What a server and its journal ask of each other."""
+"""The contract between a server and its journal, and the journal's settings."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
 from typing import Protocol
 
-from simple_chat.core.backlog import Batch
+from simple_chat.core.backlog import BACKLOG, Batch
+
+SEGMENT_BYTES = 64 * 1024 * 1024
+"""Bytes after which a segment is closed, by default."""
 
 
-class House(Protocol):
+class Sync(StrEnum):
+    """How durable a batch is before it is broadcast.
+
+    NONE: not at all, it is written later. OS: written, it survives the server. DISK: synced, it survives the
+    machine.
+    """
+
+    NONE = "none"
+    OS = "os"
+    DISK = "disk"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How a journal is written and kept.
+
+    Attributes:
+        sync: how durable a batch is before it is broadcast.
+        segment_bytes: size in bytes from which on a segment is closed.
+        retention: bytes or age beyond which the oldest segments are deleted; None to keep all. With an age, a
+            segment is closed after a day at the latest.
+        recover_bytes: bytes of records to recover at start, roughly.
+    """
+
+    sync: Sync = Sync.OS
+    segment_bytes: int = SEGMENT_BYTES
+    retention: int | timedelta | None = None
+    recover_bytes: int = BACKLOG
+
+
+class JournalHost(Protocol):
     """The server, as a journal sees it."""
 
-    def close_batch(self) -> Batch | None:
-        """Take what was said and not taken yet, if anything was."""
+    def broadcast(self, batch: Batch) -> None:
+        """Send a batch, which is as durable as required, to the members."""
 
-    def hand_out(self, batch: Batch) -> None:
-        """Hand out a batch, which is as safe as it has to be."""
+    def on_commit(self) -> None:
+        """Resume: batches were written, and more can be submitted."""
 
-    def journal_ready(self) -> None:
-        """Go on: what was collected was kept, and there is room for more."""
+    def on_unavailable(self, text: str) -> None:
+        """Suspend: nothing can be written for now.
 
-    def journal_fails(self, text: str) -> None:
-        """Know that nothing can be kept for now, and tell members in these words."""
+        Args:
+            text: the notice for members.
+        """
 
-    def journal_works(self, text: str) -> None:
-        """Know that this is over; `journal_ready` follows."""
+    def on_recovered(self, text: str) -> None:
+        """End the suspension: batches are written again; `on_commit` follows.
 
-    def journal_lost(self) -> None:
-        """End every connection: the journal goes on without those who are here."""
+        Args:
+            text: the notice for members.
+        """
 
 
 class Journal(Protocol):
-    """Where what is said is kept, as a server sees it."""
+    """A durable sink for batches."""
 
     @property
-    def past(self) -> Sequence[Batch]:
-        """What was said last before the server began."""
+    def recovered(self) -> Sequence[Batch]:
+        """The last batches of earlier servers, oldest first, as read at start."""
 
     @property
     def busy(self) -> bool:
-        """Whether nothing can be collected now."""
+        """Whether no batch can be submitted now."""
 
-    async def start(self, house: House) -> None:
-        """Begin to work for a server."""
+    def start(self, host: JournalHost) -> None:
+        """Accept batches from now on, on behalf of a host."""
 
-    def collect(self) -> None:
-        """Keep what the house has, if anything, and have it handed out when it is as safe as it has to be."""
+    def submit(self, batch: Batch) -> None:
+        """Make a batch as durable as `Sync` says, then have the host broadcast it.
 
-    async def finish(self) -> None:
-        """Wait until all that was said is handed out, however long it takes; nothing more is said then."""
+        Args:
+            batch: the one that follows the batch submitted last.
+        """
 
     async def close(self) -> None:
-        """Keep what can be kept, and end."""
+        """Write what can still be written, and release all resources."""

@@ -1,7 +1,8 @@
-"""The journal in files: a batch is appended, and as safe as it has to be before it is handed out.
+"""The journal in files: a batch is written, and synced if required, before it is broadcast.
 
-One batch is being written while the next one gathers in the room: the slower the disk, the larger the
-batches. When the disk fails, the same batch is tried again until it works, and the house is told meanwhile.
+Write-ahead with group commit: while one write is in progress the next batches queue up, and are written
+together; the slower the disk, the larger the writes. After a failure the same batches are retried until they
+are written, and the host is notified of the outage.
 """
 
 import asyncio
@@ -9,239 +10,165 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Self
 
 from simple_chat.core.backlog import Batch
 from simple_chat.errors import JournalError, describe_error
-from simple_chat.journal.base import House
-from simple_chat.journal.directory import Lock, Segment, delete_oldest, sync_folder
-from simple_chat.journal.policy import Policy, Sync
-from simple_chat.journal.record import batches, encode_records, start_of_server
-from simple_chat.journal.recovery import RecoveredJournal, recall
-from simple_chat.journal.segment import SegmentWriter
+from simple_chat.journal.base import JournalHost, Policy, Sync
+from simple_chat.journal.record import decode_batches, encode_records, start_marker
+from simple_chat.journal.recovery import recover
+from simple_chat.journal.writer import JournalWriter
 
 logger = logging.getLogger(__name__)
 
-_DAY = timedelta(days=1).total_seconds()
-_PATIENCE = 2.0  # seconds that a disk may take until the house is told
-_RETRY = 1.0  # seconds from one try to the next
-_AHEAD = 8 * 1024 * 1024  # bytes that may be handed out and yet to be written
+STALL_TIMEOUT = 2.0
+"""Seconds that a write may take before the journal counts as unavailable."""
+
+RETRY_DELAY = 1.0
+"""Seconds from a failed write to the next attempt."""
+
+_QUEUE_BYTES = 8 * 1024 * 1024  # that may be broadcast and not yet written, with Sync.NONE
 
 
 class FileJournal:
-    """A journal in files. What its methods are for is said in `simple_chat.journal.base.Journal`.
+    """A journal in files. Implements `simple_chat.journal.base.Journal`; `open` makes one.
 
     Args:
-        folder: the directory, which is made if it is not there.
-        policy: how it is kept.
-
-    Raises:
-        JournalError: another server keeps its journal there.
-        OSError: the directory can't be used.
+        writer: writes to the directory.
+        sync: how durable a batch is before it is broadcast.
+        recovered: the last batches in the directory.
     """
 
-    _house: House
+    _host: JournalHost
 
-    def __init__(self, folder: Path, policy: Policy) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self._policy = policy
-        self._lock = Lock(folder)
-        self._executor = ThreadPoolExecutor(1, "journal")
-        self._segment: SegmentWriter | None = None
-        self._began = 0.0  # the segment, in seconds since the epoch
+    def __init__(self, writer: JournalWriter, sync: Sync, recovered: list[Batch]) -> None:
+        self.recovered = recovered
+        self._writer = writer
+        self._sync = sync
         self._queue: deque[Batch] = deque()
         self._queued = 0  # bytes
-        self._news = asyncio.Event()  # something was queued, or the end has come
+        self._wake = asyncio.Event()  # a batch was queued, or the journal is closing
         self._closing = asyncio.Event()
-        self._failing = False
+        self._unavailable = False
         self._writing: asyncio.Task[None] | None = None
-        self.past: list[Batch] = []
 
     @classmethod
-    async def open(cls, folder: Path, policy: Policy) -> Self:
-        """Go on with a journal, or begin one.
+    async def open(cls, directory: Path, policy: Policy) -> Self:
+        """Recover the journal in a directory, or create it, and write a start marker.
 
         Raises:
-            JournalError: it is damaged, can't be used, or another server uses it.
+            JournalError: it is damaged or can't be used, or another server uses it.
         """
         try:
-            journal = cls(folder, policy)
+            writer = JournalWriter(directory, policy)
             try:
-                await journal._recall(await recall(folder, policy.recall))
+                recovered = await cls._recover(writer, directory, policy)
             except BaseException:
-                await journal._end()
+                await writer.close()
                 raise
         except OSError as error:
-            raise JournalError(f"can't keep a journal in {folder}: {describe_error(error)}") from error
-        return journal
+            raise JournalError(f"can't write a journal in {directory}: {describe_error(error)}") from error
+        return cls(writer, policy.sync, recovered)
 
-    async def _recall(self, past: RecoveredJournal) -> None:
-        """Go on where the journal ends, and mark the place."""
-        if past.segment is not None:
-            self._segment = await SegmentWriter.open(past.segment.path, past.size, self._executor)
-            self._began = past.began or time.time()
-        start = start_of_server(past.number, time.time())
-        await self._store(encode_records(start), start.first)
-        await self._tidy()
-        self.past = [*batches(past.records), start]
+    @staticmethod
+    async def _recover(writer: JournalWriter, directory: Path, policy: Policy) -> list[Batch]:
+        found = await recover(directory, policy.recover_bytes)
+        marker = start_marker(found.next_number, time.time())
+        await writer.resume(found)
+        await writer.append(encode_records(marker), marker.first)
+        await writer.apply_retention()
+        return [*decode_batches(found.records), marker]
 
-    # What the house asks for
+    # For the host
 
     @property
     def busy(self) -> bool:
-        """Whether no batch can be appended now."""
-        return self._queued > (_AHEAD if self._policy.sync is Sync.NONE else 0)
+        """Whether no batch can be submitted now."""
+        return self._queued > (_QUEUE_BYTES if self._sync is Sync.NONE else 0)
 
-    async def start(self, house: House) -> None:
-        """Begin to work for a server."""
-        self._house = house
-        self._writing = asyncio.create_task(self._write())
+    def start(self, host: JournalHost) -> None:
+        """Accept batches on behalf of a host."""
+        self._host = host
+        self._writing = asyncio.create_task(self._run())
 
-    def collect(self) -> None:
-        """Keep what was said, and have it handed out when it is as safe as it has to be."""
-        if batch := self._house.close_batch():
-            self._queue.append(batch)
-            self._queued += batch.size
-            self._news.set()
-            if self._policy.sync is Sync.NONE:
-                self._house.hand_out(batch)
-
-    async def finish(self) -> None:
-        """What is still being kept is what members wait for before they are told BYE."""
+    def submit(self, batch: Batch) -> None:
+        """Queue a batch for writing; with `Sync.NONE` broadcast it at once."""
+        self._queue.append(batch)
+        self._queued += batch.size
+        self._wake.set()
+        if self._sync is Sync.NONE:
+            self._host.broadcast(batch)
 
     async def close(self) -> None:
-        """Keep what can be kept, and end."""
+        """Write what can still be written, and release the directory."""
         self._closing.set()
-        self._news.set()
+        self._wake.set()
         if self._writing is not None:
             await self._writing
-        await self._end()
+        await self._writer.close()
 
-    async def _end(self) -> None:
-        await self._close_segment()
-        self._lock.release()
-        self._executor.shutdown(wait=False)
+    # The writing task
 
-    # What it does for that
-
-    async def _write(self) -> None:
-        """Keep what is queued, as long as more comes."""
+    async def _run(self) -> None:
+        """Write what is queued until the journal is closed."""
         while self._queue or not self._closing.is_set():
-            await self._news.wait()
-            self._news.clear()
-            if self._queue and not await self._keep(list(self._queue)):
+            await self._wake.wait()
+            self._wake.clear()
+            if self._queue and not await self._write(list(self._queue)):
                 return
 
-    async def _keep(self, some: list[Batch]) -> bool:
-        """Keep the first batches of the queue, however long it takes.
+    async def _write(self, batches: list[Batch]) -> bool:
+        """Write the first batches of the queue, and retry until they are written.
 
         Returns:
-            False if the end came first.
+            False if the journal was closed before.
         """
-        records = b"".join(map(encode_records, some))
-        while not await self._try(records, some[0].first):
+        records = b"".join(map(encode_records, batches))
+        while not await self._attempt(records, batches[0].first):
             if self._closing.is_set():
-                logger.error("%d lines could not be kept", self._queue[-1].end - some[0].first)
+                lost = self._queue[-1].end - batches[0].first
+                logger.error("%d lines could not be written to the journal and are lost", lost)
                 return False
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), _RETRY)
-        for batch in some:
+                await asyncio.wait_for(self._closing.wait(), RETRY_DELAY)
+        for batch in batches:
             self._queued -= self._queue.popleft().size
-            if self._policy.sync is not Sync.NONE:
-                self._house.hand_out(batch)
-        if self._failing:
-            self._failing = False
-            logger.info("the journal is written again")
-            self._house.journal_works("The journal is written again.")
-        self._house.journal_ready()
+            if self._sync is not Sync.NONE:
+                self._host.broadcast(batch)
+        self._report_written()
         return True
 
-    async def _try(self, records: bytes, first: int) -> bool:
-        late = asyncio.get_running_loop().call_later(_PATIENCE, self._fail, "the disk does not answer")
+    async def _attempt(self, records: bytes, first: int) -> bool:
+        """Write records once.
+
+        Returns:
+            Whether they were written.
+        """
+        loop = asyncio.get_running_loop()
+        stall_timer = loop.call_later(STALL_TIMEOUT, self._report_outage, "the disk does not answer")
         try:
-            await self._store(records, first)
+            await self._writer.append(records, first)
         except (OSError, JournalError) as error:
-            self._fail(describe_error(error))
+            self._report_outage(describe_error(error))
             return False
         finally:
-            late.cancel()
+            stall_timer.cancel()
         return True
 
-    def _fail(self, why: str) -> None:
-        if not self._failing:
-            self._failing = True
-            logger.error("the journal can't be written: %s", why)
-            self._house.journal_fails(
-                f"The journal can't be written ({why}): what you say is not kept, and may be refused."
+    def _report_written(self) -> None:
+        """Notify the host, first of the end of an outage if there was one."""
+        if self._unavailable:
+            self._unavailable = False
+            logger.info("the journal is written again")
+            self._host.on_recovered("The journal is written again.")
+        self._host.on_commit()
+
+    def _report_outage(self, reason: str) -> None:
+        """Log an outage and notify the host, once."""
+        if not self._unavailable:
+            self._unavailable = True
+            logger.error("the journal can't be written: %s", reason)
+            self._host.on_unavailable(
+                f"The journal can't be written ({reason}): what you say is not kept, and may be refused."
             )
-
-    async def _store(self, records: bytes, first: int) -> None:
-        """Append records to the segment, or to a new one.
-
-        Args:
-            records: what to append.
-            first: number of the first one.
-
-        Raises:
-            JournalError: somebody else keeps a journal there now.
-            OSError: they can't be kept.
-        """
-        segment = self._segment
-        if segment is None or not segment.sound or self._is_full(segment):
-            segment = await self._begin_segment(first)
-        await segment.append(records, sync=self._policy.sync is Sync.DISK)
-
-    def _is_full(self, segment: SegmentWriter) -> bool:
-        old = isinstance(self._policy.keep, timedelta) and time.time() - self._began > _DAY
-        return old or segment.size >= self._policy.segment
-
-    async def _begin_segment(self, first: int) -> SegmentWriter:
-        await self._close_segment()
-        path = Segment.named(self._folder, first).path
-        await self._run(self._make_place, path)
-        segment = await SegmentWriter.open(path, 0, self._executor)
-        try:
-            await self._run(sync_folder, self._folder)
-        except OSError:
-            await segment.close()
-            raise
-        self._segment, self._began = segment, time.time()
-        await self._tidy()
-        return segment
-
-    def _make_place(self, path: Path) -> None:
-        """Take away a file of which nothing was kept; and if the directory is another one, lock it too."""
-        path.unlink(missing_ok=True)
-        if self._lock.lost:
-            lock = Lock(self._folder)
-            self._lock.release()
-            self._lock = lock
-
-    async def _close_segment(self) -> None:
-        if self._segment is not None:
-            segment, self._segment = self._segment, None
-            try:
-                await segment.close()
-            except OSError as error:
-                logger.warning("a segment may not be on the disk as a whole: %s", describe_error(error))
-
-    async def _tidy(self) -> None:
-        """Delete what need not be kept any more."""
-        keep = self._policy.keep
-        try:
-            if isinstance(keep, timedelta):
-                before = time.time() - keep.total_seconds()
-                await self._run(partial(delete_oldest, self._folder, before=before))
-            elif keep is not None:
-                await self._run(partial(delete_oldest, self._folder, size=keep))
-        except OSError as error:
-            logger.warning("an old segment can't be deleted: %s", describe_error(error))
-
-    async def _run(self, work: Callable[..., None], *arguments: object) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)

@@ -1,28 +1,24 @@
-"""No journal: what was said is gone when the server ends."""
+"""The journal of a server that keeps its history in memory only."""
 
 from collections.abc import Sequence
 
 from simple_chat.core.backlog import Batch
-from simple_chat.journal.base import House
+from simple_chat.journal.base import JournalHost
 
 
 class MemoryJournal:
-    """Has every batch handed out at once. Its methods are those of `simple_chat.journal.base.Journal`."""
+    """Broadcasts each batch at once. Implements `simple_chat.journal.base.Journal`."""
 
-    past: Sequence[Batch] = ()
+    recovered: Sequence[Batch] = ()
     busy = False
 
-    async def start(self, house: House) -> None:
-        """Begin to work for a server."""
-        self._house = house
+    def start(self, host: JournalHost) -> None:
+        """Accept batches on behalf of a host."""
+        self._host = host
 
-    def collect(self) -> None:
-        """Have what was said handed out."""
-        if batch := self._house.close_batch():
-            self._house.hand_out(batch)
-
-    async def finish(self) -> None:
-        """Nothing waits."""
+    def submit(self, batch: Batch) -> None:
+        """Broadcast a batch."""
+        self._host.broadcast(batch)
 
     async def close(self) -> None:
-        """End."""
+        """Do nothing: there is nothing to release."""

@@ -1,6 +1,6 @@
-"""What a journal says, from some place on: read to its end, and on from there when more was written.
+"""Reading a journal from any place on, and what was appended since the last read.
 
-It only reads, so that a server may write meanwhile. How a record looks is pure.
+It only reads, so a server may write at the same time. The formats of a record are pure.
 """
 
 import json
@@ -13,71 +13,72 @@ from pathlib import Path
 
 from simple_chat.core.protocol import parse_event
 from simple_chat.errors import JournalError
-from simple_chat.journal.directory import Segment, segments
+from simple_chat.journal.directory import list_segments
 from simple_chat.journal.record import Record, RecordReader
+from simple_chat.journal.segment import Segment
 
-Start = int | datetime
-"""Where to begin: at the record of a number, or at the first one of a time or later."""
+StartPoint = int | datetime
+"""The first record to read: the one with this number, or the first one at this time or later."""
 
 
-def as_text(record: Record) -> str:
-    """Write a record for people: what is kept, without the checksum."""
+def format_text(record: Record) -> str:
+    """Format a record for people: its line in the file without the checksum."""
     return f"{record.number} {record.time} {record.line.decode()}"
 
 
-def as_json(record: Record) -> str:
-    """Write a record for programs, with the client's names of events."""
+def format_json(record: Record) -> str:
+    """Format a record for programs: a JSON object with the client's names of events."""
     line = record.line.decode()
     event = parse_event(line)
     name, values = (line.lower(), {}) if event is None else (type(event).__name__.lower(), asdict(event))
-    told = {"number": record.number, "time": record.time, "event": name, **values}
-    return json.dumps(told, ensure_ascii=False)
+    fields = {"number": record.number, "time": record.time, "event": name, **values}
+    return json.dumps(fields, ensure_ascii=False)
 
 
 class JournalReader:
-    """The records of a journal from some place on; what is before it is not read, as far as that can be.
+    """Reads the records of a journal from a start point on; earlier segments are not opened.
 
     Args:
-        folder: the journal's directory.
-        start: the place.
+        directory: the journal's directory.
+        start: the first record to read.
 
     Attributes:
-        segments: how many were read so far.
-        torn: bytes behind the last record that are none yet.
+        segments: number of segments read so far.
+        torn: bytes behind the last complete record.
     """
 
-    def __init__(self, folder: Path, start: Start = 0) -> None:
-        self._folder = folder
+    def __init__(self, directory: Path, start: StartPoint = 0) -> None:
+        self._directory = directory
         self._start = start
-        self._begun = False
-        self._segment: Segment | None = None  # the one that was read last
+        self._started = False  # the start point was reached
+        self._segment: Segment | None = None  # the one read last
         self._number = 0  # of the next record
-        self._size = 0  # bytes before it in the segment
+        self._offset = 0  # of the next record in the segment, in bytes
         self.segments = 0
         self.torn = 0
 
     async def read(self) -> AsyncIterator[list[Record]]:
-        """Read what was written since the last time, some records at a time.
+        """Read the records appended since the last call, in blocks.
 
-        If a whole record was taken back, what came in its place follows with the same number again.
+        If a complete record was truncated since, its replacement follows with the same number.
 
         Raises:
             JournalError: there is no journal, or it is damaged.
-            OSError: it can't be read.
+            OSError: a segment can't be read.
         """
-        for segment in await self._segments_ahead():
+        for segment in await self._pending_segments():
             await self._enter(segment)
             reader = RecordReader(self._number, segment.stop)
-            async for records in segment.read(reader, self._size):
-                if wanted := self._leave_out(records):
-                    yield wanted
-            self._number, self._size, self.torn = reader.number, self._size + reader.size, reader.torn
+            async for records in segment.read(reader, self._offset):
+                if remaining := self._skip_early(records):
+                    yield remaining
+            self._number, self._offset, self.torn = reader.number, self._offset + reader.size, reader.torn
 
-    async def _segments_ahead(self) -> list[Segment]:
-        """The segments that have something to be read, or may get it."""
-        found = existing_segments(self._folder)
+    async def _pending_segments(self) -> list[Segment]:
+        """Return the segments that have unread records, or may get some."""
+        found = existing_segments(self._directory)
         if self._segment is None:
-            first = found[await _find(found, self._start)]
+            first = found[await _find_start(found, self._start)]
             self._number = first.first
         else:
             first = self._segment
@@ -88,24 +89,27 @@ class JournalReader:
         ]
 
     async def _enter(self, segment: Segment) -> None:
-        """Go on in a segment: behind what was read of it, or at its beginning."""
+        """Seek to the next record of a segment: the first unread one, or the segment's first."""
         if self._segment is None or segment.first != self._segment.first:
             if segment.first > self._number:
-                raise JournalError(f"{segment.path} should begin with record {self._number}")
-            self._number, self._size = segment.first, 0
+                raise JournalError(
+                    f"{segment.path} begins with record {segment.first} instead of {self._number}:"
+                    " those between were deleted before they were read"
+                )
+            self._number, self._offset = segment.first, 0
             self.segments += 1
-        elif segment.path.stat().st_size < self._size:
-            reader = segment.reader()
+        elif segment.path.stat().st_size < self._offset:  # truncated
+            reader = segment.record_reader()
             async for _ in segment.read(reader):
                 pass
-            self._number, self._size = reader.number, reader.size
+            self._number, self._offset = reader.number, reader.size
         self._segment = segment
 
-    def _leave_out(self, records: list[Record]) -> list[Record]:
-        """Leave out what is before the start."""
-        if not self._begun:
+    def _skip_early(self, records: list[Record]) -> list[Record]:
+        """Drop the records before the start point."""
+        if not self._started:
             records = list(dropwhile(self._is_early, records))
-            self._begun = bool(records)
+            self._started = bool(records)
         return records
 
     def _is_early(self, record: Record) -> bool:
@@ -115,7 +119,7 @@ class JournalReader:
 
 
 class Summary:
-    """What there is to say of records that were all good."""
+    """Counts verified records."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -128,37 +132,38 @@ class Summary:
         self._last = records[-1]
         self._count += len(records)
 
-    def tell(self, segments: int, torn: int) -> str:
-        """Say it in one line.
+    def format(self, segments: int, torn: int) -> str:
+        """Return the summary as one line.
 
         Args:
-            segments: in how many the records are.
-            torn: bytes of a last record that is not whole.
+            segments: number of segments read.
+            torn: bytes behind the last complete record.
         """
-        told = f"{_plural(self._count, 'record')} in {_plural(segments, 'segment')}"
+        text = f"{_plural(self._count, 'record')} in {_plural(segments, 'segment')}"
         if self._first is not None and self._last is not None:
-            told += f", from {_name(self._first)} to {_name(self._last)}"
-        return told + (f"; the last record is torn: {_plural(torn, 'byte')}" if torn else "")
+            text += f", from {_locate(self._first)} to {_locate(self._last)}"
+        return text + (f"; the last record is torn: {_plural(torn, 'byte')}" if torn else "")
 
 
-def existing_segments(folder: Path) -> list[Segment]:
-    """The segments in a directory, oldest first: at least one.
+def existing_segments(directory: Path) -> list[Segment]:
+    """Return the segments in a directory, oldest first: at least one.
 
     Raises:
         JournalError: there is none.
     """
-    if not folder.is_dir():
-        raise JournalError(f"{folder} is no directory")
-    found = segments(folder)
+    if not directory.is_dir():
+        raise JournalError(f"{directory} is not a directory")
+    found = list_segments(directory)
     if not found:
-        raise JournalError(f"there is no journal in {folder}")
+        raise JournalError(f"there is no journal in {directory}")
     return found
 
 
-async def _find(found: list[Segment], start: Start) -> int:
-    """Index of the segment that the start is in, or the nearest one.
+async def _find_start(found: list[Segment], start: StartPoint) -> int:
+    """Return the index of the segment that has the start point, or of the nearest one.
 
-    With a time it is the one before the first that begins then or later: its last records may be wanted.
+    With a time it is the one before the first segment that begins then or later: its last records may be in
+    range.
     """
     if not isinstance(start, datetime):
         return max(bisect_right(found, start, key=lambda segment: segment.first) - 1, 0)
@@ -173,9 +178,9 @@ async def _find(found: list[Segment], start: Start) -> int:
     return max(low - 1, 0)
 
 
-def _name(record: Record) -> str:
+def _locate(record: Record) -> str:
     return f"{record.number} ({record.time})"
 
 
-def _plural(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -5,8 +5,8 @@ Pure. A record is the line's number, its time, a checksum, and the line itself::
     42 2026-11-23T19:48:21.123Z 64f2dd1a MSG ann hello
 
 The checksum is the CRC-32, in hexadecimal, of the record without the checksum and the space behind it, line
-end included. It tells whether a record is whole; the numbers tell whether one is missing. ``START`` in place
-of a line is where a server began: with nobody in the room any more.
+end included. It detects a torn or corrupt record; the numbers detect a missing one. ``START`` in place of a
+line marks the start of a server, with nobody in the room.
 """
 
 from array import array
@@ -24,12 +24,12 @@ _START = b"START\n"
 
 
 class Record(NamedTuple):
-    """A line of the room as it is kept.
+    """A line of the room in the journal.
 
     Attributes:
-        number: its place in the sequence.
-        time: when it was said, as RFC 3339 in UTC, to the millisecond.
-        line: the line, without its LF.
+        number: the line's number in the room's sequence.
+        time: when the room took it, in RFC 3339 format in UTC, with milliseconds.
+        line: the line without its LF.
     """
 
     number: int
@@ -38,112 +38,111 @@ class Record(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """When it was said, in seconds since the epoch."""
+        """The time in seconds since the epoch."""
         return datetime.fromisoformat(self.time).timestamp()
 
 
 @dataclass(frozen=True)
 class CorruptRecordError(Exception):
-    """A record is not what was kept.
+    """A record is corrupt or out of sequence.
 
     Args:
-        line: which line of its file it is, from 1 on.
-        wrong: what is wrong with it.
+        line: number of the line in its file, from 1 on.
+        problem: what is wrong with it.
     """
 
     line: int
-    wrong: str
+    problem: str
 
 
 def encode_records(batch: Batch) -> bytes:
-    """Turn a batch into records, each with its LF."""
+    """Encode a batch as records, each with its LF."""
     time = timestamp(datetime.fromtimestamp(batch.time, UTC)).encode()
     parts: list[bytes] = []
-    for number, line in enumerate(batch.lines(batch.first, batch.end), batch.first):
+    for number, _, line in batch.iter_lines(batch.first, batch.end):
         head = b"%d %b " % (number, time)
         parts += head, b"%08x " % crc32(line, crc32(head)), line
     return b"".join(parts)
 
 
-def start_of_server(number: int, time: float) -> Batch:
-    """What a server keeps first.
+def start_marker(number: int, time: float) -> Batch:
+    """Return the batch that marks the start of a server.
 
     Args:
-        number: of the record.
+        number: of its only record.
         time: seconds since the epoch.
     """
-    return Batch(number, [_START], array("Q", [NO_AUTHOR]), time)
+    return Batch(number, [_START], array("Q", [NO_AUTHOR]), [(number, time)])
 
 
-def batches(records: list[Record]) -> Iterator[Batch]:
-    """Turn records that follow each other into batches: one for all that were kept at a time."""
+def decode_batches(records: list[Record]) -> Iterator[Batch]:
+    """Decode consecutive records into batches: one for all records of the same time."""
     for _, group in groupby(records, key=lambda record: record.time):
         together = list(group)
         lines = [record.line + b"\n" for record in together]
-        yield Batch(together[0].number, lines, array("Q", [NO_AUTHOR]) * len(lines), together[0].seconds)
+        times = [(together[0].number, together[0].seconds)]
+        yield Batch(together[0].number, lines, array("Q", [NO_AUTHOR]) * len(lines), times)
 
 
 class RecordReader:
-    """Puts the records of a file together from pieces, and checks each.
+    """Decodes and checks the records of a segment, fed in blocks of any size.
 
-    The last line may be torn: a line that is no record is damaged only if something follows it.
+    A torn record at the end is no error: a line that is no record is corrupt only if something follows it.
 
     Args:
         number: of the first record.
-        stop: number of the record to stop before, whatever may follow; None to read to the end.
+        stop: number of the record to stop before, whatever follows; None to read to the end.
 
     Attributes:
         number: of the next record.
-        size: bytes of all records up to there.
+        size: bytes of all complete records so far.
     """
 
     def __init__(self, number: int, stop: int | None = None) -> None:
         self.number = number
         self.size = 0
         self._stop = stop
-        self._fed = 0
+        self._fed = 0  # bytes
         self._lines = 0
-        self._rest = b""
-        self._damage: CorruptRecordError | None = None  # of the last line
+        self._rest = b""  # an incomplete line
+        self._error: CorruptRecordError | None = None  # in the last line
 
     @property
     def torn(self) -> int:
-        """Bytes behind all records: of a last one that is not whole."""
+        """Bytes behind the last complete record."""
         return self._fed - self.size
 
     def feed(self, data: bytes) -> list[Record]:
-        """Read on.
+        """Decode the next block.
 
         Args:
-            data: what follows in the file; not empty.
+            data: the bytes that follow in the segment; not empty.
 
         Raises:
-            CorruptRecordError: a line that is not the last is no record, or not the next one.
+            CorruptRecordError: a line other than the last one is no record, or not the next one.
         """
         self._fed += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
-        records = [record for line in lines if (record := self._read(line))]
-        if self._damage is not None and self._rest:
-            raise self._damage
+        records = [record for line in lines if (record := self._decode(line))]
+        if self._error is not None and self._rest:
+            raise self._error
         return records
 
-    def _read(self, line: bytes) -> Record | None:
+    def _decode(self, line: bytes) -> Record | None:
         if self.number == self._stop:
             return None
-        if self._damage is not None:
-            raise self._damage
+        if self._error is not None:
+            raise self._error
         self._lines += 1
         head = line[: line.find(b" ", line.find(b" ") + 1) + 1]
-        checksum, _, said = line[len(head) :].partition(b" ")
-        if not head or checksum != b"%08x" % crc32(said + b"\n", crc32(head)):
-            self._damage = CorruptRecordError(self._lines, "this is not what was kept")
+        checksum, _, text = line[len(head) :].partition(b" ")
+        if not head or checksum != b"%08x" % crc32(text + b"\n", crc32(head)):
+            self._error = CorruptRecordError(self._lines, "checksum mismatch")
         elif not head.startswith(b"%d " % self.number):
             found = head.partition(b" ")[0].decode()
-            self._damage = CorruptRecordError(
-                self._lines, f"this is record {found} where {self.number} should be"
-            )
+            self._error = CorruptRecordError(self._lines, f"record {found} instead of {self.number}")
         else:
-            record = Record(self.number, head.split(b" ")[1].decode(), said)
+            record = Record(self.number, head.split(b" ")[1].decode(), text)
             self.number += 1
             self.size += len(line) + 1
             return record

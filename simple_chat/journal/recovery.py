@@ -1,7 +1,7 @@
-"""What a server finds in its journal when it begins.
+"""Recovering a journal when a server starts.
 
-Only the last segment is read as a whole, however long the journal is; of those before it only as much as
-HISTORY wants.
+The last segment is read and checked whole, however long the journal is; of those before it only as much as is
+asked for.
 """
 
 import logging
@@ -9,55 +9,58 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from simple_chat.journal.directory import Segment, segments
+from simple_chat.journal.directory import list_segments
 from simple_chat.journal.record import Record
+from simple_chat.journal.segment import Segment
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class RecoveredJournal:
-    """What is there.
+    """The end of a journal, as found at start.
 
     Attributes:
-        number: of the next record.
-        segment: the one to go on with, if there is any.
-        size: bytes of it that are good.
-        began: time of its first record, in seconds since the epoch, if it has one.
-        records: the last ones of the journal.
+        next_number: number of the next record.
+        segment: the last segment, if there is any.
+        size: bytes of complete records in it.
+        segment_started: time of its first record in seconds since the epoch; None if it has no record.
+        records: the journal's last records.
     """
 
-    number: int = 0
+    next_number: int = 0
     segment: Segment | None = None
     size: int = 0
-    began: float | None = None
+    segment_started: float | None = None
     records: list[Record] = field(default_factory=list)
 
 
-async def recall(folder: Path, size: int) -> RecoveredJournal:
-    """Read the end of a journal, and check all of the segment that it is in.
+async def recover(directory: Path, size: int) -> RecoveredJournal:
+    """Read the end of a journal, and check its last segment.
 
     Args:
-        folder: the directory.
-        size: bytes of the last records that are wanted, roughly.
+        directory: the journal's directory.
+        size: bytes of the last records to read, roughly.
 
     Raises:
-        JournalError: what is read of it is damaged.
-        OSError: it can't be read.
+        JournalError: a part that is read is damaged.
+        OSError: a segment can't be read.
     """
-    found = segments(folder)
-    if not found:
+    segments = list_segments(directory)
+    if not segments:
         return RecoveredJournal()
-    past = await _recall_segment(found[-1], size)
-    if torn := found[-1].path.stat().st_size - past.size:
-        logger.warning("the last record of %s is torn: %d bytes are cut off", found[-1].path, torn)
-    past.records = await _recall_older(found[:-1], size - past.size) + past.records
-    return past
+    *older, last = segments
+    recovered = await _recover_segment(last, size)
+    if torn := last.path.stat().st_size - recovered.size:
+        logger.warning("the last record of %s is torn: %d bytes are cut off", last.path, torn)
+    recovered.records = await _read_older(older, size - recovered.size) + recovered.records
+    return recovered
 
 
-async def _recall_older(older: list[Segment], size: int) -> list[Record]:
+async def _read_older(segments: list[Segment], size: int) -> list[Record]:
+    """Read the last records of several segments, up to a size in bytes."""
     records: list[Record] = []
-    for segment in reversed(older):
+    for segment in reversed(segments):
         if size <= 0:
             break
         records = await segment.read_tail(size) + records
@@ -65,16 +68,17 @@ async def _recall_older(older: list[Segment], size: int) -> list[Record]:
     return records
 
 
-async def _recall_segment(segment: Segment, size: int) -> RecoveredJournal:
-    past = RecoveredJournal(segment.first, segment)
-    reader = segment.reader()
-    blocks: deque[tuple[int, list[Record]]] = deque()  # with the bytes up to their end
+async def _recover_segment(segment: Segment, size: int) -> RecoveredJournal:
+    """Read a whole segment, and retain its last records, up to a size in bytes."""
+    recovered = RecoveredJournal(segment.first, segment)
+    reader = segment.record_reader()
+    blocks: deque[tuple[int, list[Record]]] = deque()  # each with the offset of its end in bytes
     async for records in segment.read(reader):
         blocks.append((reader.size, records))
-        if past.began is None and records:
-            past.began = records[0].seconds
+        if recovered.segment_started is None and records:
+            recovered.segment_started = records[0].seconds
         while len(blocks) > 1 and reader.size - blocks[0][0] >= size:
             blocks.popleft()
-    past.number, past.size = reader.number, reader.size
-    past.records = [record for _, records in blocks for record in records]
-    return past
+    recovered.next_number, recovered.size = reader.number, reader.size
+    recovered.records = [record for _, records in blocks for record in records]
+    return recovered

@@ -1,114 +1,202 @@
-"""The segment that is being written."""
+"""A file of the journal: reading its records, and appending to it."""
 
-import asyncio
 import os
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import aiofiles
 from aiofiles.threadpool.binary import AsyncFileIO
 
-_fdatasync = getattr(os, "fdatasync", os.fsync)  # which not every system has
+from simple_chat.errors import JournalError
+from simple_chat.journal.disk import DiskThread
+from simple_chat.journal.record import CorruptRecordError, Record, RecordReader
+
+SUFFIX = ".log"
+"""How a segment's name ends."""
+
+DIGITS = 20
+"""Digits of a segment's name, so that names sort as numbers do."""
+
+_BLOCK_BYTES = 256 * 1024  # read at a time
+
+_fdatasync = getattr(os, "fdatasync", os.fsync)  # not every system has it
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A file of the journal.
+
+    Args:
+        path: the file.
+        first: number of its first record, which it is named by.
+        stop: number of the next segment's first record; None for the last segment. Records in this file with
+            that number or a higher one are no part of the journal: their write failed.
+    """
+
+    path: Path
+    first: int
+    stop: int | None = None
+
+    @classmethod
+    def within(cls, directory: Path, first: int, stop: int | None = None) -> Self:
+        """Return the segment of a directory that begins with a number, whether it exists or not."""
+        return cls(directory / f"{first:0{DIGITS}}{SUFFIX}", first, stop)
+
+    def record_reader(self) -> RecordReader:
+        """Return a decoder for its records."""
+        return RecordReader(self.first, self.stop)
+
+    async def first_record(self) -> Record | None:
+        """Read the first record only; None if there is no complete one."""
+        async with aiofiles.open(self.path, "rb") as file:
+            line = await file.readline()
+        records = self.record_reader().feed(line) if line else []
+        return records[0] if records else None
+
+    async def read(self, reader: RecordReader, offset: int = 0) -> AsyncIterator[list[Record]]:
+        """Read the records in blocks.
+
+        Args:
+            reader: the decoder; its attributes tell afterwards how far the records reach.
+            offset: bytes to skip: those before the reader's first record.
+
+        Raises:
+            JournalError: a record is corrupt, or the last ones are missing.
+            OSError: the file can't be read.
+        """
+        skipped = reader.number - self.first
+        async with aiofiles.open(self.path, "rb") as file:
+            await file.seek(offset)
+            while data := await file.read(_BLOCK_BYTES):
+                try:
+                    yield reader.feed(data)
+                except CorruptRecordError as error:
+                    raise JournalError(f"{self.path}, line {skipped + error.line}: {error.problem}") from None
+        if self.stop is not None and reader.number != self.stop:
+            raise JournalError(f"{self.path} ends with record {reader.number - 1} instead of {self.stop - 1}")
+
+    async def read_tail(self, size: int) -> list[Record]:
+        """Read the last records only.
+
+        Args:
+            size: bytes of records to read, roughly.
+
+        Raises:
+            JournalError: as `read` does.
+            OSError: the file can't be read.
+        """
+        offset = max(self.path.stat().st_size - size, 0)
+        async with aiofiles.open(self.path, "rb") as file:
+            if offset:
+                await file.seek(offset - 1)
+                offset += len(await file.readline()) - 1  # the next start of a record
+            line = await file.readline()
+        number, _, _ = line.partition(b" ")
+        if not line:
+            return []
+        if not number.isdigit():
+            raise JournalError(f"{self.path} does not end with a record")
+        reader = RecordReader(int(number), self.stop)
+        return [record async for records in self.read(reader, offset) for record in records]
 
 
 class SegmentWriter:
-    """Appends to a segment, and knows how much of it was kept.
+    """Appends to a segment, and truncates it after a failed write.
 
     Args:
-        file: the segment, opened to append without a buffer.
-        size: bytes of it that were kept.
-        executor: the thread that works on it.
+        file: the segment, opened for appending without a buffer.
+        size: bytes of complete records in it.
+        disk: the thread that the file belongs to.
 
     Attributes:
-        size: bytes of it that were kept.
-        sound: whether more can be kept there.
+        size: bytes of complete records in it.
+        usable: whether more can be appended; if not, a new segment is needed.
     """
 
-    def __init__(self, file: AsyncFileIO, size: int, executor: Executor) -> None:
+    def __init__(self, file: AsyncFileIO, size: int, disk: DiskThread) -> None:
         self._file = file
-        self._executor = executor
+        self._disk = disk
         self.size = size
-        self.sound = True
+        self.usable = True
 
     @classmethod
-    async def open(cls, path: Path, size: int, executor: Executor) -> Self:
-        """Go on with a segment, or begin one.
+    async def open(cls, path: Path, size: int, disk: DiskThread) -> Self:
+        """Open a segment, and create it if it is missing.
 
         Args:
             path: the file.
-            size: bytes to go on behind; what else is there is cut off.
-            executor: a thread to work in.
+            size: bytes to keep; the rest is truncated.
+            disk: the thread for all calls.
 
         Raises:
-            OSError: it can't be written.
+            OSError: it can't be opened or truncated.
         """
-        file = await aiofiles.open(path, "ab", buffering=0, executor=executor)
+        file = await disk.open(path)
         try:
             await file.truncate(size)
         except OSError:
             await file.close()
             raise
-        return cls(file, size, executor)
+        return cls(file, size, disk)
 
     async def append(self, data: bytes, *, sync: bool) -> None:
-        """Keep bytes behind all others: whole, or not at all.
+        """Append complete records: all of them or none.
 
         Args:
-            data: records.
+            data: the records.
             sync: whether to wait until they are on the disk.
 
         Raises:
-            OSError: they can't be kept.
+            OSError: they can't be written.
         """
         end = self.size + len(data)
         try:
-            while data:  # a disk that is almost full takes a part
+            while data:  # on a disk that is almost full, a write may be partial
                 data = data[await self._file.write(data) :]
-        except OSError:
-            await self._cut()
-            raise
-        try:
-            self._look_after(end)
+            self._check_size(end)
             if sync:
-                await self._run(_fdatasync, self._file.fileno())
+                await self._sync()
         except OSError:
-            # What the disk did not take once, the system may forget, and say it was taken the next time.
-            await self._cut()
-            self.sound = False
+            await self._truncate()
             raise
         self.size = end
 
     async def close(self) -> None:
-        """Have everything on the disk, and close.
+        """Sync and close the file.
 
         Raises:
-            OSError: it is not on the disk.
+            OSError: the last records may not be on the disk.
         """
         try:
-            await self._run(_fdatasync, self._file.fileno())
+            await self._sync()
         finally:
             await self._file.close()
 
-    def _look_after(self, size: int) -> None:
-        """Make sure that the file is still there, and has what was written to it."""
-        status = os.fstat(self._file.fileno())  # of an open file, which waits for no disk
+    def _check_size(self, size: int) -> None:
+        """Check that the file is still linked, and that nobody else has changed its size."""
+        status = os.fstat(self._file.fileno())  # of an open file: it does not block
         if not status.st_nlink or status.st_size != size:
+            self.usable = False
             raise OSError("somebody deleted the segment, or wrote to it")
 
-    async def _cut(self) -> None:
-        """Cut off what was not kept."""
+    async def _sync(self) -> None:
+        """Wait until the data is on the disk.
+
+        After a failure the segment is not usable: the kernel may drop the pages that it could not write, and
+        report success the next time (https://wiki.postgresql.org/wiki/Fsync_Errors).
+        """
         try:
-            await self._run(_shorten, self._file.fileno(), self.size)
+            await self._disk.run(_fdatasync, self._file.fileno())
         except OSError:
-            self.sound = False
+            self.usable = False
+            raise
 
-    async def _run(self, work: Callable[..., None], *arguments: int) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
-
-
-def _shorten(descriptor: int, size: int) -> None:
-    """Cut off what a file has behind some bytes, if it has as many."""
-    if os.fstat(descriptor).st_size > size:
-        os.ftruncate(descriptor, size)
+    async def _truncate(self) -> None:
+        """Remove what a failed append has left."""
+        try:
+            if os.fstat(self._file.fileno()).st_size > self.size:
+                await self._file.truncate(self.size)
+        except OSError:
+            self.usable = False

@@ -16,7 +16,7 @@ from simple_chat.errors import ChatError, ConfigError
 from simple_chat.server import cli
 from simple_chat.server.logs import WINDOW, RateLimitFilter, SanitizingFormatter
 from simple_chat.server.server import Server, serve
-from simple_chat.server.tls import server_context
+from simple_chat.tls import server_context
 
 logger = logging.getLogger("simple_chat.server")  # __name__ is __main__ here
 
@@ -66,7 +66,7 @@ async def _run(options: argparse.Namespace, rate_limit: RateLimitFilter) -> None
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_certificate, server, options)
         await stop_requested.wait()
         logger.info("shutting down")
-        _on_stop_signals(server.cut)  # a second signal ends the drain
+        _on_stop_signals(server.abort_all)  # a second signal ends the drain
 
 
 def _on_stop_signals(callback: Callable[[], object]) -> None:

@@ -13,7 +13,7 @@ from simple_chat.server import listeners
 from simple_chat.server.admission import Admission, Slot, network_of
 from simple_chat.server.config import Settings
 from simple_chat.server.connection import Connection
-from simple_chat.server.tls import HANDSHAKE
+from simple_chat.tls import HANDSHAKE_TIMEOUT
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class Acceptor:
     def _tls_timeouts(self) -> dict[str, float]:
         # The shutdown includes flushing the write buffer, which may take as long as a drain.
         return {
-            "ssl_handshake_timeout": HANDSHAKE,
+            "ssl_handshake_timeout": HANDSHAKE_TIMEOUT,
             "ssl_shutdown_timeout": max(self._settings.drain, _MIN_FLUSH_TIMEOUT),
         }
 

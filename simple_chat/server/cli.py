@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from simple_chat.cli import Parser, add_address, filled, number
-from simple_chat.journal.policy import Sync
+from simple_chat.cli import Parser, add_address_options, non_empty, number
+from simple_chat.journal.base import Sync
 from simple_chat.server.config import Settings
 
 _DEFAULTS = Settings()
@@ -43,7 +43,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def settings_from(options: argparse.Namespace) -> Settings:
     """Return the settings among the options; those that are not given have their defaults."""
-    given = {name: getattr(options, name) for name in Settings.__slots__}
+    given = {name: getattr(options, name, None) for name in Settings.__slots__}
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
@@ -69,7 +69,7 @@ def _parser() -> Parser:
 
 
 def _add_listeners(group: argparse._ArgumentGroup) -> None:
-    add_address(group, "to listen on", "--ip")
+    add_address_options(group, "to listen on", "--ip")
     group.add_argument("--unix", metavar="PATH", help="also listen on this Unix socket")
     group.add_argument(
         "--reuse-port",
@@ -80,7 +80,7 @@ def _add_listeners(group: argparse._ArgumentGroup) -> None:
 
 def _add_access(group: argparse._ArgumentGroup) -> None:
     def add_file(name: str, text: str) -> None:
-        group.add_argument(f"--{name}", type=filled, metavar="FILE", help=text)
+        group.add_argument(f"--{name}", type=non_empty, metavar="FILE", help=text)
 
     add_file("tls-cert", "TLS certificate chain (PEM); SIGHUP reloads it")
     add_file("tls-key", "its private key (PEM), if it is in another file")
@@ -125,7 +125,7 @@ def _add_number(
 
 def _add_journal(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--journal", type=filled, metavar="DIR", help="store messages in this directory, across restarts"
+        "--journal", type=non_empty, metavar="DIR", help="store messages in this directory, across restarts"
     )
     group.add_argument(
         "--sync",
@@ -168,10 +168,10 @@ def _add_cluster(group: argparse._ArgumentGroup) -> None:
         help="NATS servers that store the log; 3 tolerate the failure of one"
         f" (default: {_DEFAULTS.cluster_replicas})",
     )
-    group.add_argument("--cluster-creds", type=filled, metavar="FILE", help="NATS credentials")
+    group.add_argument("--cluster-creds", type=non_empty, metavar="FILE", help="NATS credentials")
     group.add_argument(
         "--cluster-ca",
-        type=filled,
+        type=non_empty,
         metavar="FILE",
         help="CAs to trust for NATS (PEM) (default: the system's)",
     )

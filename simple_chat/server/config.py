@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from simple_chat.cluster.config import REPLICAS, ROOM
+from simple_chat.cluster.nodes import HEARTBEAT_INTERVAL, LEASE
 from simple_chat.core.backlog import BACKLOG
 from simple_chat.core.framing import MAX_LINE
 from simple_chat.core.limits import BURST, RATE
-from simple_chat.core.room import HISTORY, PRESENCE_LIMIT
-from simple_chat.journal.policy import SEGMENT, Sync
+from simple_chat.core.membership import PRESENCE_LIMIT
+from simple_chat.core.sequence import HISTORY
+from simple_chat.journal.base import SEGMENT_BYTES, Sync
 from simple_chat.server.admission import MAX_PER_IP
 
 
@@ -48,6 +50,10 @@ class Settings:
         cluster_replicas: NATS servers that store the log, 1 or 3.
         cluster_creds: NATS credentials file; None for none.
         cluster_ca: PEM file of the CAs that are trusted for NATS; None for those of the system.
+        cluster_lease: seconds without an entry in the log after which a server counts as dead. Equal on all
+            servers of a room.
+        cluster_heartbeat: seconds without an entry after which a server publishes a heartbeat. Equal on all
+            servers of a room, and several times shorter than the lease.
     """
 
     max_clients: int | None = None
@@ -68,7 +74,7 @@ class Settings:
 
     journal: str | None = None
     sync: Sync = Sync.OS
-    journal_segment: int = SEGMENT
+    journal_segment: int = SEGMENT_BYTES
     journal_keep: int | timedelta | None = None
 
     cluster: tuple[str, ...] | None = None
@@ -76,3 +82,5 @@ class Settings:
     cluster_replicas: int = REPLICAS
     cluster_creds: str | None = None
     cluster_ca: str | None = None
+    cluster_lease: float = LEASE
+    cluster_heartbeat: float = HEARTBEAT_INTERVAL

@@ -1,4 +1,4 @@
-"""One connection: bytes between a socket and its `Session`, and the backpressure of both sides."""
+"""One connection: bytes between a socket and its `Conversation`, and the backpressure of both directions."""
 
 import asyncio
 import contextlib
@@ -9,151 +9,158 @@ import struct
 import termios
 from typing import Protocol, cast
 
-from simple_chat.address import show_address
+from simple_chat.address import format_address
+from simple_chat.core.conversation import Conversation
 from simple_chat.core.limits import Limits
-from simple_chat.core.room import Room
-from simple_chat.core.session import Session
+from simple_chat.core.room import Room, Sequencer
 from simple_chat.server.admission import Slot
 from simple_chat.server.config import Settings
 
 logger = logging.getLogger(__name__)
 
 LINGER = 2.0
-"""Seconds that a client has to read its BYE and close. Closing at once while bytes of the client are
-unread would send a reset, which may erase the BYE on its way."""
+"""Seconds that a client has to read its BYE and close. Closing at once while bytes of the client are unread
+would send a reset, which may erase the BYE on its way."""
 
-_SLOWED = 0.5
-"""Seconds until more lines are taken of a client that sends too many."""
+_THROTTLE = 0.5
+"""Seconds until more lines are executed of a client that sends too many."""
 
-_TAKEN = 0.05
-"""Seconds until another look whether a client's kernel has everything."""
+_ACK_POLL = 0.05
+"""Seconds until the next look whether a client's kernel has acknowledged everything."""
 
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER for no seconds
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no seconds
 
 
 class ConnectionManager(Protocol):
-    """Who keeps the connections: the server, as a connection sees it."""
+    """The owner of the connections, as a connection sees it."""
 
     room: Room
+    sequencer: Sequencer
     settings: Settings
     limits: Limits
-    locked: bool
+    auth_required: bool
 
     def add(self, connection: "Connection") -> None:
-        """Take note of a connection."""
+        """Add a connection that was made."""
 
     def remove(self, connection: "Connection") -> None:
-        """Forget a connection."""
+        """Remove a connection that is gone."""
 
     def schedule(self, connection: "Connection") -> None:
-        """Give a connection its turn soon."""
+        """Give a connection a turn soon."""
 
-    def watch(self, connection: "Connection") -> None:
-        """Look after a connection that is held up."""
+    def track_backpressured(self, connection: "Connection") -> None:
+        """Watch a connection that is not read from, or can't be written to."""
 
-    def check(self, connection: "Connection") -> None:
-        """Have a connection's password checked, if that is not under way."""
+    def check_password(self, connection: "Connection") -> None:
+        """Have the password of a connection checked, unless that is under way."""
 
 
 class Connection(asyncio.Protocol):
-    """What the event loop tells of one connection.
+    """The event loop's protocol of one connection.
 
-    Everything that the room has to do is done in the server's next turn, for all connections at once.
+    Everything that concerns the room is done in the scheduler's next turn, for all connections at once.
 
     Args:
-        keeper: whose room it is.
-        slot: where the connection is counted; None once that is taken back.
+        manager: whose connection it is.
+        slot: what it is counted as; None once that is released.
 
     Attributes:
-        lost: whether the event loop has told of its end.
+        lost: whether the event loop has reported its end.
     """
 
     __slots__ = (
-        "_deadline",
-        "_keeper",
+        "_close_timer",
+        "_manager",
         "_peer_ended",
         "_reading",
-        "_rest",
+        "_throttle_timer",
         "lost",
         "session",
         "slot",
         "transport",
     )
 
-    session: Session
+    session: Conversation
     transport: asyncio.Transport
 
-    def __init__(self, keeper: ConnectionManager, slot: Slot) -> None:
+    def __init__(self, manager: ConnectionManager, slot: Slot) -> None:
         self.slot: Slot | None = slot
-        self._keeper = keeper
+        self._manager = manager
         self._reading = True
         self._peer_ended = False
         self.lost = False
-        self._rest: asyncio.TimerHandle | None = None  # while it is slowed
-        self._deadline: asyncio.TimerHandle | None = None  # once it is to end
+        self._throttle_timer: asyncio.TimerHandle | None = None
+        self._close_timer: asyncio.TimerHandle | None = None  # once it is closing
 
-    # What the event loop tells
+    # What the event loop reports
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the client."""
         self.transport = cast("asyncio.Transport", transport)
-        keeper = self._keeper
-        self.session = Session(keeper.room, self.transport.write, keeper.limits, locked=keeper.locked)
-        # Almost without a buffer of its own a transport says at once that a client reads too slowly.
-        # With none at all it would say so over TLS even when nothing waits.
+        manager = self._manager
+        self.session = Conversation(
+            manager.room,
+            manager.sequencer,
+            self.transport.write,
+            manager.limits,
+            auth_required=manager.auth_required,
+        )
+        # Almost without a buffer of its own, a transport reports at once that a client reads too slowly.
+        # With none at all it would report so over TLS even when nothing waits.
         self.transport.set_write_buffer_limits(high=1, low=0)
         self.session.greet()
-        self._keeper.add(self)
+        manager.add(self)
         logger.debug("%s connected", self)
 
     def data_received(self, data: bytes) -> None:
         """Take in what the client sent."""
         self.session.receive(data)
-        self._regulate()  # now: the loop may have much more of it to tell before the next turn
-        self._keeper.schedule(self)
+        self._update_read_flow()  # now: the loop may have much more of it to report before the next turn
+        self._manager.schedule(self)
 
     def eof_received(self) -> bool:
-        """The client sends nothing more, but may still want to read (not over TLS, which ends as a whole)."""
+        """Note that the client sends nothing more, but may still read (not over TLS, which ends whole)."""
         self._peer_ended = True
         self.session.receive_eof()
-        self._keeper.schedule(self)
+        self._manager.schedule(self)
         return self.transport.can_write_eof()
 
     def pause_writing(self) -> None:
-        """The client doesn't take what was written."""
-        self._keeper.room.block(self.session.member)
-        self._keeper.watch(self)
+        """Hold writes back: the client does not read what was written."""
+        self._manager.room.delivery.block(self.session.subscriber)
+        self._manager.track_backpressured(self)
 
     def resume_writing(self) -> None:
-        """The client took everything that was written."""
-        self._keeper.room.unblock(self.session.member)
-        self._keeper.schedule(self)
+        """Write again: everything before is sent."""
+        self._manager.room.delivery.unblock(self.session.subscriber)
+        self._manager.schedule(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, whoever ended it."""
+        """Note that the connection is gone, whoever ended it."""
         if self.lost:
             return
         self.lost = True
-        logger.debug("%s gone: %s", self, exc or "closed")
-        if self._deadline is not None:
-            self._deadline.cancel()
-        if exc is None and self._peer_ended and not self.session.dry:
-            # What it said before it ended in order is carried out, over TLS too.
-            self.session.member.write = _to_nobody
+        logger.debug("%s closed: %s", self, exc or "end of stream")
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        if exc is None and self._peer_ended and not self.session.input_drained:
+            # What the client sent before it closed in order is executed, over TLS too.
+            self.session.subscriber.write = _discard
             self.resume_writing()
         else:
-            self.bury()
+            self.detach()
 
-    def bury(self) -> None:
-        """Take the member of a connection that is gone out of the room."""
-        if self._rest is not None:
-            self._rest.cancel()
-        self.session.lost()
-        self._keeper.remove(self)
+    def detach(self) -> None:
+        """Remove a connection that is gone from the room and its manager."""
+        if self._throttle_timer is not None:
+            self._throttle_timer.cancel()
+        self.session.connection_lost()
+        self._manager.remove(self)
 
-    # What the server's turn does
+    # What the scheduler's turn does
 
-    def settle(self) -> bool:
+    def flush(self) -> bool:
         """Write what is due.
 
         Returns:
@@ -161,61 +168,65 @@ class Connection(asyncio.Protocol):
         """
         if self.transport.is_closing() and not self.lost:
             return False
-        again = self.session.settle()
+        wants_turn = self.session.flush()
         if self.session.secret is not None:
-            self._keeper.check(self)
-        if self.session.slowed and self._rest is None:
-            self._rest = asyncio.get_running_loop().call_later(_SLOWED, self._go_on)
+            self._manager.check_password(self)
+        if self.session.throttled and self._throttle_timer is None:
+            self._resume_in(_THROTTLE)
         if self.lost:
-            if self.session.dry:
-                self.bury()
-            return again
-        self._regulate()
-        if self.session.over:
-            self._finish()
-        return again
+            if self.session.input_drained:
+                self.detach()
+                return False
+            return wants_turn
+        self._update_read_flow()
+        if self.session.finished:
+            self._close_gracefully()
+        return wants_turn
 
-    def _go_on(self) -> None:
-        self._rest = None
-        self._keeper.schedule(self)
+    def _resume_in(self, seconds: float) -> None:
+        self._throttle_timer = asyncio.get_running_loop().call_later(seconds, self._resume)
 
-    def _regulate(self) -> None:
-        """Go on reading or stop, as the session wants."""
+    def _resume(self) -> None:
+        self._throttle_timer = None
+        self._manager.schedule(self)
+
+    def _update_read_flow(self) -> None:
+        """Pause or resume reading, as the session wants."""
         if self._reading != self.session.wants_input:
             self._reading = self.session.wants_input
             if self._reading:
                 self.transport.resume_reading()
             else:
                 self.transport.pause_reading()
-                self._keeper.watch(self)
+                self._manager.track_backpressured(self)
 
-    def _finish(self) -> None:
-        """End the connection in order: our side first, then the client's, or else the deadline."""
+    def _close_gracefully(self) -> None:
+        """Close our side first, then wait for the client to close its own, up to a deadline."""
         half_closes = self.transport.can_write_eof()  # TLS can't
-        blocked = self.session.member.blocked
-        if self._deadline is None:
-            patience = LINGER if half_closes and not blocked else self._keeper.settings.drain
-            self._deadline = asyncio.get_running_loop().call_later(patience, self.abort)
-            if code := self.session.refused:
-                logger.info("%s is sent away: %s", self, code, extra={"kind": f"sent away: {code}"})
+        blocked = self.session.subscriber.blocked
+        if self._close_timer is None:
+            timeout = LINGER if half_closes and not blocked else self._manager.settings.drain
+            self._close_timer = asyncio.get_running_loop().call_later(timeout, self.abort)
+            if code := self.session.disconnect_code:
+                logger.info("%s disconnected: %s", self, code, extra={"kind": f"disconnected: {code}"})
             if half_closes and not self._peer_ended:
-                with contextlib.suppress(OSError):  # a reset that we are yet to be told of
+                with contextlib.suppress(OSError):  # a reset that is not reported yet
                     self.transport.write_eof()
         if blocked or (half_closes and not self._peer_ended):
             return
         if half_closes or not _unacknowledged(self.sock):
             self.transport.close()
-        elif self._rest is None:  # asyncio's TLS drops what it still has when the client says more meanwhile
-            self._rest = asyncio.get_running_loop().call_later(_TAKEN, self._go_on)
+        elif self._throttle_timer is None:  # asyncio's TLS drops unsent bytes when the client sends more
+            self._resume_in(_ACK_POLL)
 
     def abort(self) -> None:
-        """Cut the connection, whatever is still to be written; the kernel forgets it too."""
-        if self.session.member.blocked:
+        """Reset the connection, whatever is still to be written; the kernel drops it too."""
+        if self.session.subscriber.blocked:
             with contextlib.suppress(OSError):
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 
-    # What a watch looks at
+    # What the watchdog looks at
 
     @property
     def sock(self) -> socket.socket:
@@ -223,31 +234,31 @@ class Connection(asyncio.Protocol):
         return cast("socket.socket", self.transport.get_extra_info("socket"))
 
     @property
-    def held_up(self) -> bool:
-        """Whether it is not read from, or takes nothing."""
-        return not self.transport.is_closing() and (not self._reading or self.session.member.blocked)
+    def backpressured(self) -> bool:
+        """Whether it is not read from, or can't be written to."""
+        return not self.transport.is_closing() and (not self._reading or self.session.subscriber.blocked)
 
     @property
     def unsent(self) -> int | None:
-        """Bytes that wait to be taken by its kernel, or None if all could be written."""
-        if not self.session.member.blocked:
+        """Bytes that its kernel has not acknowledged, or None if all could be written."""
+        if not self.session.subscriber.blocked:
             return None
         return self.transport.get_write_buffer_size() + _unacknowledged(self.sock)
 
     def __str__(self) -> str:
         peer = self.transport.get_extra_info("peername")
-        where = show_address(*peer[:2]) if isinstance(peer, tuple) else "a Unix socket"
-        return f"connection {self.session.member.ident} from {where}"
+        where = format_address(*peer[:2]) if isinstance(peer, tuple) else "a Unix socket"
+        return f"connection {self.session.subscriber.ident} from {where}"
 
 
 def _unacknowledged(sock: socket.socket) -> int:
-    """Bytes that the kernel has for a peer, and that the peer's kernel has not taken."""
+    """Return how many bytes the kernel holds for a peer that has not acknowledged them."""
     try:
         (size,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
-    except OSError:  # not every system tells
+    except OSError:  # not every system can tell
         return 0
     return int(size)
 
 
-def _to_nobody(data: bytes) -> None:
+def _discard(data: bytes) -> None:
     """Write to a connection that is gone."""

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from simple_chat.address import show_address
+from simple_chat.address import format_address
 from simple_chat.errors import ListenError, describe_error
 
 logger = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ async def listen_tcp(
     Raises:
         ListenError: the address is in use, not one of this machine, or can't be shared.
     """
-    endpoint = show_address(host, port)
+    endpoint = format_address(host, port)
     if not 0 <= port <= _MAX_PORT:  # getaddrinfo would use it modulo 2**16
         raise ListenError(f"can't listen on {endpoint}: a port is from 0 to {_MAX_PORT}")
     loop = asyncio.get_running_loop()

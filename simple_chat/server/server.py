@@ -1,109 +1,92 @@
-"""The server's life: it listens, gives everybody their turn, and ends in order."""
+"""The server's life: it starts, listens, and shuts down in order."""
 
 import asyncio
 import contextlib
 import logging
 import ssl
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable
-from functools import partial
-from itertools import chain, islice
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
-from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, show_address
-from simple_chat.cluster.config import ClusterConfig
-from simple_chat.cluster.replicated import ReplicatedRoom
-from simple_chat.core.backlog import Batch
-from simple_chat.core.limits import Limits
-from simple_chat.core.protocol import Code
+from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, format_address
 from simple_chat.core.room import Room
+from simple_chat.core.scheduler import BatchCommitter
 from simple_chat.errors import ConfigError
-from simple_chat.journal.base import Journal
+from simple_chat.journal.base import Journal, Policy
 from simple_chat.journal.memory import MemoryJournal
-from simple_chat.journal.policy import Policy
 from simple_chat.server.acceptor import Acceptor
-from simple_chat.server.admission import network_of
+from simple_chat.server.admission import Slot, network_of
 from simple_chat.server.config import Settings
-from simple_chat.server.connection import LINGER, Connection
-from simple_chat.server.watchdog import Watchdog
+from simple_chat.server.connection import Connection
+from simple_chat.server.hub import Hub
 
 if TYPE_CHECKING:
-    from simple_chat.server.auth import Password
+    from simple_chat.cluster.replicator import Replicator
+    from simple_chat.server.auth import Authenticator
 
 logger = logging.getLogger(__name__)
 
-
-class _Sizes(TypedDict):
-    """What a room can be made with."""
-
-    backlog: int
-    history: int
-    presence_limit: int
-
-
-_CUT_TAKES = 1.0  # seconds, at most, until the event loop has told of connections that were cut
-_TICK = 1.0  # seconds from one look around to the next
-_NEWCOMERS_A_TURN = 16  # some milliseconds of nothing but nonsense
-_SENT_AWAY_AT_ONCE = 32  # newcomers, before everybody else has their turn again
+_ABORT_TIMEOUT = 1.0  # seconds until the event loop must have reported the end of aborted connections
 
 
 class Server:
-    """A room and those connected to it. `serve` makes one that listens.
+    """A server of one room. `serve` makes one that listens.
 
     Args:
         settings: how it is set up.
-        tls: how to talk TLS; None for plain text.
-        password: what clients have to know, if anything.
-        room: the room; None for an empty one of this server's own.
-        journal: where what is said is kept; None for in memory only.
+        room: the room.
+        tls: for TCP connections; None for plain text.
+        authenticator: checks passwords, if clients need one.
+        journal: what the room's lines are written to.
+        replicator: what decides the order of the room's lines, if other servers have it too; instead of a
+            journal.
 
     Attributes:
-        room: the room.
         settings: how it was set up.
-        limits: what each connection may do.
-        locked: whether there is a password.
+        room: the room.
     """
 
     def __init__(
         self,
         settings: Settings,
+        room: Room,
         *,
         tls: ssl.SSLContext | None = None,
-        password: "Password | None" = None,
-        room: Room | None = None,
+        authenticator: "Authenticator | None" = None,
         journal: Journal | None = None,
+        replicator: "Replicator | None" = None,
     ) -> None:
         self.settings = settings
-        self.limits = Limits(settings.max_line, settings.rate, settings.burst)
-        self.locked = password is not None
-        self.room = room or Room(**_sizes(settings))
+        self.room = room
+        self._authenticator = authenticator
+        self._replicator = replicator
         self._journal = journal or MemoryJournal()
-        self._journal_fails = False
-        for batch in self._journal.past:
-            self.room.recall(batch)
-        self._password = password
-        self._acceptor = Acceptor(partial(Connection, self), settings, tls)
-        self._connections: set[Connection] = set()
-        self._checks: dict[Connection, asyncio.Task[None]] = {}  # of passwords
-        # For their turn, first come first; but who is in the room before all who are not.
-        self._waiting: dict[Connection, None] = {}
-        self._newcomers: dict[Connection, None] = {}
-        self._awaiting: dict[Connection, None] = {}  # the next batch, to be settled then
-        self._turn_is_due = False
-        self._watchdog = Watchdog(settings.join_timeout, settings.stall_timeout)
-        self._tick: asyncio.TimerHandle | None = None
-        self._change = asyncio.Event()  # a connection is gone
+        for batch in self._journal.recovered:
+            room.restore(batch)
+        self._acceptor = Acceptor(self._make_connection, settings, tls)
+        self._hub = Hub(
+            settings,
+            room,
+            room if replicator is None else replicator.room,
+            replicator or BatchCommitter(room, self._journal, time.time),
+            authenticator=authenticator,
+            release_slot=self._acceptor.release,
+        )
+        self._hub.watches_closing = tls is not None
+
+    def _make_connection(self, slot: Slot) -> Connection:
+        return Connection(self._hub, slot)
 
     @property
     def tls(self) -> ssl.SSLContext | None:
-        """How to talk TLS to those who connect by TCP from now on; None for plain text."""
+        """For TCP connections from now on; None for plain text."""
         return self._acceptor.tls
 
     @tls.setter
     def tls(self, tls: ssl.SSLContext | None) -> None:
         self._acceptor.tls = tls
+        self._hub.watches_closing = tls is not None
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -115,217 +98,27 @@ class Server:
         """The host and port that it listens on; the first if there are more."""
         return self.addresses[0]
 
-    # What connections ask for
-
-    def add(self, connection: Connection) -> None:
-        """Take note of a connection."""
-        self._connections.add(connection)
-        if self.room.closed:
-            self._dismiss(connection)
-        elif connection.slot is None or not connection.slot.admitted:
-            self._refuse(connection, Code.TOO_MANY_CONNECTIONS)
-        else:
-            self._watchdog.start_join_timer(connection, asyncio.get_running_loop().time())
-
-    def remove(self, connection: Connection) -> None:
-        """Forget a connection."""
-        self._connections.discard(connection)
-        self._waiting.pop(connection, None)
-        self._newcomers.pop(connection, None)
-        self._awaiting.pop(connection, None)
-        self._watchdog.untrack(connection)
-        if check := self._checks.pop(connection, None):
-            check.cancel()
-        self._acceptor.release(connection)
-        self._call_for_turn()  # to tell the others
-        self._change.set()
-
-    def watch(self, connection: Connection) -> None:
-        """Look after a connection that is held up."""
-        self._watchdog.track_backpressured(connection)
-
-    def check(self, connection: Connection) -> None:
-        """Have a connection's password checked, if that is not under way."""
-        if self._password is not None and connection not in self._checks:
-            checking = self._check(connection, self._password)
-            self._checks[connection] = asyncio.create_task(checking)
-
-    async def _check(self, connection: Connection, password: "Password") -> None:
-        right = await password.check(connection.session.secret or "")
-        del self._checks[connection]
-        connection.session.judge(right=right)
-        self.schedule(connection)
-
-    def _refuse(self, connection: Connection, code: Code) -> None:
-        connection.session.refuse(code)
-        self.schedule(connection)
-
-    def schedule(self, connection: Connection) -> None:
-        """Give a connection its turn soon."""
-        (self._newcomers if connection.session.newcomer else self._waiting)[connection] = None
-        self._call_for_turn()
-
-    def _call_for_turn(self) -> None:
-        """Have a turn soon; or, when the room is full, as soon as the journal can take some of it."""
-        if not self._turn_is_due and not (self.room.full and self._journal.busy):
-            self._turn_is_due = True
-            asyncio.get_running_loop().call_soon(self._turn)
-
-    def _turn(self) -> None:
-        """Take the lines of all who wait, hand them out as one batch, then write what else is due."""
-        self._turn_is_due = False
-        now = asyncio.get_running_loop().time()
-        waiting, self._waiting = deque(self._waiting), {}
-        waiting += self._some_newcomers()
-        served: list[Connection] = []
-        while waiting and not self.room.full:
-            connection = waiting.popleft()
-            served.append(connection)
-            self._guard(connection, partial(connection.session.take, now))
-        self._collect()
-        for connection in chain(waiting, served):  # whoever found the batch full comes first next time
-            if self._guard(connection, connection.settle):
-                self.schedule(connection)
-            if self._waits_for_journal(connection):
-                self._awaiting[connection] = None
-        if self._waiting or self._newcomers:
-            self._call_for_turn()
-
-    def _waits_for_journal(self, connection: Connection) -> bool:
-        session = connection.session
-        return (session.deferred or self.room.awaits(session.member)) and connection in self._connections
-
-    def _some_newcomers(self) -> list[Connection]:
-        """Take as many newcomers as may have a turn, so that a crowd of them delays nobody in the room."""
-        some = list(islice(self._newcomers, _NEWCOMERS_A_TURN))
-        for connection in some:
-            del self._newcomers[connection]
-        if self._newcomers:
-            self._call_for_turn()
-        return some
-
-    def _collect(self) -> None:
-        """Give what was taken to the journal, unless that is busy."""
-        if not self._journal.busy:
-            self._journal.collect()
-        elif self._journal_fails:
-            self._suspend()
-
-    # What the journal asks for and tells
-
-    def close_batch(self) -> Batch | None:
-        """Take what was said and not taken yet, if anything was."""
-        return self.room.close_batch(time.time())
-
-    def hand_out(self, batch: Batch) -> None:
-        """Hand out a batch."""
-        self.room.hand_out(batch)
-
-    def journal_ready(self) -> None:
-        """Go on after something was kept."""
-        awaiting, self._awaiting = self._awaiting, {}
-        for connection in awaiting:
-            session = connection.session
-            if session.deferred or self.room.only_spoke(session.member):
-                self._awaiting[connection] = None
-            elif not (session.member.steady and session.dry):
-                self.schedule(connection)
-        self._call_for_turn()
-
-    def journal_fails(self, text: str) -> None:
-        """Let members know, and go on with what needs no journal."""
-        self._journal_fails = True
-        self._tell(text)
-        if self._journal.busy:
-            self._suspend()
-
-    def journal_works(self, text: str) -> None:
-        """Let members know."""
-        self._journal_fails = self.room.suspended = False
-        self._tell(text)
-
-    def journal_lost(self) -> None:
-        """Cut everybody: others were told that they left, and they can't know what of theirs was heard."""
-        for connection in self._connections:
-            connection.session.forsake()
-        self.cut()
-
-    def _suspend(self) -> None:
-        """Let nobody wait for the journal who need not."""
-        if self.room.suspended:
-            return
-        self.room.suspend([connection.session.member for connection in self._connections])
-        for connection in self._connections:
-            self.schedule(connection)
-
-    def _tell(self, text: str) -> None:
-        for connection in self._connections:
-            connection.session.tell(text)
-
-    def _guard(self, connection: Connection, step: Callable[[], bool | None]) -> bool:
-        """Take a step for one connection; if that fails, the others go on without it."""
-        try:
-            return bool(step())
-        except Exception:
-            logger.exception("%s failed and is cut", connection)
-            connection.abort()
-            return False
-
-    # Who overstays
-
-    def _look_around(self) -> None:
-        """Find those of whom no event tells, once a second."""
-        loop = asyncio.get_running_loop()
-        self._tick = loop.call_later(_TICK, self._look_around)
-        self._send_away(self._watchdog.join_timeouts(loop.time()))
-        for connection in self._watchdog.dead_peers():
-            connection.abort()
-        for connection in self._watchdog.stalled(loop.time()):
-            logger.info("%s takes nothing and is cut", connection)
-            connection.abort()
-        if self.tls is not None:
-            self._bury_the_forgotten(loop.time())
-
-    def _send_away(self, overdue: list[Connection]) -> None:
-        """Refuse those who should have joined by now: some at a time, for there may be thousands."""
-        for connection in overdue[:_SENT_AWAY_AT_ONCE]:
-            if connection.session.newcomer:
-                self._refuse(connection, Code.JOIN_TIMEOUT)
-        if rest := overdue[_SENT_AWAY_AT_ONCE:]:
-            asyncio.get_running_loop().call_soon(self._send_away, rest)
-
-    def _bury_the_forgotten(self, now: float) -> None:
-        """Let go of connections that closed, but of whose end the event loop never told.
-
-        That can happen over TLS: https://github.com/python/cpython/issues/118950.
-        """
-        for connection in self._connections:
-            if connection.transport.is_closing():
-                self._watchdog.track_closing(connection, now)
-        for connection in self._watchdog.stuck_closing(now - max(self.settings.drain, LINGER) - _TICK):
-            if not connection.lost:  # else it goes once its last lines are carried out
-                connection.bury()
-
-    # Its life
-
     async def open(self) -> None:
-        """Have the journal go on, which may take a while where it is kept for several servers.
+        """Start the journal, or join the other servers.
 
         Raises:
-            JournalError: it can't.
+            JournalError: that is not possible.
         """
-        await self._journal.start(self)
+        if self._replicator is not None:
+            await self._replicator.start(self._hub)
+        else:
+            self._journal.start(self._hub)
 
     async def listen(self, host: str, port: int) -> None:
-        """Listen on a TCP address as well.
+        """Listen on one more TCP address.
 
         Raises:
-            ListenError: it is taken, or no address of this machine.
+            ListenError: it is in use, or no address of this machine.
         """
         await self._acceptor.listen(host, port)
 
     def listen_unix(self, path: str) -> None:
-        """Listen on a Unix socket as well.
+        """Listen on one more Unix socket.
 
         Raises:
             ListenError: another server listens there, or the path can't be used.
@@ -333,53 +126,47 @@ class Server:
         self._acceptor.listen_unix(path)
 
     def start(self) -> None:
-        """Begin to look after those who are connected.
+        """Check the configuration against the addresses, and begin to watch connections.
 
         Raises:
             ConfigError: a password would cross a network in clear text.
         """
-        far = [show_address(*each) for each in self.addresses if network_of(each[0]) is not None]
-        if far and self.locked and self.tls is None and not self.settings.insecure:
-            raise ConfigError(f"on {far[0]} a password needs TLS (or --insecure)")
-        if far and not self.locked and (self.tls is None or self.tls.verify_mode != ssl.CERT_REQUIRED):
-            logger.warning("whoever reaches %s can join: there is no password", " or ".join(far))
-        self._look_around()
+        exposed = [format_address(*each) for each in self.addresses if network_of(each[0]) is not None]
+        if exposed and self._authenticator is not None and self.tls is None and not self.settings.insecure:
+            raise ConfigError(f"on {exposed[0]} a password needs TLS (or --insecure)")
+        if exposed and self._authenticator is None and not self._demands_certificates:
+            logger.warning("no password: anybody who reaches %s can join", " or ".join(exposed))
+        self._hub.start()
+
+    @property
+    def _demands_certificates(self) -> bool:
+        return self.tls is not None and self.tls.verify_mode == ssl.CERT_REQUIRED
 
     async def close(self) -> None:
-        """Take no more lines, let everybody have what was said and a BYE, and cut who takes too long."""
+        """Take no more lines, drain and close all connections, and abort those left at the deadline."""
         deadline = asyncio.get_running_loop().time() + self.settings.drain
         await self._acceptor.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
-                await self._journal.finish()
-                self.room.closed = True
-                for connection in self._connections:
-                    self._dismiss(connection)
-                await self._wait_until_empty()
+                if self._replicator is not None:
+                    await self._replicator.leave()
+                self._hub.close_all()
+                await self._hub.wait_until_empty()
         self.room.closed = True
-        self.cut()
+        self.abort_all()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CUT_TAKES):
-                await self._wait_until_empty()
-        if self._tick is not None:
-            self._tick.cancel()
-        if self._password is not None:
-            self._password.close()
+            async with asyncio.timeout(_ABORT_TIMEOUT):
+                await self._hub.wait_until_empty()
+        self._hub.stop()
+        if self._authenticator is not None:
+            self._authenticator.close()
+        if self._replicator is not None:
+            await self._replicator.close()
         await self._journal.close()
 
-    def cut(self) -> None:
-        """End every connection at once."""
-        for connection in self._connections:
-            connection.abort()
-
-    def _dismiss(self, connection: Connection) -> None:
-        connection.session.end("shutdown")
-        self.schedule(connection)
-
-    async def _wait_until_empty(self) -> None:
-        while self._connections:
-            self._change.clear()
-            await self._change.wait()
+    def abort_all(self) -> None:
+        """Abort all connections, whatever is still to be written."""
+        self._hub.abort_all()
 
 
 @contextlib.asynccontextmanager
@@ -392,26 +179,22 @@ async def serve(
     password: str | None = None,
     settings: Settings | None = None,
 ) -> AsyncIterator[Server]:
-    """Run a server for the length of an ``async with`` block; leaving it ends the server in order.
+    """Run a server for the length of an ``async with`` block; leaving it shuts the server down in order.
 
     Args:
         host: name or address to listen on.
-        port: TCP port to listen on; 0 for a free one, which `Server.address` tells.
+        port: TCP port to listen on; 0 for a free one, which `Server.address` has.
         unix: path of a Unix socket to listen on as well.
-        tls: how to talk TLS on the TCP port, as `simple_chat.server.tls.server_context` makes it; None for
-            plain text.
-        password: argon2 hash of the password that clients need, as ``hash-password`` makes it; None to let
-            in everybody.
-        settings: what else can be set.
+        tls: for the TCP port, as `simple_chat.tls.server_context` makes it; None for plain text.
+        password: argon2 hash of the password that clients need, as ``hash-password`` makes it; None for none.
+        settings: everything else that can be set.
 
     Raises:
         ListenError: it can't listen where it should.
         ConfigError: the password can't be used, or would cross a network in clear text.
         JournalError: the journal can't be used, or the cluster can't be reached.
     """
-    settings = settings or Settings()
-    checker = _password(password)
-    server = await _server(settings, tls, checker)
+    server = await _make_server(settings or Settings(), tls, _make_authenticator(password))
     try:
         await server.open()
         await server.listen(host, port)
@@ -419,7 +202,7 @@ async def serve(
             server.listen_unix(unix)
         server.start()
         for address in server.addresses:
-            logger.info("listening on %s", show_address(*address))
+            logger.info("listening on %s", format_address(*address))
         if unix is not None:
             logger.info("listening on unix:%s", unix)
         yield server
@@ -427,49 +210,55 @@ async def serve(
         await server.close()
 
 
-def _password(encoded: str | None) -> "Password | None":
-    if encoded is None:
+async def _make_server(
+    settings: Settings, tls: ssl.SSLContext | None, authenticator: "Authenticator | None"
+) -> Server:
+    """Return a server with the journal or the replicator that the settings ask for."""
+    room = Room(backlog=settings.backlog, history=settings.history, presence_limit=settings.presence_limit)
+    journal, replicator = await _open_journal(settings), await _open_replicator(settings, room)
+    return Server(
+        settings, room, tls=tls, authenticator=authenticator, journal=journal, replicator=replicator
+    )
+
+
+# What not every server needs is imported when it is, for it may not be installed.
+
+
+def _make_authenticator(password: str | None) -> "Authenticator | None":
+    if password is None:
         return None
-    from simple_chat.server.auth import Password  # noqa: PLC0415 - argon2 is not installed everywhere
+    from simple_chat.server.auth import Authenticator  # noqa: PLC0415
 
-    return Password(encoded)
-
-
-async def _server(settings: Settings, tls: ssl.SSLContext | None, password: "Password | None") -> Server:
-    """Make a server, with the room and the journal that the settings ask for."""
-    if settings.cluster is not None:
-        from simple_chat.cluster.replicator import Replicator  # noqa: PLC0415 - not installed everywhere
-
-        log = ClusterConfig(
-            servers=settings.cluster,
-            room=settings.cluster_room,
-            replicas=settings.cluster_replicas,
-            creds=settings.cluster_creds,
-            ca=settings.cluster_ca,
-        )
-        room = ReplicatedRoom(**_sizes(settings))
-        journal = await Replicator.open(log, room, max_line=settings.max_line)
-        return Server(settings, tls=tls, password=password, room=room, journal=journal)
-    return Server(settings, tls=tls, password=password, journal=await _file_journal(settings))
+    return Authenticator(password)
 
 
-def _sizes(settings: Settings) -> _Sizes:
-    return {
-        "backlog": settings.backlog,
-        "history": settings.history,
-        "presence_limit": settings.presence_limit,
-    }
+async def _open_replicator(settings: Settings, room: Room) -> "Replicator | None":
+    if settings.cluster is None:
+        return None
+    from simple_chat.cluster.config import ClusterConfig  # noqa: PLC0415
+    from simple_chat.cluster.replicator import Replicator  # noqa: PLC0415
+
+    config = ClusterConfig(
+        servers=settings.cluster,
+        room=settings.cluster_room,
+        replicas=settings.cluster_replicas,
+        creds=settings.cluster_creds,
+        ca=settings.cluster_ca,
+        lease=settings.cluster_lease,
+        heartbeat=settings.cluster_heartbeat,
+    )
+    return await Replicator.open(config, room, history=settings.history, max_line=settings.max_line)
 
 
-async def _file_journal(settings: Settings) -> Journal | None:
+async def _open_journal(settings: Settings) -> Journal | None:
     if settings.journal is None:
         return None
-    from simple_chat.journal.file import FileJournal  # noqa: PLC0415 - most servers don't need it
+    from simple_chat.journal.file import FileJournal  # noqa: PLC0415
 
     policy = Policy(
         sync=settings.sync,
-        segment=settings.journal_segment,
-        keep=settings.journal_keep,
-        recall=settings.backlog,
+        segment_bytes=settings.journal_segment,
+        retention=settings.journal_keep,
+        recover_bytes=settings.backlog,
     )
     return await FileJournal.open(Path(settings.journal), policy)

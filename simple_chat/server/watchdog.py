@@ -82,11 +82,11 @@ class Watchdog:
                 self.track_closing(connection, now)
         for connection in self.stuck_closing(now - self._close_timeout):
             if not connection.lost:  # otherwise it goes by itself, after its last lines
-                connection.bury()
+                connection.detach()
 
     def join_timeouts(self, now: float) -> list[Connection]:
         """Return the connections that have not joined by their deadline, each only once."""
-        not_joined = {each: until for each, until in self._join_deadlines.items() if each.session.newcomer}
+        not_joined = {each: until for each, until in self._join_deadlines.items() if each.session.pre_join}
         overdue = [each for each, until in not_joined.items() if until <= now]
         for each in overdue:
             del not_joined[each]
@@ -95,7 +95,7 @@ class Watchdog:
 
     def dead_peers(self) -> list[Connection]:
         """Return the backpressured connections that were reset or closed by the peer."""
-        for connection in [each for each in self._backpressured if not each.held_up]:
+        for connection in [each for each in self._backpressured if not each.backpressured]:
             del self._backpressured[connection]
         poll = select.poll()
         by_descriptor = {connection.sock.fileno(): connection for connection in self._backpressured}

@@ -33,9 +33,10 @@ from simple_chat import (
     Settings,
     serve,
 )
-from simple_chat.address import show_address
+from simple_chat.address import format_address
 from simple_chat.client import chat as chat_module
-from simple_chat.client import connection as link_module
+from simple_chat.client import connection as connection_module
+from simple_chat.client import connector as connector_module
 from tests.harness.peer import Peer
 from tests.harness.server import run_server_in_loop
 
@@ -200,9 +201,9 @@ def long_delays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_bye_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a chat wait next to no time for a BYE."""
-    monkeypatch.setattr(chat_module, "_BYE_PATIENCE", 0.05)
+    monkeypatch.setattr(chat_module, "_BYE_TIMEOUT", 0.05)
 
 
 # Entering
@@ -280,7 +281,7 @@ async def test_whatever_is_no_server_for_us_gives_a_connect_error(says: bytes, r
 async def test_server_that_never_greets_gives_a_connect_error(
     says: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_module, "_HELLO_PATIENCE", 0.05)
+    monkeypatch.setattr(connection_module, "_HELLO_TIMEOUT", 0.05)
     async with fake_server(says) as fake:
         with pytest.raises(ConnectError, match="no answer"):
             await enter(fake.address)
@@ -288,7 +289,7 @@ async def test_server_that_never_greets_gives_a_connect_error(
 
 
 async def test_server_that_never_answers_join_gives_a_connect_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_module, "_JOIN_PATIENCE", 0.05)
+    monkeypatch.setattr(connector_module, "_JOIN_TIMEOUT", 0.05)
     async with fake_server(HELLO) as fake:
         with pytest.raises(ConnectError, match="no answer"):
             await enter(fake.address)
@@ -381,7 +382,7 @@ async def test_wrong_password_is_refused_and_nothing_else_is_sent(code: str) -> 
         ("", "empty"),
         ("s3cret\nJOIN eve", "several lines"),
         ("s3cret\r", "several lines"),
-        ("s3cret\udc80", "not Unicode"),
+        ("s3cret\udc80", "not valid Unicode"),
         (4092 * "s", "too long: 4097 bytes on the wire, 4096 at most"),
     ],
     ids=["empty", "lines", "carriage return", "surrogate", "long"],
@@ -468,7 +469,7 @@ async def test_ping_returns_when_everything_sent_before_was_taken() -> None:
         for number in range(1000):
             await ann.send(str(number))
         await ann.ping()
-        assert home.server.room.end == 1002
+        assert home.server.room.sequence.end == 1002
         assert await ben.barrier() == [f"MSG ann {number}" for number in range(1000)]
 
 
@@ -810,14 +811,14 @@ async def test_leaving_says_leave_and_quit_and_waits_for_bye() -> None:
         await visit
 
 
-@pytest.mark.usefixtures("no_patience")
+@pytest.mark.usefixtures("short_bye_timeout")
 async def test_leaving_ends_without_a_bye_after_a_while() -> None:
     async with fake_server(polite=False) as fake:
         await enter(fake.address)
         assert await fake.peer.rest() == ["JOIN ann", "LEAVE", "QUIT"]
 
 
-@pytest.mark.usefixtures("no_patience")
+@pytest.mark.usefixtures("short_bye_timeout")
 async def test_leaving_ends_after_a_while_though_the_server_reads_nothing() -> None:
     async with fake_server(polite=False) as fake, joined(fake.address) as ann:
         await fake.asked()
@@ -901,7 +902,7 @@ async def test_question_that_is_asked_while_leaving_gets_no_wrong_answer() -> No
             await late
 
 
-@pytest.mark.usefixtures("no_patience")
+@pytest.mark.usefixtures("short_bye_timeout")
 async def test_question_that_nobody_answers_raises_when_the_block_ends() -> None:
     async with fake_server(polite=False) as fake:
         async with joined(fake.address) as ann:
@@ -990,7 +991,7 @@ async def test_name_that_is_taken_after_a_drop_is_tried_again() -> None:
 async def test_server_that_is_full_after_a_drop_is_tried_again_however_long_it_takes(
     code: str, jitter: list[tuple[float, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_module, "_NAME_PATIENCE", -1.0)
+    monkeypatch.setattr(connector_module, "_NAME_TAKEN_TIMEOUT", -1.0)
     full = HELLO + f"ERR {code} come back later\nBYE {code}\n".encode()
     async with (
         fake_server(LET_IN, *7 * [full], LET_IN) as fake,
@@ -1010,7 +1011,7 @@ async def test_server_that_is_full_after_a_drop_is_tried_again_however_long_it_t
 async def test_refusal_after_a_drop_ends_the_iteration(
     code: str, patience: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_module, "_NAME_PATIENCE", patience)
+    monkeypatch.setattr(connector_module, "_NAME_TAKEN_TIMEOUT", patience)
     refusal = HELLO + f"ERR {code} not you\n".encode()
     async with fake_server(LET_IN, refusal) as fake, joined(fake.address, reconnect=True) as ann:
         await fake.asked()
@@ -1044,7 +1045,7 @@ async def test_while_disconnected_nothing_can_be_sent_or_asked_and_leaving_takes
 @contextlib.asynccontextmanager
 async def joined_at_any(*addresses: Address, reconnect: bool = True) -> AsyncIterator[Chat]:
     """Be in the room of several servers, in a block with a deadline."""
-    hosts = [show_address(*each) for each in addresses]
+    hosts = [format_address(*each) for each in addresses]
     async with (
         asyncio.timeout(DEADLINE),
         simple_chat.connect(hosts, 1, username="ann", reconnect=reconnect) as chat,
@@ -1060,7 +1061,7 @@ async def test_servers_are_tried_in_their_order_until_one_answers(closed_port: i
     ):
         nobody = ("127.0.0.1", closed_port)
         async with joined_at_any(nobody, other.address, second.address, third.address) as ann:
-            assert ann.server == show_address(*second.address)
+            assert ann.server == format_address(*second.address)
             await second.asked()
         assert (len(other.peers), third.peers) == (1, [])
 
@@ -1088,12 +1089,12 @@ async def test_host_may_name_its_port_but_is_no_list_of_none() -> None:
     async with (
         run_server_in_loop() as home,
         asyncio.timeout(DEADLINE),
-        simple_chat.connect(show_address(*home.server.address), 1, username="ann") as ann,
+        simple_chat.connect(format_address(*home.server.address), 1, username="ann") as ann,
     ):
         assert await ann.who() == ["ann"]
     with pytest.raises(ValueError, match="'here:there' is neither HOST nor HOST:PORT"):
         simple_chat.connect("here:there", username="ann")
-    with pytest.raises(ValueError, match="there has to be a host"):
+    with pytest.raises(ValueError, match="the list of hosts is empty"):
         simple_chat.connect([], username="ann")
 
 
@@ -1104,7 +1105,7 @@ async def test_chat_goes_on_at_the_next_server_at_once(jitter: list[tuple[float,
         joined_at_any(first.address, second.address) as ann,
     ):
         await (await first.asked()).close()
-        where = show_address(*second.address)
+        where = format_address(*second.address)
         assert await take(ann, 2) == [
             Disconnected("connection lost: the server closed it", 0),
             Reconnected(where),
@@ -1127,7 +1128,7 @@ async def test_there_is_a_delay_whenever_all_servers_were_tried_in_a_row(
         await (await first.asked()).close()
         _, *failures, back = await take(ann, 4)  # each failure is told once
         assert failures == [
-            Disconnected(f"can't connect to {show_address(*each)}: come back later", 0)
+            Disconnected(f"can't connect to {format_address(*each)}: come back later", 0)
             for each in (second.address, first.address)
         ]
         assert back == Reconnected()  # where it was before
@@ -1158,7 +1159,7 @@ async def test_what_several_servers_refuse_for_a_while_is_told_once(
 async def test_name_that_stays_taken_at_several_servers_ends_the_iteration(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(chat_module, "_NAME_PATIENCE", -1.0)
+    monkeypatch.setattr(connector_module, "_NAME_TAKEN_TIMEOUT", -1.0)
     refusal = HELLO + b"ERR name-taken not now\n"
     async with (
         fake_server() as first,
@@ -1172,8 +1173,8 @@ async def test_name_that_stays_taken_at_several_servers_ends_the_iteration(
 
 
 def test_a_name_is_waited_for_as_long_as_a_cluster_may_keep_it() -> None:
-    assert chat_module._may_change("name-taken", 45.0)
-    assert chat_module._may_change("busy", 45.0)
+    assert connector_module._is_retryable("name-taken", 45.0)
+    assert connector_module._is_retryable("busy", 45.0)
 
 
 async def test_without_reconnect_the_next_server_is_not_tried() -> None:

@@ -1,13 +1,21 @@
 import pytest
 
-from simple_chat.client.commands import HELP, WORDS, Hint, Typed, complete, read_pasted, read_typed
+from simple_chat.client.commands import (
+    HELP,
+    KEYWORDS,
+    InvalidInput,
+    UserCommand,
+    complete,
+    parse_input,
+    parse_lines,
+)
 from simple_chat.core.protocol import Help, History, Leave, Msg, Who
 
-NO_HELLO = Hint("there is no command 'hello'; to say something: send <MSG>, for all commands: help")
+NO_HELLO = InvalidInput("there is no command 'hello'; to send a message: send <MSG>, for all commands: help")
 
 
 @pytest.mark.parametrize(
-    ("line", "typed"),
+    ("line", "command"),
     [
         ("send hello", Msg("hello")),
         ("send  two  spaces ", Msg(" two  spaces ")),
@@ -16,7 +24,9 @@ NO_HELLO = Hint("there is no command 'hello'; to say something: send <MSG>, for 
         ("send leave", Msg("leave")),
         (
             "send\u00a0x y",
-            Hint("there is no command 'send\\xa0x'; to say something: send <MSG>, for all commands: help"),
+            InvalidInput(
+                "there is no command 'send\\xa0x'; to send a message: send <MSG>, for all commands: help"
+            ),
         ),
         ("leave", Leave()),
         ("Leave ", Leave()),
@@ -29,34 +39,34 @@ NO_HELLO = Hint("there is no command 'hello'; to say something: send <MSG>, for 
         ("history 999999999", History(999_999_999)),
     ],
 )
-def test_command_is_read(line: str, typed: Typed) -> None:
-    assert read_typed(line) == typed
+def test_command_is_read(line: str, command: UserCommand) -> None:
+    assert parse_input(line) == command
 
 
 @pytest.mark.parametrize(
     ("line", "hint"),
     [
-        ("send", "say what to send: send <MSG>"),
-        ("send \t ", "say what to send: send <MSG>"),
-        ("history x", "say how many: history [n]"),
-        ("history -1", "say how many: history [n]"),
-        ("history 1 2", "say how many: history [n]"),
-        ("history ²", "say how many: history [n]"),
-        ("history ٣", "say how many: history [n]"),
-        ("history 1000000000", "say how many: history [n]"),
-        ("leave now", "leave stands alone"),
-        ("WHO is it", "who stands alone"),
-        ("help me", "help stands alone"),
-        ("Hello all", NO_HELLO.text),
-        ("", "there is no command ''; to say something: send <MSG>, for all commands: help"),
+        ("send", "the message is missing: send <MSG>"),
+        ("send \t ", "the message is missing: send <MSG>"),
+        ("history x", "'x' is not a number of messages: history [n]"),
+        ("history -1", "'-1' is not a number of messages: history [n]"),
+        ("history 1 2", "'1 2' is not a number of messages: history [n]"),
+        ("history ²", "'²' is not a number of messages: history [n]"),
+        ("history ٣", "'٣' is not a number of messages: history [n]"),
+        ("history 1000000000", "'1000000000' is not a number of messages: history [n]"),
+        ("leave now", "leave takes no argument"),
+        ("WHO is it", "who takes no argument"),
+        ("help me", "help takes no argument"),
+        ("Hello all", NO_HELLO.hint),
+        ("", "there is no command ''; to send a message: send <MSG>, for all commands: help"),
     ],
 )
 def test_mistake_is_answered_with_how_it_would_be_right(line: str, hint: str) -> None:
-    assert read_typed(line) == Hint(hint)
+    assert parse_input(line) == InvalidInput(hint)
 
 
 @pytest.mark.parametrize(
-    ("text", "typed"),
+    ("text", "command"),
     [
         ("", []),
         (" \n\n ", []),
@@ -67,17 +77,17 @@ def test_mistake_is_answered_with_how_it_would_be_right(line: str, hint: str) ->
         ("send a\nwho\n  b ", [Msg("a"), Msg("who"), Msg("  b ")]),
         ("send a\n\nb", [Msg("a"), Msg("b")]),
         ("who\nhello", [Who(), NO_HELLO]),
-        ("send\na", [Hint("say what to send: send <MSG>"), read_typed("a")]),
+        ("send\na", [InvalidInput("the message is missing: send <MSG>"), parse_input("a")]),
     ],
 )
-def test_several_lines_are_commands_or_one_text(text: str, typed: list[Typed]) -> None:
-    assert read_pasted(text) == typed
+def test_several_lines_are_commands_or_one_text(text: str, command: list[UserCommand]) -> None:
+    assert parse_lines(text) == command
 
 
 @pytest.mark.parametrize(
     ("before", "addition", "words"),
     [
-        ("", "", [*WORDS]),
+        ("", "", [*KEYWORDS]),
         ("s", "end ", ["send"]),
         ("S", "end ", ["send"]),
         ("  wh", "o ", ["who"]),
@@ -105,4 +115,4 @@ def test_nobody_else_is_no_completion() -> None:
 
 
 def test_help_and_completion_know_the_same_commands() -> None:
-    assert sorted(line.split()[0] for line in HELP) == [*WORDS]
+    assert sorted(line.split()[0] for line in HELP) == [*KEYWORDS]

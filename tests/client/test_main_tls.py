@@ -73,12 +73,16 @@ async def test_certificate_is_shown_to_a_server_that_demands_one(to_server: Answ
 @pytest.mark.parametrize(
     ("options", "name", "reason"),
     [
-        ("", "127.0.0.1", "its certificate is not trusted: unable to get local issuer certificate"),
+        ("", "127.0.0.1", "certificate verify failed: unable to get local issuer certificate"),
         (
             "--tls-ca stranger.pem",
-            *("127.0.0.1", "its certificate is not trusted: unable to get local issuer certificate"),
+            *("127.0.0.1", "certificate verify failed: unable to get local issuer certificate"),
         ),
-        ("--tls-ca ca.pem", "example.org", "its certificate is not valid for '127.0.0.1'"),
+        (
+            "--tls-ca ca.pem",
+            "example.org",
+            "certificate verify failed: IP address mismatch, certificate is not valid for '127.0.0.1'",
+        ),
     ],
     ids=["system", "file", "name"],
 )
@@ -93,7 +97,7 @@ async def test_server_that_is_not_trusted_is_told_in_one_line(
 async def test_server_that_talks_no_tls_is_told_in_one_line(server: ServerProcess) -> None:
     ended = await run(*command(int(server.port), "--tls", "--tls-ca", "ca.pem"))
     where = f"127.0.0.1:{server.port}"
-    assert_refused(ended, 1, f"simple_chat: can't connect to {where}: that is no TLS server")
+    assert_refused(ended, 1, f"simple_chat: can't connect to {where}: the peer does not speak TLS")
 
 
 @pytest.mark.parametrize(
@@ -115,8 +119,8 @@ async def test_file_that_cannot_be_used_is_told_in_one_line(options: str, compla
         ("--tls-cert both.pem", "--tls-cert needs --tls"),
         ("--tls-cert cert.pem --tls-key key.pem", "--tls-cert needs --tls"),
         ("--tls --tls-key key.pem", "--tls-key needs --tls-cert"),
-        ("--tls --tls-ca=", "--tls-ca: it is empty"),
-        ("--tls --unix chat", "--tls is for TCP: it does not go with --unix"),
+        ("--tls --tls-ca=", "--tls-ca: must not be empty"),
+        ("--tls --unix chat", "--tls is for TCP: it can't be used with --unix"),
         ("--tls --no-verify", "unrecognized arguments: --no-verify"),
     ],
 )

@@ -467,7 +467,7 @@ async def test_without_the_password_it_says_where_to_put_it(variables: dict[str,
     async with guarded_server() as (port, told):
         ended = await run(*CLIENT, "--port", port, "--username", "bot", data=b"", **variables)
     where = "SIMPLE_CHAT_PASSWORD or --password-file PATH"
-    assert_refused(ended, 1, f"simple_chat: auth-required: there is a password here: {where}")
+    assert_refused(ended, 1, f"simple_chat: auth-required: the server requires a password: {where}")
     assert told == ["JOIN bot"]
 
 
@@ -475,8 +475,8 @@ async def test_without_the_password_it_says_where_to_put_it(variables: dict[str,
     ("content", "why"),
     [
         (None, "can't read {}: No such file or directory"),
-        (b"", "can't use {}: its first line, which would be the password, is empty"),
-        (b"\ns3cret\n", "can't use {}: its first line, which would be the password, is empty"),
+        (b"", "can't use {}: its first line, the password, is empty"),
+        (b"\ns3cret\n", "can't use {}: its first line, the password, is empty"),
         (b"s3cret\xff\n", "can't use {}: its first line is not UTF-8"),
         (b"s3cret\ragain\n", "a password of several lines can't be sent"),
         (10_000 * b"s3cret", "the password is too long"),
@@ -524,7 +524,7 @@ async def test_options_go_before_variables(server: ServerProcess, ann: Peer) -> 
 async def test_empty_variables_count_as_unset(server: ServerProcess, ann: Peer) -> None:
     assert await run(*client(server), data=b"send hi\n", SIMPLE_CHAT_SERVER_HOST="") == Outcome(0)
     ended = await run(*CLIENT, "--port", server.port, SIMPLE_CHAT_USERNAME="")
-    assert_refused(ended, 2, "say who you are")
+    assert_refused(ended, 2, "the username is missing")
     assert await ann.barrier() == USUAL
 
 

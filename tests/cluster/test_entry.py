@@ -21,24 +21,24 @@ lines = st.one_of(
 )
 
 
-def test_entry_as_it_stands_in_the_log() -> None:
+def test_entry_is_encoded_a_line_an_event() -> None:
     data = encode_entry("5f0c1e9ab2d4", 17, [b"MSG ann hello\n", b"JOIN bob\n", b"LEAVE cid\n", END])
     assert data == b"5f0c1e9ab2d4 17\nMSG ann hello\nJOIN bob\nLEAVE cid\nEND\n"
 
 
 @given(st.integers(1), st.integers(0), nodes, numbers, st.lists(lines))
-def test_what_was_written_is_read(
+def test_encoded_entry_is_decoded(
     position: int, time: int, node: str, number: int, lines: list[bytes]
 ) -> None:
     entry = decode_entry(position, time, encode_entry(node, number, lines))
     assert entry == Entry(position, time, node, number, tuple(lines))
 
 
-def test_message_without_lines_is_one_too() -> None:
+def test_heartbeat_has_no_lines() -> None:
     assert decode_entry(3, 5, encode_entry("a", 1, [])) == Entry(3, 5, "a", 1)
 
 
-def test_what_concerns_no_other_server_is_not_written() -> None:
+def test_empty_lines_are_not_encoded() -> None:
     assert encode_entry("a", 1, [b"", b"MSG ann hi\n", b""]) == encode_entry("a", 1, [b"MSG ann hi\n"])
 
 
@@ -75,13 +75,13 @@ def test_text_stays_in_one_line(text: str) -> None:
         b"\x1f\x8b\x08\x00\x00\x00",
     ],
 )
-def test_garbage_is_no_entry(data: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 (nobody reads what it says)
+def test_garbage_raises_value_error(data: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - nobody reads the message
         decode_entry(1, 0, data)
 
 
 @given(st.binary())
-def test_whatever_it_is_nothing_worse_happens(data: bytes) -> None:
+def test_random_bytes_raise_nothing_but_value_error(data: bytes) -> None:
     try:
         entry = decode_entry(1, 0, data)
     except ValueError:
@@ -89,6 +89,7 @@ def test_whatever_it_is_nothing_worse_happens(data: bytes) -> None:
     assert b"".join(entry.lines) in data
 
 
-def test_log_is_kept_threefold_by_default() -> None:
-    where = ClusterConfig(servers=("nats://localhost",))
-    assert (where.room, where.replicas, where.creds, where.ca) == ("simple_chat", 3, None, None)
+def test_cluster_has_three_replicas_and_a_lease_of_thirty_seconds_by_default() -> None:
+    config = ClusterConfig(servers=("nats://localhost",))
+    assert (config.room, config.replicas, config.creds, config.ca) == ("simple_chat", 3, None, None)
+    assert (config.lease, config.heartbeat) == (30.0, 5.0)

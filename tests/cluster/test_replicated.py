@@ -3,12 +3,13 @@ import re
 import pytest
 
 from simple_chat.cluster.entry import Entry, decode_entry, encode_entry
-from simple_chat.cluster.nodes import LEASE
+from simple_chat.cluster.nodes import LEASE, Nodes
 from simple_chat.cluster.replicated import Message, ReplicatedRoom
 from simple_chat.core.backlog import BACKLOG
 from simple_chat.core.protocol import Code, Err
-from simple_chat.core.room import BATCH_BYTES, HISTORY
-from tests.harness.replicas import Cluster, Server, Visitor
+from simple_chat.core.room import BATCH_BYTES, Room
+from simple_chat.core.sequence import HISTORY
+from tests.harness.replicas import ClusterHarness, ReplicaClient, ReplicaHarness
 
 BUSY = str(Err(Code.BUSY, Code.BUSY.advice))
 TAKEN = str(Err(Code.NAME_TAKEN, Code.NAME_TAKEN.advice))
@@ -16,40 +17,40 @@ LONG = "x" * 4_000
 
 
 @pytest.fixture
-def cluster() -> Cluster:
-    return Cluster(3)
+def cluster() -> ClusterHarness:
+    return ClusterHarness(3)
 
 
-def members(cluster: Cluster, *names: str) -> list[Visitor]:
+def members(cluster: ClusterHarness, *names: str) -> list[ReplicaClient]:
     """Let one join on each server, who have read everything up to here."""
-    visitors = [server.join(name)[0] for server, name in zip(cluster.servers, names, strict=False)]
+    clients = [server.join(name)[0] for server, name in zip(cluster.servers, names, strict=False)]
     cluster.read()
-    return visitors
+    return clients
 
 
-def say(visitor: Visitor, *texts: str) -> None:
+def say(client: ReplicaClient, *texts: str) -> None:
     """Say something, that is in the log then."""
-    visitor.send(*(f"MSG {text}" for text in texts))
-    visitor.server.speak()
+    client.send(*(f"MSG {text}" for text in texts))
+    client.server.speak()
 
 
-def without_times(visitor: Visitor) -> list[str]:
+def without_times(client: ReplicaClient) -> list[str]:
     """What was read, and of the past not when it was."""
-    return [re.sub(r"^PAST \S+", "PAST", line) for line in visitor.read()]
+    return [re.sub(r"^PAST \S+", "PAST", line) for line in client.read()]
 
 
-def names_on(server: Server) -> list[str]:
+def names_on(server: ReplicaHarness) -> list[str]:
     return sorted(server.room.names())
 
 
-def last(cluster: Cluster) -> Entry:
+def last(cluster: ClusterHarness) -> Entry:
     return cluster.log[-1]
 
 
 # Joining
 
 
-def test_join_is_answered_when_it_is_read_back(cluster: Cluster) -> None:
+def test_join_is_answered_when_it_is_read_back(cluster: ClusterHarness) -> None:
     server = cluster.servers[0]
     ann = server.connect()
     ann.send("JOIN ann")
@@ -63,13 +64,13 @@ def test_join_is_answered_when_it_is_read_back(cluster: Cluster) -> None:
     assert server.room.names() == ("ann",)
 
 
-def test_lines_behind_a_join_wait_for_it(cluster: Cluster) -> None:
+def test_lines_behind_a_join_wait_for_it(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     (bob,) = b.join("bob")
     ann = a.connect()
     ann.send("JOIN ann", "MSG 1", "PING x")
     a.speak()
-    assert ann.session.deferred
+    assert ann.session.awaiting_commit
     assert last(cluster).lines == (b"JOIN ann\n",)
     cluster.rest()
     assert ann.read() == ["OK JOIN ann", "PONG x"]
@@ -78,7 +79,9 @@ def test_lines_behind_a_join_wait_for_it(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("second", ["ann", "Ann", "ANN"])
 @pytest.mark.parametrize("first_server", [0, 1])
-def test_of_two_who_race_for_a_name_one_gets_it(cluster: Cluster, second: str, first_server: int) -> None:
+def test_of_two_who_race_for_a_name_one_gets_it(
+    cluster: ClusterHarness, second: str, first_server: int
+) -> None:
     (cleo,) = cluster.servers[2].join("cleo")
     racers = [server.connect() for server in cluster.servers[:2]]
     racers[0].send("JOIN ann")
@@ -97,7 +100,7 @@ def test_of_two_who_race_for_a_name_one_gets_it(cluster: Cluster, second: str, f
     assert winner.read() == cleo.read() == ["JOINED bob"]
 
 
-def test_of_two_on_one_server_too(cluster: Cluster) -> None:
+def test_of_two_on_one_server_too(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     (bob,) = b.join("bob")
     first, second = a.connect(), a.connect()
@@ -108,7 +111,7 @@ def test_of_two_on_one_server_too(cluster: Cluster) -> None:
     assert bob.read() == ["JOINED ann"]
 
 
-def test_name_that_is_held_elsewhere_is_refused(cluster: Cluster) -> None:
+def test_name_that_is_held_elsewhere_is_refused(cluster: ClusterHarness) -> None:
     cluster.servers[0].join("ann")
     stranger = cluster.servers[1].connect()
     stranger.send("JOIN ANN")
@@ -116,7 +119,7 @@ def test_name_that_is_held_elsewhere_is_refused(cluster: Cluster) -> None:
     assert stranger.read() == [TAKEN]
 
 
-def test_name_that_was_left_elsewhere_is_free_before_that_is_known_here(cluster: Cluster) -> None:
+def test_name_that_was_left_elsewhere_is_free_before_that_is_known_here(cluster: ClusterHarness) -> None:
     (ann,) = cluster.servers[0].join("ann")
     server = cluster.servers[1]
     stranger = server.connect()
@@ -137,14 +140,14 @@ def test_name_that_was_left_elsewhere_is_free_before_that_is_known_here(cluster:
         ("JOIN .", Code.BAD_NAME),
     ],
 )
-def test_stranger_is_refused_and_may_go_on(cluster: Cluster, line: str, code: Code) -> None:
+def test_stranger_is_refused_and_may_go_on(cluster: ClusterHarness, line: str, code: Code) -> None:
     stranger = cluster.servers[0].connect()
     stranger.send(line, "PING")
     cluster.rest()
     assert stranger.read() == [str(Err(code, code.advice)), "PONG"]
 
 
-def test_member_joins_once(cluster: Cluster) -> None:
+def test_member_joins_once(cluster: ClusterHarness) -> None:
     (ann,) = cluster.servers[0].join("ann")
     ann.send("JOIN bob", "HELP", "PASS x")
     cluster.rest()
@@ -153,7 +156,7 @@ def test_member_joins_once(cluster: Cluster) -> None:
     assert lines[-2:] == ["OK HELP", "OK PASS"]
 
 
-def test_stranger_is_answered_without_the_log(cluster: Cluster) -> None:
+def test_stranger_is_answered_without_the_log(cluster: ClusterHarness) -> None:
     stranger = cluster.servers[0].connect()
     stranger.send("PING x", "QUIT")
     end = cluster.end
@@ -165,23 +168,23 @@ def test_stranger_is_answered_without_the_log(cluster: Cluster) -> None:
 # What is said
 
 
-def test_messages_have_one_order_and_own_ones_never_come_back(cluster: Cluster) -> None:
-    visitors = members(cluster, "ann", "bob", "cleo")
-    for visitor in reversed(visitors):
-        say(visitor, "1", "2")
+def test_messages_have_one_order_and_own_ones_never_come_back(cluster: ClusterHarness) -> None:
+    clients = members(cluster, "ann", "bob", "cleo")
+    for client in reversed(clients):
+        say(client, "1", "2")
     cluster.rest()
-    for visitor in visitors:
-        say(visitor, "3")
+    for client in clients:
+        say(client, "3")
     cluster.rest()
     sequence = [
         *["MSG cleo 1", "MSG cleo 2", "MSG bob 1", "MSG bob 2", "MSG ann 1", "MSG ann 2"],
         *["MSG ann 3", "MSG bob 3", "MSG cleo 3"],
     ]
-    for name, visitor in zip(("ann", "bob", "cleo"), visitors, strict=True):
-        assert visitor.read() == [line for line in sequence if f" {name} " not in line]
+    for name, client in zip(("ann", "bob", "cleo"), clients, strict=True):
+        assert client.read() == [line for line in sequence if f" {name} " not in line]
 
 
-def test_members_of_one_server_hear_each_other_in_that_order_too(cluster: Cluster) -> None:
+def test_members_of_one_server_hear_each_other_in_that_order_too(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
     (bob,) = b.join("bob")
@@ -196,40 +199,40 @@ def test_members_of_one_server_hear_each_other_in_that_order_too(cluster: Cluste
     assert dan.read() == ["MSG ann 1", "MSG bob 2"]
 
 
-def test_one_message_is_on_its_way_at_a_time(cluster: Cluster) -> None:
+def test_one_message_is_on_its_way_at_a_time(cluster: ClusterHarness) -> None:
     server = cluster.servers[0]
     (ann,) = server.join("ann")
     ann.send("MSG 1")
     server.turn()
-    waited = server.room.waits
+    waited = server.replica.in_flight
     ann.send("MSG 2")
     server.turn()
-    assert server.room.propose() is server.room.propose(beat=True) is None
+    assert server.replica.next_message() is server.replica.next_message(heartbeat=True) is None
     server.store()
     server.deliver()
-    assert (waited, server.room.waits) == (True, False)
+    assert (waited, server.replica.in_flight) == (True, False)
     server.speak()
     assert last(cluster).lines == (b"MSG ann 2\n",)
 
 
 def test_message_has_a_name_of_its_own() -> None:
-    room = ReplicatedRoom()
+    replica = ReplicatedRoom(Room(), Nodes())
     idents = set()
     for node in ("a", "b"):
-        room.begin(node)
+        replica.begin(node)
         for _ in range(2):
-            message = room.propose(beat=True)
+            message = replica.next_message(heartbeat=True)
             assert isinstance(message, Message)
             idents.add(message.ident)
-            room.apply(decode_entry(room.position + 1, 0, message.data))
+            replica.apply(decode_entry(replica.position + 1, 0, message.data))
     assert idents == {"a-1", "a-2", "b-1", "b-2"}
 
 
-def test_nothing_is_proposed_when_nothing_is_to_be(cluster: Cluster) -> None:
-    assert cluster.servers[0].room.propose() is None
+def test_nothing_is_proposed_when_nothing_is_to_be(cluster: ClusterHarness) -> None:
+    assert cluster.servers[0].replica.next_message() is None
 
 
-def test_message_that_is_stored_again_is_heard_once(cluster: Cluster) -> None:
+def test_message_that_is_stored_again_is_heard_once(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     say(ann, "1")
     ann.server.store(again=True)
@@ -244,7 +247,7 @@ def test_message_that_is_stored_again_is_heard_once(cluster: Cluster) -> None:
     assert ann.read() == ["MSG bob 2"]
 
 
-def test_join_and_leave_that_are_stored_again_happen_once(cluster: Cluster) -> None:
+def test_join_and_leave_that_are_stored_again_happen_once(cluster: ClusterHarness) -> None:
     (bob,) = cluster.servers[1].join("bob")
     ann = cluster.servers[0].connect()
     for line in ("JOIN ann", "LEAVE", "JOIN ann"):
@@ -256,40 +259,40 @@ def test_join_and_leave_that_are_stored_again_happen_once(cluster: Cluster) -> N
     assert bob.read() == ["JOINED ann", "LEFT ann", "JOINED ann"]
 
 
-def test_what_nobody_did_is_passed_over(cluster: Cluster) -> None:
+def test_what_nobody_did_is_passed_over(cluster: ClusterHarness) -> None:
     (ann,) = cluster.servers[0].join("ann")
     for data in (b"stranger 7\nMSG x hi\nLEAVE ann\n", b"stranger 1\nNICK ann\n"):
         cluster.store(Message("", data))
     cluster.log.append(Entry(cluster.end + 1, cluster.time))
     cluster.rest()
     assert ann.read() == []
-    assert all(server.room.position == cluster.end for server in cluster.servers)
+    assert all(server.replica.position == cluster.end for server in cluster.servers)
 
 
-def test_server_takes_no_more_when_a_message_is_full(cluster: Cluster) -> None:
+def test_server_takes_no_more_when_a_message_is_full(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     texts = [f"{number} {LONG}" for number in range(3 * BATCH_BYTES // 4_000)]
     ann.send(*(f"MSG {text}" for text in texts))
     ann.server.turn()
     ann.server.turn()
-    was_full = ann.server.room.full
-    assert ann.session._lines.held > len(LONG)
+    was_full = ann.server.replica.batch_full
+    assert ann.session._codec.held > len(LONG)
     cluster.rest()
-    assert (was_full, ann.server.room.full) == (True, False)
+    assert (was_full, ann.server.replica.batch_full) == (True, False)
     assert bob.read() == [f"MSG ann {text}" for text in texts]
     assert max(sum(map(len, entry.lines)) for entry in cluster.log) <= BATCH_BYTES + 4_096
 
 
 @pytest.mark.parametrize("ending", ["lose", "close"])
-def test_message_is_small_however_many_leave_at_once(cluster: Cluster, ending: str) -> None:
+def test_message_is_small_however_many_leave_at_once(cluster: ClusterHarness, ending: str) -> None:
     """Else NATS takes none of it: what it has to take is a full batch and two lines."""
     a = cluster.servers[0]
     crowd = [a.connect() for _ in range(2 * BATCH_BYTES // 38)]
-    for number, visitor in enumerate(crowd):
-        visitor.send(f"JOIN {number:032}")
+    for number, client in enumerate(crowd):
+        client.send(f"JOIN {number:032}")
     cluster.rest()
-    for visitor in crowd:
-        visitor.lose() if ending == "lose" else visitor.close()
+    for client in crowd:
+        client.lose() if ending == "lose" else client.close()
     cluster.rest()
     assert cluster.servers[1].room.names() == ()
     assert max(sum(map(len, entry.lines)) for entry in cluster.log) <= BATCH_BYTES + 2 * 4_096
@@ -298,7 +301,7 @@ def test_message_is_small_however_many_leave_at_once(cluster: Cluster, ending: s
 # Leaving
 
 
-def test_leaving_and_coming_back(cluster: Cluster) -> None:
+def test_leaving_and_coming_back(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     ann.send("MSG 1", "LEAVE", "JOIN Ann", "MSG 2")
     ann.server.speak()
@@ -309,7 +312,7 @@ def test_leaving_and_coming_back(cluster: Cluster) -> None:
     assert cleo.read() == ["MSG ann 1", "LEFT ann", "MSG bob missed?", "JOINED Ann", "MSG Ann 2"]
 
 
-def test_who_leaves_gets_what_came_before(cluster: Cluster) -> None:
+def test_who_leaves_gets_what_came_before(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     say(bob, "before")
     ann.send("LEAVE")
@@ -320,7 +323,7 @@ def test_who_leaves_gets_what_came_before(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("quits", ["QUIT", "half-close"])
-def test_quitting(cluster: Cluster, quits: str) -> None:
+def test_quitting(cluster: ClusterHarness, quits: str) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     ann.send("MSG 1", "PING x", "MSG 2")
     if quits == "QUIT":
@@ -329,13 +332,13 @@ def test_quitting(cluster: Cluster, quits: str) -> None:
         ann.close()
     say(bob, "hi")
     cluster.rest()
-    assert ann.session.over
+    assert ann.session.finished
     assert ann.read() == ["MSG bob hi", "PONG x", "BYE quit"]
     assert bob.read() == ["MSG ann 1", "MSG ann 2", "LEFT ann"]
     assert cleo.read() == ["MSG bob hi", "MSG ann 1", "MSG ann 2", "LEFT ann"]
 
 
-def test_lost_connection_is_told_once(cluster: Cluster) -> None:
+def test_lost_connection_is_told_once(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     say(ann, "1")
     ann.lose()
@@ -347,7 +350,9 @@ def test_lost_connection_is_told_once(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("asked", ["PING x", "WHO", "HISTORY", "LEAVE", "QUIT"])
 @pytest.mark.parametrize("stored", [False, True])
-def test_lost_connection_with_a_question_on_its_way(cluster: Cluster, asked: str, *, stored: bool) -> None:
+def test_lost_connection_with_a_question_on_its_way(
+    cluster: ClusterHarness, asked: str, *, stored: bool
+) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     ann.send("MSG 1", asked)
     ann.server.turn()
@@ -360,7 +365,7 @@ def test_lost_connection_with_a_question_on_its_way(cluster: Cluster, asked: str
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
-def test_connection_that_is_lost_while_its_join_is_on_its_way(cluster: Cluster, steps: int) -> None:
+def test_connection_that_is_lost_while_its_join_is_on_its_way(cluster: ClusterHarness, steps: int) -> None:
     (bob,) = cluster.servers[1].join("bob")
     server = cluster.servers[0]
     (dan,) = server.join("dan")
@@ -376,7 +381,7 @@ def test_connection_that_is_lost_while_its_join_is_on_its_way(cluster: Cluster, 
     assert all(names_on(server) == ["bob", "dan"] for server in cluster.servers)
 
 
-def test_connection_that_is_lost_before_it_loses_a_race(cluster: Cluster) -> None:
+def test_connection_that_is_lost_before_it_loses_a_race(cluster: ClusterHarness) -> None:
     a, b, c = cluster.servers
     (cleo,) = c.join("cleo")
     winner, loser = a.connect(), b.connect()
@@ -389,7 +394,7 @@ def test_connection_that_is_lost_before_it_loses_a_race(cluster: Cluster) -> Non
     assert cleo.read() == ["JOINED ann"]
 
 
-def test_who_is_sent_away_leaves_in_its_place(cluster: Cluster) -> None:
+def test_who_is_sent_away_leaves_in_its_place(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     ann.send("MSG 1", "PING x")
     ann.server.turn()
@@ -399,33 +404,33 @@ def test_who_is_sent_away_leaves_in_its_place(cluster: Cluster) -> None:
     assert bob.read() == ["MSG ann 1", "LEFT ann"]
 
 
-def test_who_is_sent_away_while_a_question_waits_has_the_answer_before(cluster: Cluster) -> None:
+def test_who_is_sent_away_while_a_question_waits_has_the_answer_before(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     ann.send("PING x")
     ann.server.turn()
     ann.end("stalled")
     cluster.rest()
     assert ann.read() == ["PONG x", "BYE stalled"]
-    assert ann.session.over
+    assert ann.session.finished
     assert bob.read() == ["LEFT ann"]
 
 
-def test_who_is_sent_away_with_a_join_on_its_way_leaves_behind_it(cluster: Cluster) -> None:
+def test_who_is_sent_away_with_a_join_on_its_way_leaves_behind_it(cluster: ClusterHarness) -> None:
     (bob,) = cluster.servers[1].join("bob")
     ann = cluster.servers[0].connect()
     ann.send("JOIN ann")
     ann.server.turn()
-    ann.session.refuse(Code.JOIN_TIMEOUT)
+    ann.session.disconnect(Code.JOIN_TIMEOUT)
     cluster.rest()
     assert [line.split()[0] for line in ann.read()] == ["OK", "ERR", "BYE"]
-    assert ann.session.over
+    assert ann.session.finished
     assert bob.read() == ["JOINED ann", "LEFT ann"]
 
 
 # What is asked
 
 
-def test_refusal_comes_behind_what_was_said_before(cluster: Cluster) -> None:
+def test_refusal_comes_behind_what_was_said_before(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     say(bob, "first")
     ann.send("MSG 1", "NICK x")
@@ -434,7 +439,7 @@ def test_refusal_comes_behind_what_was_said_before(cluster: Cluster) -> None:
     assert [line.split()[:2] for line in ann.read()] == [["MSG", "bob"], ["ERR", "unknown-command"]]
 
 
-def test_pong_comes_behind_all_that_stood_in_the_log(cluster: Cluster) -> None:
+def test_pong_comes_behind_all_that_stood_in_the_log(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     say(bob, "1")
     cleo.send("LEAVE")
@@ -449,7 +454,7 @@ def test_pong_comes_behind_all_that_stood_in_the_log(cluster: Cluster) -> None:
     assert ann.read() == ["MSG bob 1", "LEFT cleo", "PONG x", "MSG bob 2"]
 
 
-def test_pong_comes_behind_what_was_said_on_the_same_server(cluster: Cluster) -> None:
+def test_pong_comes_behind_what_was_said_on_the_same_server(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
     (bob,) = b.join("bob")
@@ -463,7 +468,7 @@ def test_pong_comes_behind_what_was_said_on_the_same_server(cluster: Cluster) ->
     assert dan.read() == ["MSG ann 2", "MSG bob 3"]
 
 
-def test_questions_are_nothing_to_the_others(cluster: Cluster) -> None:
+def test_questions_are_nothing_to_the_others(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     ann.send("PING", "WHO", "HISTORY", "HELP")
     cluster.rest()
@@ -473,7 +478,7 @@ def test_questions_are_nothing_to_the_others(cluster: Cluster) -> None:
     ]
 
 
-def test_who_is_told_as_it_was_at_its_place(cluster: Cluster) -> None:
+def test_who_is_told_as_it_was_at_its_place(cluster: ClusterHarness) -> None:
     a, b, c = cluster.servers
     ann, dan = a.join("ann", "dan")
     bob, cleo, eve = b.connect(), c.connect(), b.connect()
@@ -492,24 +497,24 @@ def test_who_is_told_as_it_was_at_its_place(cluster: Cluster) -> None:
     assert eve.read() == ["NAMES bob ann cleo", "OK WHO 3"]  # first who is here
 
 
-def test_history_is_of_all_servers_and_the_same_on_all(cluster: Cluster) -> None:
-    visitors = members(cluster, "ann", "bob", "cleo")
+def test_history_is_of_all_servers_and_the_same_on_all(cluster: ClusterHarness) -> None:
+    clients = members(cluster, "ann", "bob", "cleo")
     for text in ("1", "2"):
-        for visitor in visitors:
-            say(visitor, text)
+        for client in clients:
+            say(client, text)
         cluster.rest()
     cluster.read()
-    for visitor in visitors:
-        visitor.send("HISTORY", "HISTORY 1")
+    for client in clients:
+        client.send("HISTORY", "HISTORY 1")
     cluster.rest()
-    for visitor in visitors:
-        assert without_times(visitor) == [
+    for client in clients:
+        assert without_times(client) == [
             *["PAST ann 1", "PAST bob 1", "PAST cleo 1", "PAST ann 2", "PAST bob 2", "PAST cleo 2"],
             *["OK HISTORY 6", "PAST cleo 2", "OK HISTORY 1"],
         ]
 
 
-def test_history_reaches_up_to_its_place(cluster: Cluster) -> None:
+def test_history_reaches_up_to_its_place(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     say(bob, "1")
     ann.send("HISTORY")
@@ -520,7 +525,7 @@ def test_history_reaches_up_to_its_place(cluster: Cluster) -> None:
     assert without_times(ann) == ["MSG bob 1", "PAST bob 1", "OK HISTORY 1", "MSG bob 2"]
 
 
-def test_slow_reader_gets_everything_in_its_place(cluster: Cluster) -> None:
+def test_slow_reader_gets_everything_in_its_place(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     ann.block()
     for number in range(4):
@@ -541,7 +546,7 @@ def test_slow_reader_gets_everything_in_its_place(cluster: Cluster) -> None:
 
 
 def test_reader_who_is_too_slow_is_told_what_it_missed() -> None:
-    cluster = Cluster(2, backlog=2_000)
+    cluster = ClusterHarness(2, backlog=2_000)
     ann, bob = members(cluster, "ann", "bob")
     ann.block()
     for number in range(9):
@@ -560,7 +565,7 @@ def test_reader_who_is_too_slow_is_told_what_it_missed() -> None:
 # How a server ends
 
 
-def test_server_that_leaves_in_order(cluster: Cluster) -> None:
+def test_server_that_leaves_in_order(cluster: ClusterHarness) -> None:
     a, b, c = cluster.servers
     ann, dan, eve = a.join("ann", "dan", "eve")
     (bob,) = b.join("bob")
@@ -577,14 +582,14 @@ def test_server_that_leaves_in_order(cluster: Cluster) -> None:
     cluster.rest()
     assert ann.read() == ["MSG bob 2", "MSG dan 1", "MSG cleo 3", "BYE shutdown"]
     assert dan.read() == ["MSG bob 2", "MSG cleo 3", "BYE shutdown"]
-    assert eve.session.over
+    assert eve.session.finished
     gone = ["LEFT ann", "LEFT dan", "LEFT eve"]
     assert bob.read() == ["MSG dan 1", "MSG cleo 3", *gone]
     assert cleo.read() == ["MSG bob 2", "MSG dan 1", *gone, "MSG bob 4"]
     assert names_on(b) == names_on(c) == ["bob", "cleo"]
 
 
-def test_server_without_members_leaves_without_a_word(cluster: Cluster) -> None:
+def test_server_without_members_leaves_without_a_word(cluster: ClusterHarness) -> None:
     (bob,) = cluster.servers[1].join("bob")
     cluster.servers[0].finish()
     cluster.rest()
@@ -592,7 +597,7 @@ def test_server_without_members_leaves_without_a_word(cluster: Cluster) -> None:
     assert bob.read() == []
 
 
-def test_server_that_left_is_not_dead_later(cluster: Cluster) -> None:
+def test_server_that_left_is_not_dead_later(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     a.join("ann")
     a.finish()
@@ -601,10 +606,10 @@ def test_server_that_left_is_not_dead_later(cluster: Cluster) -> None:
     cluster.wait(LEASE + 10)
     assert ann.read() == []
     assert names_on(b) == ["ann"]
-    assert a.expelled == 0
+    assert a.evicted == 0
 
 
-def test_what_is_asked_behind_the_end_is_answered_at_the_end(cluster: Cluster) -> None:
+def test_what_is_asked_behind_the_end_is_answered_at_the_end(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     ann, dan, eve, fay = a.join("ann", "dan", "eve", "fay")
     (bob,) = b.join("bob")
@@ -627,7 +632,9 @@ def test_what_is_asked_behind_the_end_is_answered_at_the_end(cluster: Cluster) -
     assert bob.read() == ["LEFT ann", "LEFT dan", "LEFT eve", "LEFT fay"]
 
 
-def test_what_comes_in_the_last_message_is_heard_before_answers_and_without_a_gap(cluster: Cluster) -> None:
+def test_what_comes_in_the_last_message_is_heard_before_answers_and_without_a_gap(
+    cluster: ClusterHarness,
+) -> None:
     """PONG means that everything before it was sent; and nothing has to be missed at an end in order."""
     a = cluster.servers[0]
     ann, dan, eve, fay = a.join("ann", "dan", "eve", "fay")
@@ -646,7 +653,7 @@ def test_what_comes_in_the_last_message_is_heard_before_answers_and_without_a_ga
     assert fay.read() == ["MSG dan 1", "MSG eve 2", "BYE quit"]
 
 
-def test_pong_does_not_stand_for_what_is_not_taken_any_more(cluster: Cluster) -> None:
+def test_pong_does_not_stand_for_what_is_not_taken_any_more(cluster: ClusterHarness) -> None:
     """What is said behind the end is refused, or else no PONG may come behind it."""
     a, b, _ = cluster.servers
     (ann,) = a.join("ann")
@@ -661,7 +668,7 @@ def test_pong_does_not_stand_for_what_is_not_taken_any_more(cluster: Cluster) ->
     assert BUSY in lines or "PONG x" not in lines
 
 
-def test_dead_server_s_members_leave_at_one_place(cluster: Cluster) -> None:
+def test_dead_server_s_members_leave_at_one_place(cluster: ClusterHarness) -> None:
     a, b, c = cluster.servers
     a.join("ann", "dan")
     (bob,) = b.join("bob")
@@ -686,7 +693,7 @@ def test_dead_server_s_members_leave_at_one_place(cluster: Cluster) -> None:
     assert eve.read() == ["OK JOIN Ann"]
 
 
-def test_dead_server_s_members_leave_at_the_same_place_for_all_survivors(cluster: Cluster) -> None:
+def test_dead_server_s_members_leave_at_the_same_place_for_all_survivors(cluster: ClusterHarness) -> None:
     a, b, c = cluster.servers
     a.join("ann", "dan")
     bob, watcher = b.join("bob", "bill")
@@ -694,9 +701,9 @@ def test_dead_server_s_members_leave_at_the_same_place_for_all_survivors(cluster
     cluster.read()
     a.dead = True
     for number in range(20):
-        for visitor in (bob, cleo):
-            visitor.send(f"MSG {number}")
-            visitor.server.speak()
+        for client in (bob, cleo):
+            client.send(f"MSG {number}")
+            client.server.speak()
         cluster.wait(2.5)
     heard = watcher.read()
     assert [line for line in heard if " bob " not in line] == bob.read()
@@ -704,7 +711,7 @@ def test_dead_server_s_members_leave_at_the_same_place_for_all_survivors(cluster
     assert heard.count("LEFT ann") == heard.count("LEFT dan") == 1
 
 
-def test_what_a_server_said_before_it_died_is_heard(cluster: Cluster) -> None:
+def test_what_a_server_said_before_it_died_is_heard(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     say(ann, "last")
     ann.server.dead = True
@@ -712,15 +719,15 @@ def test_what_a_server_said_before_it_died_is_heard(cluster: Cluster) -> None:
     assert bob.read() == ["MSG ann last", "LEFT ann"]
 
 
-def test_no_server_dies_while_all_are_there(cluster: Cluster) -> None:
-    visitors = members(cluster, "ann", "bob", "cleo")
+def test_no_server_dies_while_all_are_there(cluster: ClusterHarness) -> None:
+    clients = members(cluster, "ann", "bob", "cleo")
     cluster.wait(10 * LEASE)
-    assert all(visitor.read() == [] for visitor in visitors)
-    assert [server.expelled for server in cluster.servers] == [0, 0, 0]
+    assert all(client.read() == [] for client in clients)
+    assert [server.evicted for server in cluster.servers] == [0, 0, 0]
 
 
-def test_no_server_dies_because_the_log_was_away(cluster: Cluster) -> None:
-    visitors = members(cluster, "ann", "bob", "cleo")
+def test_no_server_dies_because_the_log_was_away(cluster: ClusterHarness) -> None:
+    clients = members(cluster, "ann", "bob", "cleo")
     for server in cluster.servers:
         server.suspend()
     cluster.wait(LEASE)
@@ -729,20 +736,20 @@ def test_no_server_dies_because_the_log_was_away(cluster: Cluster) -> None:
         server.resume()
     cluster.rest()
     cluster.wait(LEASE)
-    assert all(visitor.read() == [] for visitor in visitors)
-    assert [server.expelled for server in cluster.servers] == [0, 0, 0]
+    assert all(client.read() == [] for client in clients)
+    assert [server.evicted for server in cluster.servers] == [0, 0, 0]
 
 
 # A server that is taken for dead and is not
 
 
-def pause(cluster: Cluster, server: Server, seconds: float = LEASE + 5) -> None:
+def pause(cluster: ClusterHarness, server: ReplicaHarness, seconds: float = LEASE + 5) -> None:
     server.paused = True
     cluster.wait(seconds)
     server.paused = False
 
 
-def test_paused_server_that_comes_back_is_expelled(cluster: Cluster) -> None:
+def test_paused_server_that_comes_back_is_expelled(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
     (bob,) = b.join("bob")
@@ -760,14 +767,14 @@ def test_paused_server_that_comes_back_is_expelled(cluster: Cluster) -> None:
     for _ in cluster.log:
         a.deliver(1)
     cluster.rest()
-    assert a.expelled == 1
-    assert all(visitor.lost for visitor in (ann, dan, stranger))
+    assert a.evicted == 1
+    assert all(client.lost for client in (ann, dan, stranger))
     assert ann.read() == dan.read() == ["MSG bob heard"]
     assert stranger.read() == bob.read() == []
     assert all(server.room.names() == ("bob",) for server in cluster.servers)
 
 
-def test_server_that_was_paused_in_time_goes_on(cluster: Cluster) -> None:
+def test_server_that_was_paused_in_time_goes_on(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     ann.send("MSG 1", "PING x")
     ann.server.turn()
@@ -776,10 +783,10 @@ def test_server_that_was_paused_in_time_goes_on(cluster: Cluster) -> None:
     cluster.rest()
     assert ann.read() == ["MSG bob 2", "PONG x"]
     assert bob.read() == ["MSG ann 1"]
-    assert ann.server.expelled == 0
+    assert ann.server.evicted == 0
 
 
-def test_expelled_server_begins_again(cluster: Cluster) -> None:
+def test_expelled_server_begins_again(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     ann.send("MSG lost")
     ann.server.turn()
@@ -797,29 +804,29 @@ def test_expelled_server_begins_again(cluster: Cluster) -> None:
     pause(cluster, ann.server)
     assert bob.read() == cleo.read() == ["LEFT ann"]
     cluster.rest()
-    assert ann.server.expelled == 2
+    assert ann.server.evicted == 2
 
 
-def test_room_tells_that_it_was_expelled_until_it_begins(cluster: Cluster) -> None:
+def test_room_tells_that_it_was_expelled_until_it_begins(cluster: ClusterHarness) -> None:
     server = cluster.servers[0]
     server.join("ann")
-    server.room.expel()
-    expelled = server.room.expelled
+    server.replica.evict()
+    expelled = server.replica.evicted
     assert server.room.names() == ()
-    assert not server.room.waits
-    assert server.room.propose() is None
+    assert not server.replica.in_flight
+    assert server.replica.next_message() is None
     server.begin()
-    assert (expelled, server.room.expelled) == (True, False)
+    assert (expelled, server.replica.evicted) == (True, False)
 
 
-def test_server_that_was_cut_off_for_too_long_is_expelled(cluster: Cluster) -> None:
+def test_server_that_was_cut_off_for_too_long_is_expelled(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     ann.server.suspend()
     ann.send("MSG 1")
     cluster.wait(LEASE + 5)
     ann.server.resume()
     cluster.rest()
-    assert ann.server.expelled == 1
+    assert ann.server.evicted == 1
     assert bob.read() == ["LEFT ann"]
     (dan,) = ann.server.join("dan")
     dan.send("MSG 2")
@@ -827,21 +834,21 @@ def test_server_that_was_cut_off_for_too_long_is_expelled(cluster: Cluster) -> N
     assert bob.read() == ["MSG dan 2"]
 
 
-def start_over(server: Server, table: bytes) -> None:
-    """Go on from a table without knowing what happened meanwhile, as when a part of the log was lost."""
-    server.room.expel()
+def start_over(server: ReplicaHarness, snapshot: bytes) -> None:
+    """Go on from a snapshot without knowing what happened meanwhile, as when a part of the log was lost."""
+    server.replica.evict()
     server.cut()
-    server.position = server.room.load(table, 0) - 1
+    server.position = server.replica.restore(snapshot, 0) - 1
     server.deliver()
 
 
-def test_server_that_starts_over_remembers_nothing_twice(cluster: Cluster) -> None:
+def test_server_that_starts_over_remembers_nothing_twice(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     say(ann, "1")
     cluster.rest()
     say(bob, "2")
     cluster.rest()
-    start_over(ann.server, bob.server.room.table())
+    start_over(ann.server, bob.server.replica.snapshot())
     ann.server.begin()
     cluster.rest()
     cluster.wait(LEASE + 5)
@@ -853,15 +860,15 @@ def test_server_that_starts_over_remembers_nothing_twice(cluster: Cluster) -> No
     assert without_times(bob)[-3:] == ["PAST ann 1", "PAST bob 2", "OK HISTORY 2"]
 
 
-def test_server_that_starts_over_knows_who_came_through_it_before(cluster: Cluster) -> None:
+def test_server_that_starts_over_knows_who_came_through_it_before(cluster: ClusterHarness) -> None:
     """It is not the old one any more: what that did stands in the log as anybody's else."""
     a, b, _ = cluster.servers
-    table = b.room.table()
+    snapshot = b.replica.snapshot()
     (ann,) = a.join("ann")
     b.join("bob")
     say(ann, "1")
     cluster.rest()
-    start_over(a, table)
+    start_over(a, snapshot)
     assert names_on(a) == names_on(b) == ["ann", "bob"]
     a.begin()
     (cleo,) = a.join("cleo")
@@ -872,23 +879,23 @@ def test_server_that_starts_over_knows_who_came_through_it_before(cluster: Clust
     assert names_on(a) == names_on(b) == ["bob", "cleo"]
 
 
-def test_who_comes_before_a_server_begins_again_is_answered(cluster: Cluster) -> None:
+def test_who_comes_before_a_server_begins_again_is_answered(cluster: ClusterHarness) -> None:
     a = cluster.servers[0]
-    a.room.expel()
+    a.replica.evict()
     a.cut()
     ann = a.connect()
     ann.send("JOIN ann")
     a.turn()
     a.begin()
     cluster.rest()
-    assert not ann.session.deferred
+    assert not ann.session.awaiting_commit
     assert [line.split()[0] for line in ann.read()] in (["OK"], ["ERR"])
 
 
 # While the log is away
 
 
-def test_nothing_is_lost_while_the_log_is_away(cluster: Cluster) -> None:
+def test_nothing_is_lost_while_the_log_is_away(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     ann.server.suspend()
     ann.send("MSG 1", "MSG 2")
@@ -900,10 +907,10 @@ def test_nothing_is_lost_while_the_log_is_away(cluster: Cluster) -> None:
     cluster.rest()
     assert ann.read() == ["MSG bob 3"]
     assert bob.read() == cleo.read() == ["MSG ann 1", "MSG ann 2"]
-    assert not ann.server.room.suspended
+    assert not ann.server.room.delivery.suspended
 
 
-def test_lines_are_refused_when_enough_wait_and_those_before_are_not_lost(cluster: Cluster) -> None:
+def test_lines_are_refused_when_enough_wait_and_those_before_are_not_lost(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     ann.server.suspend()
     count = 0
@@ -925,7 +932,7 @@ def test_lines_are_refused_when_enough_wait_and_those_before_are_not_lost(cluste
     assert ann.read() == []
 
 
-def test_nobody_joins_while_the_log_is_away(cluster: Cluster) -> None:
+def test_nobody_joins_while_the_log_is_away(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     ann.server.suspend()
     dan = ann.server.connect()
@@ -943,7 +950,7 @@ def test_nobody_joins_while_the_log_is_away(cluster: Cluster) -> None:
     assert bob.read() == ["JOINED dan"]
 
 
-def test_join_that_waits_to_be_proposed_is_refused(cluster: Cluster) -> None:
+def test_join_that_waits_to_be_proposed_is_refused(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     ann.send("MSG 1")
     ann.server.turn()
@@ -960,7 +967,7 @@ def test_join_that_waits_to_be_proposed_is_refused(cluster: Cluster) -> None:
     assert bob.read() == ["MSG ann 1"]
 
 
-def test_join_that_is_on_its_way_waits(cluster: Cluster) -> None:
+def test_join_that_is_on_its_way_waits(cluster: ClusterHarness) -> None:
     (bob,) = cluster.servers[1].join("bob")
     ann = cluster.servers[0].connect()
     ann.send("JOIN ann", "WHO")
@@ -981,12 +988,14 @@ QUESTIONS = [
 PING = ("PING x", ["PONG"])
 
 
-def verbs(visitor: Visitor) -> list[str]:
-    return [line.split()[0] for line in visitor.read()]
+def verbs(client: ReplicaClient) -> list[str]:
+    return [line.split()[0] for line in client.read()]
 
 
 @pytest.mark.parametrize(("question", "answer"), QUESTIONS)
-def test_who_said_nothing_is_answered_at_once(cluster: Cluster, question: str, answer: list[str]) -> None:
+def test_who_said_nothing_is_answered_at_once(
+    cluster: ClusterHarness, question: str, answer: list[str]
+) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
     (bob,) = b.join("bob")
@@ -1004,7 +1013,9 @@ def test_who_said_nothing_is_answered_at_once(cluster: Cluster, question: str, a
 
 
 @pytest.mark.parametrize("asked_before", [False, True])
-def test_pong_waits_for_what_others_may_have_said_meanwhile(cluster: Cluster, *, asked_before: bool) -> None:
+def test_pong_waits_for_what_others_may_have_said_meanwhile(
+    cluster: ClusterHarness, *, asked_before: bool
+) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
     (bob,) = b.join("bob")
@@ -1029,7 +1040,7 @@ def test_pong_waits_for_what_others_may_have_said_meanwhile(cluster: Cluster, *,
 @pytest.mark.parametrize(("question", "answer"), [*QUESTIONS, PING])
 @pytest.mark.parametrize("turn_between", [False, True])
 def test_who_said_something_is_answered_behind_it(
-    cluster: Cluster, question: str, answer: list[str], *, turn_between: bool
+    cluster: ClusterHarness, question: str, answer: list[str], *, turn_between: bool
 ) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
@@ -1053,7 +1064,7 @@ def test_who_said_something_is_answered_behind_it(
 @pytest.mark.parametrize(("question", "answer"), QUESTIONS)
 @pytest.mark.parametrize("speaks", [False, True])
 def test_question_that_waits_to_be_proposed_need_not(
-    cluster: Cluster, question: str, answer: list[str], *, speaks: bool
+    cluster: ClusterHarness, question: str, answer: list[str], *, speaks: bool
 ) -> None:
     a = cluster.servers[0]
     ann, dan = a.join("ann", "dan")
@@ -1079,7 +1090,7 @@ def test_question_that_waits_to_be_proposed_need_not(
     assert ann.read() == (["MSG dan 2"] if speaks else [])
 
 
-def test_leaving_waits_for_the_log(cluster: Cluster) -> None:
+def test_leaving_waits_for_the_log(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     ann.server.suspend()
     bob.server.suspend()
@@ -1095,7 +1106,7 @@ def test_leaving_waits_for_the_log(cluster: Cluster) -> None:
     assert cleo.read() == ["LEFT ann", "JOINED ann", "LEFT bob"]
 
 
-def test_answer_does_not_overtake_what_was_read_with_it(cluster: Cluster) -> None:
+def test_answer_does_not_overtake_what_was_read_with_it(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
     (bob,) = b.join("bob")
@@ -1115,7 +1126,7 @@ def test_answer_does_not_overtake_what_was_read_with_it(cluster: Cluster) -> Non
     assert dan.read() == ["MSG bob 1", "OK LEAVE"]
 
 
-def test_lost_connection_whose_question_is_answered_leaves_all_the_same(cluster: Cluster) -> None:
+def test_lost_connection_whose_question_is_answered_leaves_all_the_same(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
     (bob,) = b.join("bob")
@@ -1134,7 +1145,7 @@ def test_lost_connection_whose_question_is_answered_leaves_all_the_same(cluster:
     assert sorted(bob.read()) == ["LEFT ann", "MSG dan 1", "MSG dan 2"]
 
 
-def test_everything_is_in_order_behind_it(cluster: Cluster) -> None:
+def test_everything_is_in_order_behind_it(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
     (bob,) = b.join("bob")
@@ -1151,7 +1162,7 @@ def test_everything_is_in_order_behind_it(cluster: Cluster) -> None:
     assert dan.read() == ["MSG bob 0", "MSG ann 1", "BYE quit"]
 
 
-def test_message_that_was_stored_before_the_log_went_away_is_said_once(cluster: Cluster) -> None:
+def test_message_that_was_stored_before_the_log_went_away_is_said_once(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     say(ann, "1")
     ann.server.suspend()
@@ -1165,7 +1176,7 @@ def test_message_that_was_stored_before_the_log_went_away_is_said_once(cluster: 
     assert ann.read() == ["PONG x"]
 
 
-def test_server_ends_when_the_log_is_back(cluster: Cluster) -> None:
+def test_server_ends_when_the_log_is_back(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     ann.server.suspend()
     ann.send("MSG 1")
@@ -1182,18 +1193,18 @@ def test_server_ends_when_the_log_is_back(cluster: Cluster) -> None:
 # Servers that begin later
 
 
-def test_server_that_begins_later_goes_on_as_the_others(cluster: Cluster) -> None:
+def test_server_that_begins_later_goes_on_as_the_others(cluster: ClusterHarness) -> None:
     a, b, c = cluster.servers
     ann, _ = a.join("ann", "Dan")
     bob, _ = b.join("bob", "eve")
     (cleo,) = c.join("cleo")
     say(ann, "before")
     cluster.rest()
-    table = b.room.table()
+    snapshot = b.replica.snapshot()
     ann.send("LEAVE", "JOIN ann", "MSG between")
     cluster.rest()
     cluster.read()
-    newcomer = cluster.add(table)
+    newcomer = cluster.add(snapshot)
     assert names_on(newcomer) == names_on(a) == ["Dan", "ann", "bob", "cleo", "eve"]
     (fay,) = newcomer.join("fay")
     cluster.read()
@@ -1213,13 +1224,13 @@ def test_server_that_begins_later_goes_on_as_the_others(cluster: Cluster) -> Non
     assert names_on(newcomer) == names_on(c) == ["cleo", "fay"]
 
 
-def test_newcomer_buries_who_died_long_before(cluster: Cluster) -> None:
+def test_newcomer_buries_who_died_long_before(cluster: ClusterHarness) -> None:
     a, b, c = cluster.servers
     a.join("ann")
     (bob,) = b.join("bob")
     a.dead = True
     cluster.wait(LEASE - 10)
-    newcomer = cluster.add(b.room.table())
+    newcomer = cluster.add(b.replica.snapshot())
     cluster.rest()
     (dan,) = newcomer.join("dan")
     (eve,) = c.join("eve")
@@ -1228,11 +1239,11 @@ def test_newcomer_buries_who_died_long_before(cluster: Cluster) -> None:
     assert bob.read() == dan.read() == eve.read() == ["LEFT ann"]
 
 
-def test_newcomer_knows_which_messages_were_there(cluster: Cluster) -> None:
+def test_newcomer_knows_which_messages_were_there(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     say(ann, "1")
     bob.server.deliver()
-    newcomer = cluster.add(bob.server.room.table())
+    newcomer = cluster.add(bob.server.replica.snapshot())
     (dan,) = newcomer.join("dan")
     ann.server.store(again=True)
     cluster.rest()
@@ -1241,36 +1252,36 @@ def test_newcomer_knows_which_messages_were_there(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("behind", [0, 2])
-def test_newcomer_has_the_same_history(cluster: Cluster, behind: int) -> None:
+def test_newcomer_has_the_same_history(cluster: ClusterHarness, behind: int) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     for number in range(5):
         say(ann, str(number), "more")
         say(bob, str(number))
         cluster.rest()
-    table = bob.server.room.table()
+    snapshot = bob.server.replica.snapshot()
     for number in range(behind):
         say(ann, f"late {number}")
         cluster.rest()
-    (dan,) = cluster.add(table).join("dan")
+    (dan,) = cluster.add(snapshot).join("dan")
     cluster.read()
-    for visitor in (ann, dan):
-        visitor.send("HISTORY", "HISTORY 4")
+    for client in (ann, dan):
+        client.send("HISTORY", "HISTORY 4")
     cluster.rest()
     past = without_times(ann)
     assert past[15 + behind] == f"OK HISTORY {15 + behind}"
     assert without_times(dan) == past
 
 
-def test_newcomer_knows_when_something_was_said(cluster: Cluster) -> None:
+def test_newcomer_knows_when_something_was_said(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     for number in range(3):
         say(ann, str(number))
         cluster.rest()
         cluster.wait(60)
-    (dan,) = cluster.add(bob.server.room.table()).join("dan")
+    (dan,) = cluster.add(bob.server.replica.snapshot()).join("dan")
     cluster.read()
-    for visitor in (bob, dan):
-        visitor.send("HISTORY")
+    for client in (bob, dan):
+        client.send("HISTORY")
     cluster.rest()
     past = bob.read()[:3]
     seconds = [line.split()[1][:19] for line in past]
@@ -1278,20 +1289,20 @@ def test_newcomer_knows_when_something_was_said(cluster: Cluster) -> None:
     assert dan.read()[:3] == past
 
 
-def test_newcomer_s_newcomer_has_it_too(cluster: Cluster) -> None:
+def test_newcomer_s_newcomer_has_it_too(cluster: ClusterHarness) -> None:
     ann, _, _ = members(cluster, "ann", "bob", "cleo")
     say(ann, "1")
     cluster.rest()
-    newcomer = cluster.add(ann.server.room.table())
+    newcomer = cluster.add(ann.server.replica.snapshot())
     say(ann, "2")
     cluster.rest()
-    (dan,) = cluster.add(newcomer.room.table()).join("dan")
+    (dan,) = cluster.add(newcomer.replica.snapshot()).join("dan")
     dan.send("HISTORY")
     cluster.rest()
     assert [line.split()[-1] for line in dan.read()] == ["1", "2", "2"]
 
 
-def test_newcomer_does_not_remember_what_was_not_said(cluster: Cluster) -> None:
+def test_newcomer_does_not_remember_what_was_not_said(cluster: ClusterHarness) -> None:
     """A message that is there again, and one of a server that was taken for dead, were heard by nobody."""
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     say(bob, "1")
@@ -1304,26 +1315,26 @@ def test_newcomer_does_not_remember_what_was_not_said(cluster: Cluster) -> None:
     cluster.rest()
     say(bob, "2")
     cluster.rest()
-    (dan,) = cluster.add(cleo.server.room.table()).join("dan")
+    (dan,) = cluster.add(cleo.server.replica.snapshot()).join("dan")
     cluster.read()
-    for visitor in (cleo, dan):
-        visitor.send("HISTORY")
+    for client in (cleo, dan):
+        client.send("HISTORY")
     cluster.rest()
     assert without_times(cleo) == ["PAST bob 1", "PAST bob 2", "OK HISTORY 2"]
     assert without_times(dan) == ["PAST bob 1", "PAST bob 2", "OK HISTORY 2"]
 
 
-def test_table_reaches_back_for_a_history_and_no_further(cluster: Cluster) -> None:
+def test_table_reaches_back_for_a_history_and_no_further(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     for number in range(HISTORY + 50):
         say(ann, str(number))
         ann.server.deliver()
     cluster.rest()
-    room = ReplicatedRoom()
-    start = room.load(bob.server.room.table(), 0)
+    replica = ReplicatedRoom(Room(), Nodes())
+    start = replica.restore(bob.server.replica.snapshot(), 0)
     said = sum(line.startswith(b"MSG ") for entry in cluster.log[start - 1 :] for line in entry.lines)
     assert HISTORY <= said <= HISTORY + 1
-    (dan,) = cluster.add(bob.server.room.table()).join("dan")
+    (dan,) = cluster.add(bob.server.replica.snapshot()).join("dan")
     dan.send("HISTORY")
     cluster.rest()
     past = dan.read()
@@ -1331,30 +1342,30 @@ def test_table_reaches_back_for_a_history_and_no_further(cluster: Cluster) -> No
     assert past[0].endswith(" ann 50")
 
 
-def test_table_of_a_silent_room_points_behind_it(cluster: Cluster) -> None:
+def test_table_of_a_silent_room_points_behind_it(cluster: ClusterHarness) -> None:
     cluster.servers[0].join("ann")
-    room = ReplicatedRoom()
-    assert room.load(cluster.servers[1].room.table(), 0) == cluster.end + 1
-    assert room.position == cluster.end
-    assert room.names() == ("ann",)
+    replica = ReplicatedRoom(Room(), Nodes())
+    assert replica.restore(cluster.servers[1].replica.snapshot(), 0) == cluster.end + 1
+    assert replica.position == cluster.end
+    assert replica.room.names() == ("ann",)
 
 
-def test_without_a_table_nobody_is_there(cluster: Cluster) -> None:
+def test_without_a_table_nobody_is_there(cluster: ClusterHarness) -> None:
     ann, _, _ = members(cluster, "ann", "bob", "cleo")
     say(ann, "1")
     cluster.rest()
-    room = ReplicatedRoom()
-    assert room.load(None, cluster.end) == 1
+    replica = ReplicatedRoom(Room(), Nodes())
+    assert replica.restore(None, cluster.end) == 1
     for entry in cluster.log:
-        room.apply(entry)
-    room.flush()
-    assert room.names() == ()
-    assert [line for _, line in room.history(None)] == [b"MSG ann 1\n"]
+        replica.apply(entry)
+    replica.flush()
+    assert replica.room.names() == ()
+    assert [line for _, line in replica.room.history(None)] == [b"MSG ann 1\n"]
 
 
-def test_server_that_is_there_for_the_longest_time_keeps_the_table(cluster: Cluster) -> None:
-    def keepers() -> list[Server]:
-        return [server for server in cluster.servers if server.runs and server.room.keeps_table]
+def test_server_that_is_there_for_the_longest_time_keeps_the_table(cluster: ClusterHarness) -> None:
+    def keepers() -> list[ReplicaHarness]:
+        return [server for server in cluster.servers if server.runs and server.replica.is_snapshotter]
 
     a, b, c = cluster.servers
     assert keepers() == [a]
@@ -1364,20 +1375,20 @@ def test_server_that_is_there_for_the_longest_time_keeps_the_table(cluster: Clus
     b.dead = True
     cluster.wait(LEASE + 10)
     assert keepers() == [c]
-    newcomer = cluster.add(c.room.table())
+    newcomer = cluster.add(c.replica.snapshot())
     cluster.rest()
     assert keepers() == [c]
     pause(cluster, c)
     cluster.rest()
     assert keepers() == [newcomer]
-    assert c.expelled == 1
+    assert c.evicted == 1
 
 
 # How many there are
 
 
 def test_presence_limit_counts_the_members_of_all_servers() -> None:
-    cluster = Cluster(3, presence_limit=2)
+    cluster = ClusterHarness(3, presence_limit=2)
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     assert ann.lines() == ["OK JOIN ann", "JOINED bob"]
     assert bob.lines() == ["OK JOIN bob"]
@@ -1393,11 +1404,11 @@ def test_presence_limit_counts_the_members_of_all_servers() -> None:
 
 
 def test_presence_limit_counts_those_of_a_dead_server_one_by_one() -> None:
-    cluster = Cluster(2, presence_limit=3)
+    cluster = ClusterHarness(2, presence_limit=3)
     a, b = cluster.servers
     a.join("ann", "dan", "eve")
     (bob,) = b.join("bob")
-    newcomer = cluster.add(b.room.table())
+    newcomer = cluster.add(b.replica.snapshot())
     a.dead = True
     cluster.wait(LEASE + 10)
     assert bob.lines() == ["OK JOIN bob", "LEFT dan", "LEFT eve"]
@@ -1406,14 +1417,14 @@ def test_presence_limit_counts_those_of_a_dead_server_one_by_one() -> None:
 
 @pytest.mark.parametrize("limit", [0, 1_000])
 def test_messages_are_sent_beyond_the_limit(limit: int) -> None:
-    cluster = Cluster(2, presence_limit=limit, backlog=BACKLOG)
+    cluster = ClusterHarness(2, presence_limit=limit, backlog=BACKLOG)
     ann, bob = members(cluster, "ann", "bob")
     say(ann, "1")
     cluster.rest()
     assert bob.read() == ["MSG ann 1"]
 
 
-def test_entry_of_a_stranger_introduces_it(cluster: Cluster) -> None:
+def test_entry_of_a_stranger_introduces_it(cluster: ClusterHarness) -> None:
     (ann,) = cluster.servers[0].join("ann")
     cluster.store(Message("", encode_entry("other", 1, [b"JOIN zoe\n", b"MSG zoe hi\n"])))
     cluster.rest()

@@ -1,4 +1,4 @@
-"""Several servers and their guests, driven at random: all streams must be parts of one sequence."""
+"""Several servers and their clients, driven at random: all streams must be parts of one sequence."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 
 from simple_chat.cluster.nodes import LEASE
 from tests.harness.checker import check
-from tests.harness.replicas import Cluster, Server, Visitor
+from tests.harness.replicas import ClusterHarness, ReplicaClient, ReplicaHarness
 
 NAMES = ["ann", "Ann", "ANN", "bob", "Bob", "cleo", "dan", "eve"]
 SERVERS_MAX = 6
@@ -28,87 +28,93 @@ some_server = st.integers(0, SERVERS_MAX - 1)
 class ClusterMachine(RuleBasedStateMachine):
     """Guests do what they like, and servers fare as they do. The first one lives, with an observer."""
 
-    guests: "Bundle[Visitor]" = Bundle("guests")
+    clients: "Bundle[ReplicaClient]" = Bundle("clients")
 
-    @initialize(target=guests, size=st.integers(2, 3))
-    def open(self, size: int) -> MultipleResults[Visitor]:
-        self.cluster = Cluster(size)
-        self.tables = [self.cluster.servers[0].room.table()]
+    @initialize(target=clients, size=st.integers(2, 3))
+    def open(self, size: int) -> MultipleResults[ReplicaClient]:
+        self.cluster = ClusterHarness(size)
+        self.snapshots = [self.cluster.servers[0].replica.snapshot()]
         self.said = 0
-        self.everybody: list[Visitor] = []
-        self.ending: set[Server] = set()
-        self.unwritten: dict[Visitor, int] = {}  # who is blocked or gone, and how much was written to them
+        self.everybody: list[ReplicaClient] = []
+        self.ending: set[ReplicaHarness] = set()
+        self.unwritten: dict[
+            ReplicaClient, int
+        ] = {}  # who is blocked or gone, and how much was written to them
         (self.observer,) = self.cluster.servers[0].join("observer")
-        guests = [self.let_in(server) for server in self.cluster.servers]
-        for guest, name in zip(guests, ("ann", "bob", "cleo"), strict=False):
-            self.join(guest, name)
+        clients = [self.let_in(server) for server in self.cluster.servers]
+        for client, name in zip(clients, ("ann", "bob", "cleo"), strict=False):
+            self.join(client, name)
         self.cluster.rest()
-        return multiple(*guests)
+        return multiple(*clients)
 
-    # What guests do
+    # What clients do
 
-    @rule(target=guests, server=some_server, name=st.sampled_from(NAMES))
-    def enter(self, server: int, name: str) -> Visitor:
-        guest = self.let_in(self.server(server))
-        self.join(guest, name)
-        return guest
+    @rule(target=clients, server=some_server, name=st.sampled_from(NAMES))
+    def enter(self, server: int, name: str) -> ReplicaClient:
+        client = self.let_in(self.server(server))
+        self.join(client, name)
+        return client
 
-    @rule(guest=guests, name=st.sampled_from(NAMES))
-    def join(self, guest: Visitor, name: str) -> None:
-        if not guest.server.room.suspended:  # which refuses it at once, before what was said has its place
-            guest.send(f"JOIN {name}")
+    @rule(client=clients, name=st.sampled_from(NAMES))
+    def join(self, client: ReplicaClient, name: str) -> None:
+        if (
+            not client.server.room.delivery.suspended
+        ):  # which refuses it at once, before what was said has its place
+            client.send(f"JOIN {name}")
 
-    @rule(guest=guests, count=st.integers(1, 3))
-    def say(self, guest: Visitor, count: int) -> None:
-        if guest.server not in self.ending:  # which refuses what is said
+    @rule(client=clients, count=st.integers(1, 3))
+    def say(self, client: ReplicaClient, count: int) -> None:
+        if client.server not in self.ending:  # which refuses what is said
             for _ in range(count):
                 self.said += 1
-                guest.send(f"MSG {self.said}")
+                client.send(f"MSG {self.said}")
 
-    @rule(guest=guests)
-    def leave(self, guest: Visitor) -> None:
-        if guest.server not in self.ending:  # or it is answered without the LEFT of others that come first
-            guest.send("LEAVE")
+    @rule(client=clients)
+    def leave(self, client: ReplicaClient) -> None:
+        if client.server not in self.ending:  # or it is answered without the LEFT of others that come first
+            client.send("LEAVE")
 
-    @rule(guest=guests, name=st.sampled_from(NAMES))
-    def change(self, guest: Visitor, name: str) -> None:
-        self.leave(guest)
-        self.join(guest, name)
-        self.say(guest, 1)
+    @rule(client=clients, name=st.sampled_from(NAMES))
+    def change(self, client: ReplicaClient, name: str) -> None:
+        self.leave(client)
+        self.join(client, name)
+        self.say(client, 1)
 
-    @rule(guest=guests, question=st.sampled_from(["PING", "PING", "WHO", "HISTORY", "HELP", "NICK x"]))
-    def ask(self, guest: Visitor, question: str) -> None:
+    @rule(client=clients, question=st.sampled_from(["PING", "PING", "WHO", "HISTORY", "HELP", "NICK x"]))
+    def ask(self, client: ReplicaClient, question: str) -> None:
         if question == "PING":
             self.said += 1
             question = f"PING {self.said}"
-        if not guest.server.room.suspended or question.startswith(("PING", "WHO", "HISTORY")):  # as with JOIN
-            guest.send(question)
+        if not client.server.room.delivery.suspended or question.startswith(
+            ("PING", "WHO", "HISTORY")
+        ):  # as with JOIN
+            client.send(question)
 
-    @rule(guest=consumes(guests), half_close=st.booleans())
-    def quit(self, guest: Visitor, *, half_close: bool) -> None:
-        if guest.server in self.ending:
+    @rule(client=consumes(clients), half_close=st.booleans())
+    def quit(self, client: ReplicaClient, *, half_close: bool) -> None:
+        if client.server in self.ending:
             return
         if half_close:
-            guest.close()
+            client.close()
         else:
-            guest.send("QUIT")
+            client.send("QUIT")
 
-    @rule(guest=consumes(guests))
-    def lose(self, guest: Visitor) -> None:
-        if not guest.lost:
-            guest.lose()
-            self.unwritten[guest] = len(guest.written)
+    @rule(client=consumes(clients))
+    def lose(self, client: ReplicaClient) -> None:
+        if not client.lost:
+            client.lose()
+            self.unwritten[client] = len(client.written)
 
-    @rule(guest=guests)
-    def block(self, guest: Visitor) -> None:
-        guest.block()
-        self.unwritten[guest] = len(guest.written)
+    @rule(client=clients)
+    def block(self, client: ReplicaClient) -> None:
+        client.block()
+        self.unwritten[client] = len(client.written)
 
-    @rule(guest=guests)
-    def unblock(self, guest: Visitor) -> None:
-        if not guest.lost:
-            self.unwritten.pop(guest, None)
-            guest.unblock()
+    @rule(client=clients)
+    def unblock(self, client: ReplicaClient) -> None:
+        if not client.lost:
+            self.unwritten.pop(client, None)
+            client.unblock()
 
     # What servers do
 
@@ -155,7 +161,7 @@ class ClusterMachine(RuleBasedStateMachine):
 
     @rule(server=some_server)
     def cut_off(self, server: int) -> None:
-        def cut_off(server: Server) -> None:
+        def cut_off(server: ReplicaHarness) -> None:
             if server.follows:
                 server.turn()
                 server.suspend()
@@ -169,11 +175,13 @@ class ClusterMachine(RuleBasedStateMachine):
 
     @rule(server=some_server)
     def finish(self, server: int) -> None:
-        def finish(server: Server) -> None:
+        def finish(server: ReplicaHarness) -> None:
             server.turn()
             if not server.follows or server in self.ending:
                 return
-            if all(guest.session.dry for guest in server.guests):  # else a message may be refused
+            if all(
+                client.session.input_drained for client in server.clients
+            ):  # else a message may be refused
                 self.ending.add(server)
                 server.finish()
 
@@ -182,19 +190,19 @@ class ClusterMachine(RuleBasedStateMachine):
     @rule(server=some_server)
     def keep_table(self, server: int) -> None:
         if self.server(server).follows:
-            self.tables.append(self.server(server).room.table())
+            self.snapshots.append(self.server(server).replica.snapshot())
 
     @rule(which=st.integers(0, 9), late=st.booleans())
     def begin(self, which: int, *, late: bool) -> None:
         if len(self.cluster.servers) < SERVERS_MAX:
-            tables = self.tables if late else [self.cluster.servers[0].room.table()]
-            self.cluster.add(tables[which % len(tables)])
+            snapshots = self.snapshots if late else [self.cluster.servers[0].replica.snapshot()]
+            self.cluster.add(snapshots[which % len(snapshots)])
 
     # What must be
 
     @invariant()
     def nothing_is_written_to_who_takes_nothing(self) -> None:
-        assert all(len(guest.written) == size for guest, size in self.unwritten.items())
+        assert all(len(client.written) == size for client, size in self.unwritten.items())
 
     @invariant()
     def names_are_unique(self) -> None:
@@ -204,44 +212,44 @@ class ClusterMachine(RuleBasedStateMachine):
 
     def all_agree(self) -> None:
         """Servers that have read everything know the same."""
-        first, *others = [server.room for server in self.cluster.servers if server.follows]
-        for room in others:
-            assert room.position == first.position == self.cluster.end
-            assert sorted(room.names()) == sorted(first.names())
-            assert room._nodes.save() == first._nodes.save()
-        assert sum(room.keeps_table for room in (first, *others)) <= 1
+        first, *others = [server.replica for server in self.cluster.servers if server.follows]
+        for replica in others:
+            assert replica.position == first.position == self.cluster.end
+            assert sorted(replica.room.names()) == sorted(first.room.names())
+            assert replica._nodes.snapshot() == first._nodes.snapshot()
+        assert sum(replica.is_snapshotter for replica in (first, *others)) <= 1
 
     def teardown(self) -> None:
         for number in range(SERVERS_MAX):
             self.come_back(number)
-        for guest in self.everybody:
-            self.unblock(guest)
+        for client in self.everybody:
+            self.unblock(client)
         self.wait(LEASE + 10)
-        for guest in [*self.everybody, self.observer]:
-            guest.send("QUIT")
+        for client in [*self.everybody, self.observer]:
+            client.send("QUIT")
             self.rest()
-            assert guest.lost or guest.session.over or guest.server.dead
-        assert self.cluster.servers[0].expelled == 0
+            assert client.lost or client.session.finished or client.server.dead
+        assert self.cluster.servers[0].evicted == 0
         assert self.cluster.servers[0].room.names() == ()
         self.nothing_is_written_to_who_takes_nothing()
-        assert not any("GAP" in line for guest in self.everybody for line in guest.lines())
-        check(self.observer.recording(), [guest.recording() for guest in self.everybody])
+        assert not any("GAP" in line for client in self.everybody for line in client.lines())
+        check(self.observer.recording(), [client.recording() for client in self.everybody])
 
     # The cluster
 
-    def server(self, number: int) -> Server:
+    def server(self, number: int) -> ReplicaHarness:
         return self.cluster.servers[number % len(self.cluster.servers)]
 
-    def mortal(self, number: int, befall: Callable[[Server], object]) -> None:
+    def mortal(self, number: int, befall: Callable[[ReplicaHarness], object]) -> None:
         """Let something befall a server that is not the first one."""
         if number % len(self.cluster.servers):
             befall(self.server(number))
 
-    def let_in(self, server: Server) -> Visitor:
-        guest = server.connect()
-        guest.session._entrance = None  # whose errors are counted, which is no business of the room
-        self.everybody.append(guest)
-        return guest
+    def let_in(self, server: ReplicaHarness) -> ReplicaClient:
+        client = server.connect()
+        client.session._handshake = None  # whose errors are counted, which is no business of the room
+        self.everybody.append(client)
+        return client
 
 
 class HistoryMachine(ClusterMachine):

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.harness.sessions import House
+from tests.harness.sessions import RoomHarness
 
 
 @pytest.fixture
-def house() -> House:
-    return House()
+def harness() -> RoomHarness:
+    return RoomHarness()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ ANN, BOB, CLEO = 1, 2, 3
 def batch(first: int, authors: Sequence[int], time: float = 0.0) -> Batch:
     """A batch whose lines say their number and their author."""
     lines = [b"%d by %d\n" % (number, author) for number, author in enumerate(authors, first)]
-    return Batch(first, lines, array("Q", authors), time)
+    return Batch(first, lines, array("Q", authors), [(first, time)])
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_batch_holds_its_lines_in_one_piece(middle: Batch) -> None:
     ],
 )
 def test_lines_are_those_in_the_range(middle: Batch, start: int, stop: int, lines: list[bytes]) -> None:
-    assert list(middle.lines(start, stop)) == lines
+    assert [line for _, _, line in middle.iter_lines(start, stop)] == lines
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,28 @@ def test_lines_are_those_in_the_range(middle: Batch, start: int, stop: int, line
 def test_own_lines_are_left_out(
     middle: Batch, author: int, start: int, stop: int, piece: tuple[bytes, int]
 ) -> None:
-    assert middle.without(author, start, stop) == piece
+    lines, end, own, time = middle.excluding(author, start, stop)
+    assert ((lines, own), end, time) == (piece, min(stop, 15), 7.5)
 
 
 def test_batch_without_own_lines_is_not_copied(middle: Batch) -> None:
-    assert middle.without(CLEO, 10, 15)[0] is middle.data
+    assert middle.excluding(CLEO, 10, 15)[0] is middle.data
+
+
+def test_each_line_has_the_time_that_holds_from_its_number_on() -> None:
+    lines = [b"%d\n" % number for number in range(4, 9)]
+    batch = Batch(4, lines, array("Q", [ANN, BOB, ANN, ANN, BOB]), [(4, 1.0), (6, 2.0), (8, 3.0)])
+    assert batch.time == 1.0
+    assert [(number, time) for number, time, _ in batch.iter_lines(5, 99)] == [
+        (5, 1.0),
+        (6, 2.0),
+        (7, 2.0),
+        (8, 3.0),
+    ]
+    assert batch.excluding(ANN, 4, 9) == (b"5\n", 6, 1, 1.0)
+    assert batch.excluding(ANN, 5, 9) == (b"5\n", 6, 0, 1.0)
+    assert batch.excluding(ANN, 6, 9) == (b"", 8, 2, 2.0)
+    assert batch.excluding(ANN, 8, 9) == (b"8\n", 9, 0, 3.0)
 
 
 @pytest.mark.parametrize(("start", "count"), [(0, 3), (10, 3), (11, 2), (12, 1), (14, 0), (15, 0)])
@@ -74,7 +91,7 @@ def test_new_backlog_is_empty() -> None:
     backlog = Backlog()
     assert (backlog.first, backlog.end) == (0, 0)
     assert backlog.count_own(ANN, 0) == 0
-    assert list(backlog.past(0, 0)) == []
+    assert list(backlog.iter_lines(0, 0)) == []
 
 
 def test_oldest_batches_go_when_the_limit_is_passed() -> None:
@@ -101,30 +118,30 @@ def test_large_batch_drives_out_as_many_as_it_must() -> None:
     assert (backlog.first, backlog.end) == (4, 45)
 
 
-def test_past_tells_the_number_and_time_of_each_line() -> None:
+def test_iteration_tells_the_number_and_time_of_each_line() -> None:
     backlog = Backlog()
     backlog.append(batch(0, [ANN, BOB], time=1.0))
     backlog.append(batch(2, [ANN], time=2.0))
-    assert list(backlog.past(1, 3)) == [(1, 1.0, b"1 by 2\n"), (2, 2.0, b"2 by 1\n")]
+    assert list(backlog.iter_lines(1, 3)) == [(1, 1.0, b"1 by 2\n"), (2, 2.0, b"2 by 1\n")]
 
 
-def test_past_passes_over_what_was_let_go_meanwhile() -> None:
+def test_iteration_passes_over_what_was_let_go_meanwhile() -> None:
     backlog = Backlog(batch(0, [ANN]).size * 2)
     backlog.append(batch(0, [ANN]))
     backlog.append(batch(1, [BOB]))
-    past = backlog.past(0, 3)
-    assert next(past) == (0, 0.0, b"0 by 1\n")
+    lines = backlog.iter_lines(0, 3)
+    assert next(lines) == (0, 0.0, b"0 by 1\n")
     for number in (2, 3):
         backlog.append(batch(number, [CLEO]))
-    assert list(past) == [(2, 0.0, b"2 by 3\n")]
+    assert list(lines) == [(2, 0.0, b"2 by 3\n")]
 
 
-def test_past_that_is_all_gone_is_empty() -> None:
+def test_iteration_that_is_all_gone_is_empty() -> None:
     backlog = Backlog(1)
-    past = backlog.past(0, 1)
+    lines = backlog.iter_lines(0, 1)
     backlog.append(batch(0, [ANN]))
     backlog.append(batch(1, [ANN]))
-    assert list(past) == []
+    assert list(lines) == []
 
 
 authors_of_batches = st.lists(
@@ -146,7 +163,7 @@ def test_reader_gets_every_kept_line_of_others(
 
     cursor, pieces, left_out = start, b"", 0
     while cursor < stop:
-        piece, cursor, own = backlog.read(ANN, cursor, stop)
+        piece, cursor, own, _ = backlog.read(ANN, cursor, stop)
         pieces, left_out = pieces + piece, left_out + own
 
     assert backlog.end == len(everything)
@@ -154,4 +171,6 @@ def test_reader_gets_every_kept_line_of_others(
     assert pieces == b"".join(b"%d by %d\n" % line for line in asked if line[1] != ANN)
     assert left_out == sum(author == ANN for _, author in asked)
     assert backlog.count_own(ANN, start) == sum(author == ANN for _, author in everything[start:])
-    assert [line for _, _, line in backlog.past(start, stop)] == [b"%d by %d\n" % line for line in asked]
+    assert [line for _, _, line in backlog.iter_lines(start, stop)] == [
+        b"%d by %d\n" % line for line in asked
+    ]

@@ -13,9 +13,9 @@ import pytest
 
 import simple_chat
 from simple_chat.core.limits import Limits
-from tests.harness.sessions import House
+from tests.harness.sessions import RoomHarness
 
-MESSAGE = 730
+MESSAGE = 860
 """Bytecodes for a line in a packet of its own, from the bytes received to its place in the batch, and for
 what its author gets of that batch. A tenth of it is counting the lines that a client may send."""
 
@@ -54,13 +54,13 @@ class Meter:
 
 def cost(members: int, speakers: int) -> int:
     """Bytecodes of a turn in which some members say a line each."""
-    house = House(presence_limit=0)
-    guests = house.enter(*(f"user{number}" for number in range(members)), limits=Limits())
+    harness = RoomHarness(presence_limit=0)
+    clients = harness.enter(*(f"user{number}" for number in range(members)), limits=Limits())
     with Meter() as meter:
-        for guest in guests[:speakers]:
-            guest.send(_LINE)
-        house.turn()
-    assert all(len(guest.read()) == speakers - (guest in guests[:speakers]) for guest in guests)
+        for client in clients[:speakers]:
+            client.send(_LINE)
+        harness.turn()
+    assert all(len(client.read()) == speakers - (client in clients[:speakers]) for client in clients)
     return meter.count
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from simple_chat.core.detect import (
     BYTE_ORDER_MARK,
     REQUEST_END_MAX,
-    Visitor,
+    PeerProtocol,
     detect_protocol,
     ends_http_request,
     is_http_request,
@@ -59,17 +59,17 @@ def test_ends_of_other_long_lines_are_no_request_s(end: bytes) -> None:
 @pytest.mark.parametrize("version", [0, 1, 3, 4])
 def test_tls_is_recognized_by_its_first_two_bytes(version: int) -> None:
     hello = bytes([0x16, 0x03, version, 0x02, 0x00, 0x01])
-    assert [detect_protocol(hello[:size]) for size in range(5)] == [None, None, *[Visitor.TLS] * 3]
+    assert [detect_protocol(hello[:size]) for size in range(5)] == [None, None, *[PeerProtocol.TLS] * 3]
 
 
 @pytest.mark.parametrize("start", ["GET / HTTP/1.1", "JOIN ann", "\n", "\r\n", "\x16\n", "\x03\x16", "é"])
 def test_text_is_left_to_the_lines(start: str) -> None:
-    assert detect_protocol(start.encode()) is Visitor.CHAT
+    assert detect_protocol(start.encode()) is PeerProtocol.CHAT
 
 
 @pytest.mark.parametrize("start", [b"\xff\xfd\x03", b"\xff\xfb\x1f", b"\x80", b"\xef\xbbx", b"\xef\xbb\n"])
 def test_telnet_and_bytes_that_are_no_text_are_left_to_others(start: bytes) -> None:
-    assert detect_protocol(start) is Visitor.CHAT
+    assert detect_protocol(start) is PeerProtocol.CHAT
 
 
 def test_nothing_is_known_of_who_sent_nothing() -> None:

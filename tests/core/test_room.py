@@ -2,8 +2,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from simple_chat.core.codec import CRLF
+from simple_chat.core.delivery import FLUSH_BYTES
 from simple_chat.core.protocol import Code
-from simple_chat.core.room import BATCH_BYTES, FLUSH_BYTES, Room
+from simple_chat.core.room import BATCH_BYTES, Room
 from simple_chat.errors import CommandError
 
 
@@ -12,9 +14,9 @@ class Reader:
 
     def __init__(self, room: Room, name: str | None = None) -> None:
         self.writes: list[bytes] = []
-        self.member = room.connect(self.writes.append)
+        self.subscriber = room.connect(self.writes.append)
         if name is not None:
-            room.join(self.member, name)
+            room.join(self.subscriber, name)
 
     def read(self) -> list[str]:
         """The lines written since the last read."""
@@ -25,10 +27,10 @@ class Reader:
 
 def turn(room: Room, *readers: Reader, time: float = 0.0) -> None:
     """Hand out what was taken, and give some readers all that is due to them."""
-    if batch := room.close_batch(time):
-        room.hand_out(batch)
+    if batch := room.seal_batch(time):
+        room.broadcast(batch)
     for reader in readers:
-        while room.settle(reader.member):
+        while room.delivery.catch_up(reader.subscriber):
             pass
 
 
@@ -57,9 +59,9 @@ def refusal(step: Callable[[], object]) -> str:
 def test_everybody_else_gets_what_is_said_in_one_order() -> None:
     room = Room()
     ann, bob, cleo = enter(room, "ann", "bob", "cleo")
-    room.say(ann.member, "1")
-    room.say(bob.member, "2")
-    room.say(ann.member, "3")
+    room.post(ann.subscriber, "1")
+    room.post(bob.subscriber, "2")
+    room.post(ann.subscriber, "3")
     turn(room, ann, bob)
     assert ann.read() == ["MSG bob 2"]
     assert bob.read() == ["MSG ann 1", "MSG ann 3"]
@@ -69,7 +71,7 @@ def test_everybody_else_gets_what_is_said_in_one_order() -> None:
 def test_nothing_is_sent_twice() -> None:
     room = Room()
     ann, bob = enter(room, "ann", "bob")
-    room.say(ann.member, "hi")
+    room.post(ann.subscriber, "hi")
     turn(room, ann, bob)
     turn(room, ann, bob)
     assert (ann.read(), bob.read()) == ([], ["MSG ann hi"])
@@ -78,12 +80,12 @@ def test_nothing_is_sent_twice() -> None:
 def test_member_gets_what_comes_between_its_join_and_its_leaving() -> None:
     room = Room()
     (ann,) = enter(room, "ann")
-    room.say(ann.member, "before")
+    room.post(ann.subscriber, "before")
     bob = Reader(room, "bob")
-    room.say(ann.member, "between")
-    room.leave(bob.member)
-    room.answer(bob.member, [b"OK LEAVE\n"])
-    room.say(ann.member, "after")
+    room.post(ann.subscriber, "between")
+    room.leave(bob.subscriber)
+    room.delivery.respond(bob.subscriber, [b"OK LEAVE\n"])
+    room.post(ann.subscriber, "after")
     turn(room, ann, bob)
     assert bob.read() == ["MSG ann between", "OK LEAVE"]
     assert ann.read() == ["JOINED bob", "LEFT bob"]
@@ -92,10 +94,10 @@ def test_member_gets_what_comes_between_its_join_and_its_leaving() -> None:
 def test_who_left_gets_nothing_more() -> None:
     room = Room()
     ann, bob = enter(room, "ann", "bob")
-    room.leave(bob.member)
-    room.answer(bob.member, [b"OK LEAVE\n"])
+    room.leave(bob.subscriber)
+    room.delivery.respond(bob.subscriber, [b"OK LEAVE\n"])
     turn(room, ann, bob)
-    room.say(ann.member, "hi")
+    room.post(ann.subscriber, "hi")
     turn(room, ann, bob)
     assert bob.read() == ["OK LEAVE"]
 
@@ -103,13 +105,13 @@ def test_who_left_gets_nothing_more() -> None:
 def test_who_comes_again_gets_what_is_said_from_then_on() -> None:
     room = Room()
     ann, bob = enter(room, "ann", "bob")
-    room.leave(bob.member)
-    room.answer(bob.member, [])
+    room.leave(bob.subscriber)
+    room.delivery.respond(bob.subscriber, [])
     turn(room, ann, bob)
-    room.say(ann.member, "missed")
+    room.post(ann.subscriber, "missed")
     turn(room, ann)
-    room.join(bob.member, "Bob")
-    room.say(ann.member, "heard")
+    room.join(bob.subscriber, "Bob")
+    room.post(ann.subscriber, "heard")
     turn(room, ann, bob)
     assert bob.read() == ["MSG ann heard"]
     assert ann.read() == ["LEFT bob", "JOINED Bob"]
@@ -118,10 +120,10 @@ def test_who_comes_again_gets_what_is_said_from_then_on() -> None:
 def test_who_comes_again_within_a_turn_gets_nothing_from_in_between() -> None:
     room = Room(presence_limit=0)
     ann, bob = enter(room, "ann", "bob")
-    room.leave(bob.member)
-    room.say(ann.member, "missed")
-    room.join(bob.member, "bob")
-    room.say(ann.member, "heard")
+    room.leave(bob.subscriber)
+    room.post(ann.subscriber, "missed")
+    room.join(bob.subscriber, "bob")
+    room.post(ann.subscriber, "heard")
     turn(room, ann, bob)
     assert bob.read() == ["MSG ann heard"]
 
@@ -129,8 +131,8 @@ def test_who_comes_again_within_a_turn_gets_nothing_from_in_between() -> None:
 def test_members_share_the_bytes_of_a_batch() -> None:
     room = Room()
     ann, bob, cleo = enter(room, "ann", "bob", "cleo")
-    room.say(ann.member, "1")
-    room.say(ann.member, "2")
+    room.post(ann.subscriber, "1")
+    room.post(ann.subscriber, "2")
     turn(room, ann)
     (write_to_bob,), (write_to_cleo,) = bob.writes, cleo.writes
     assert write_to_bob is write_to_cleo
@@ -139,9 +141,10 @@ def test_members_share_the_bytes_of_a_batch() -> None:
 def test_crlf_goes_to_those_who_speak_it() -> None:
     room = Room()
     ann, bob, cleo = enter(room, "ann", "bob", "cleo")
-    ann.member.crlf = bob.member.crlf = True
-    room.say(ann.member, "1")
-    room.say(cleo.member, "2")
+    for reader in (ann, bob):
+        room.delivery.use_rendering(reader.subscriber, CRLF)
+    room.post(ann.subscriber, "1")
+    room.post(cleo.subscriber, "2")
     turn(room, ann, cleo)
     assert ann.writes == [b"MSG cleo 2\r\n"]
     assert bob.writes == [b"MSG ann 1\r\nMSG cleo 2\r\n"]
@@ -149,31 +152,31 @@ def test_crlf_goes_to_those_who_speak_it() -> None:
 
 
 def test_quiet_turn_closes_no_batch() -> None:
-    assert Room().close_batch(0.0) is None
+    assert Room().seal_batch(0.0) is None
 
 
 def test_lines_are_numbered_from_zero_on() -> None:
     room = Room()
-    assert room.end == 0
+    assert room.sequence.end == 0
     ann = Reader(room, "ann")
-    room.say(ann.member, "hi")
-    assert room.end == 2
-    batch = room.close_batch(3.5)
+    room.post(ann.subscriber, "hi")
+    assert room.sequence.end == 2
+    batch = room.seal_batch(3.5)
     assert batch is not None
     assert (batch.first, batch.end, batch.time) == (0, 2, 3.5)
-    room.hand_out(batch)
-    assert room.end == 2
+    room.broadcast(batch)
+    assert room.sequence.end == 2
 
 
 def test_room_is_full_when_its_open_batch_is() -> None:
     room = Room()
     (ann,) = enter(room, "ann")
-    while not room.full:
-        assert room.end < 100
-        room.say(ann.member, "x" * 1_000)
+    while not room.batch_full:
+        assert room.sequence.end < 100
+        room.post(ann.subscriber, "x" * 1_000)
     turn(room, ann)
-    assert room.end > BATCH_BYTES // 1_100
-    assert not room.full
+    assert room.sequence.end > BATCH_BYTES // 1_100
+    assert not room.batch_full
 
 
 # Names
@@ -190,7 +193,7 @@ def test_name_has_one_holder_whatever_its_case() -> None:
 def test_name_is_free_at_once() -> None:
     room = Room()
     ann, bob = enter(room, "ann", "bob")
-    room.leave(ann.member)
+    room.leave(ann.subscriber)
     other = Reader(room, "ANN")
     turn(room, bob, other)
     assert room.names() == ("bob", "ANN")
@@ -202,24 +205,24 @@ def test_names_are_as_typed_and_in_the_order_of_joining() -> None:
     assert room.names() == ()
     _, ann = enter(room, "Zoe", "ann")
     assert room.names() == room.names() == ("Zoe", "ann")
-    room.leave(ann.member)
+    room.leave(ann.subscriber)
     assert room.names() == ("Zoe",)
 
 
 def test_member_cannot_join_twice() -> None:
     room = Room()
     (ann,) = enter(room, "ann")
-    assert refusal(lambda: room.join(ann.member, "ann")) == Code.ALREADY_JOINED
-    assert refusal(lambda: room.join(ann.member, "bob")) == Code.ALREADY_JOINED
+    assert refusal(lambda: room.join(ann.subscriber, "ann")) == Code.ALREADY_JOINED
+    assert refusal(lambda: room.join(ann.subscriber, "bob")) == Code.ALREADY_JOINED
 
 
 def test_stranger_can_neither_speak_nor_leave() -> None:
     room = Room()
     stranger = room.connect(fail)
-    assert refusal(lambda: room.say(stranger, "hi")) == Code.NOT_JOINED
+    assert refusal(lambda: room.post(stranger, "hi")) == Code.NOT_JOINED
     assert refusal(lambda: room.leave(stranger)) == Code.NOT_JOINED
-    assert refusal(lambda: room.name_of(stranger)) == Code.NOT_JOINED
-    assert room.end == 0
+    assert refusal(lambda: room.member_of(stranger)) == Code.NOT_JOINED
+    assert room.sequence.end == 0
 
 
 # Presence
@@ -230,7 +233,7 @@ def test_coming_and_going_is_told_up_to_the_limit() -> None:
     (ann,) = enter(room, "ann")
     bob = Reader(room, "bob")
     turn(room, ann, bob)
-    room.leave(bob.member)
+    room.leave(bob.subscriber)
     turn(room, ann)
     assert ann.read() == ["JOINED bob", "LEFT bob"]
 
@@ -241,7 +244,7 @@ def test_coming_and_going_beyond_the_limit_is_not_told() -> None:
     cleo = Reader(room, "cleo")
     turn(room, ann, bob, cleo)
     assert room.names() == ("ann", "bob", "cleo")
-    room.leave(cleo.member)
+    room.leave(cleo.subscriber)
     turn(room, ann, bob)
     assert (ann.read(), bob.read(), cleo.read()) == ([], [], [])
 
@@ -249,8 +252,8 @@ def test_coming_and_going_beyond_the_limit_is_not_told() -> None:
 def test_going_is_told_again_below_the_limit() -> None:
     room = Room(presence_limit=2)
     ann, bob, cleo = enter(room, "ann", "bob", "cleo")
-    room.leave(ann.member)
-    room.leave(bob.member)
+    room.leave(ann.subscriber)
+    room.leave(bob.subscriber)
     turn(room, cleo)
     assert cleo.read() == ["LEFT bob"]
 
@@ -258,7 +261,7 @@ def test_going_is_told_again_below_the_limit() -> None:
 def test_what_is_said_is_sent_beyond_the_limit() -> None:
     room = Room(presence_limit=0)
     ann, bob = enter(room, "ann", "bob")
-    room.say(ann.member, "hi")
+    room.post(ann.subscriber, "hi")
     turn(room, ann)
     assert bob.read() == ["MSG ann hi"]
 
@@ -269,15 +272,15 @@ def test_what_is_said_is_sent_beyond_the_limit() -> None:
 def test_blocked_member_is_not_written_to_and_catches_up() -> None:
     room = Room()
     ann, bob = enter(room, "ann", "bob")
-    room.block(bob.member)
+    room.delivery.block(bob.subscriber)
     for text in ("1", "2"):
-        room.say(ann.member, text)
+        room.post(ann.subscriber, text)
         turn(room, ann, bob)
     assert bob.read() == []
-    room.unblock(bob.member)
+    room.delivery.unblock(bob.subscriber)
     turn(room, bob)
     assert bob.read() == ["MSG ann 1", "MSG ann 2"]
-    room.say(ann.member, "3")
+    room.post(ann.subscriber, "3")
     turn(room, ann)
     assert bob.read() == ["MSG ann 3"]
 
@@ -285,11 +288,11 @@ def test_blocked_member_is_not_written_to_and_catches_up() -> None:
 def test_catching_up_comes_piece_by_piece() -> None:
     room = Room()
     ann, bob = enter(room, "ann", "bob")
-    room.block(bob.member)
+    room.delivery.block(bob.subscriber)
     for _ in range(10):
-        room.say(ann.member, "x" * 20_000)
+        room.post(ann.subscriber, "x" * 20_000)
         turn(room, ann)
-    room.unblock(bob.member)
+    room.delivery.unblock(bob.subscriber)
     turn(room, bob)
     assert len(b"".join(bob.writes)) > 200_000
     assert max(map(len, bob.writes)) < FLUSH_BYTES + 20_100
@@ -302,16 +305,16 @@ def test_blocking_within_a_write_stops_the_pieces() -> None:
 
     def write_and_block(data: bytes) -> None:
         writes.append(data)
-        room.block(bob)
+        room.delivery.block(bob)
 
     bob = room.connect(write_and_block)
     room.join(bob, "bob")
     for _ in range(3):
-        room.say(ann.member, "x" * FLUSH_BYTES)
+        room.post(ann.subscriber, "x" * FLUSH_BYTES)
         turn(room, ann)
-    assert not room.settle(bob)
-    assert not room.settle(bob)
-    room.say(ann.member, "y")
+    assert not room.delivery.catch_up(bob)
+    assert not room.delivery.catch_up(bob)
+    room.post(ann.subscriber, "y")
     turn(room, ann)
     assert len(writes) == 1
 
@@ -319,20 +322,20 @@ def test_blocking_within_a_write_stops_the_pieces() -> None:
 def test_gap_counts_the_lines_of_others_that_were_lost() -> None:
     room = Room(backlog=1)  # only the last batch is kept
     ann, bob = enter(room, "ann", "bob")
-    room.block(bob.member)
-    room.say(ann.member, "lost 1")
-    room.say(bob.member, "own, lost")
+    room.delivery.block(bob.subscriber)
+    room.post(ann.subscriber, "lost 1")
+    room.post(bob.subscriber, "own, lost")
     turn(room, ann)
-    room.say(ann.member, "lost 2")
+    room.post(ann.subscriber, "lost 2")
     turn(room, ann)
-    room.say(bob.member, "own, kept")
-    room.say(ann.member, "kept")
+    room.post(bob.subscriber, "own, kept")
+    room.post(ann.subscriber, "kept")
     turn(room, ann)
-    room.say(bob.member, "own, open")
-    room.unblock(bob.member)
-    room.settle(bob.member)
+    room.post(bob.subscriber, "own, open")
+    room.delivery.unblock(bob.subscriber)
+    room.delivery.catch_up(bob.subscriber)
     assert bob.read() == ["GAP 2", "MSG ann kept"]
-    room.say(ann.member, "next")
+    room.post(ann.subscriber, "next")
     turn(room, ann, bob)
     assert bob.read() == ["MSG ann next"]
 
@@ -340,12 +343,12 @@ def test_gap_counts_the_lines_of_others_that_were_lost() -> None:
 def test_loss_of_own_lines_only_is_no_gap() -> None:
     room = Room(backlog=1)
     ann, bob = enter(room, "ann", "bob")
-    room.block(bob.member)
-    room.say(bob.member, "own")
+    room.delivery.block(bob.subscriber)
+    room.post(bob.subscriber, "own")
     turn(room, ann)
-    room.say(ann.member, "kept")
+    room.post(ann.subscriber, "kept")
     turn(room, ann)
-    room.unblock(bob.member)
+    room.delivery.unblock(bob.subscriber)
     turn(room, bob)
     assert bob.read() == ["MSG ann kept"]
 
@@ -353,11 +356,11 @@ def test_loss_of_own_lines_only_is_no_gap() -> None:
 def test_lines_behind_a_gap_are_complete() -> None:
     room = Room(backlog=2_000)
     ann, bob = enter(room, "ann", "bob")
-    room.block(bob.member)
+    room.delivery.block(bob.subscriber)
     for number in range(10):
-        room.say(ann.member, str(number))
+        room.post(ann.subscriber, str(number))
         turn(room, ann)
-    room.unblock(bob.member)
+    room.delivery.unblock(bob.subscriber)
     turn(room, bob)
     gap, *lines = bob.read()
     lost = int(gap.removeprefix("GAP "))
@@ -368,15 +371,15 @@ def test_lines_behind_a_gap_are_complete() -> None:
 def test_answer_keeps_its_place_among_lost_lines() -> None:
     room = Room(backlog=1)
     ann, bob = enter(room, "ann", "bob")
-    room.block(bob.member)
+    room.delivery.block(bob.subscriber)
     for number in range(3):
-        room.say(ann.member, str(number))
+        room.post(ann.subscriber, str(number))
         turn(room, ann)
-    room.answer(bob.member, [b"PONG\n"])
+    room.delivery.respond(bob.subscriber, [b"PONG\n"])
     for number in range(3, 5):
-        room.say(ann.member, str(number))
+        room.post(ann.subscriber, str(number))
         turn(room, ann)
-    room.unblock(bob.member)
+    room.delivery.unblock(bob.subscriber)
     turn(room, bob)
     assert bob.read() == ["GAP 3", "PONG", "GAP 1", "MSG ann 4"]
 
@@ -384,18 +387,18 @@ def test_answer_keeps_its_place_among_lost_lines() -> None:
 def test_leaving_a_gap_behind_does_not_follow_into_the_next_stay() -> None:
     room = Room(backlog=1)
     ann, bob = enter(room, "ann", "bob")
-    room.block(bob.member)
-    room.leave(bob.member)
-    room.answer(bob.member, [b"OK LEAVE\n"])
+    room.delivery.block(bob.subscriber)
+    room.leave(bob.subscriber)
+    room.delivery.respond(bob.subscriber, [b"OK LEAVE\n"])
     for text in ("1", "2"):
-        room.say(ann.member, text)
+        room.post(ann.subscriber, text)
         turn(room, ann)
-    room.unblock(bob.member)
+    room.delivery.unblock(bob.subscriber)
     turn(room, bob)
     assert bob.read() == ["OK LEAVE"]
-    room.join(bob.member, "bob")
+    room.join(bob.subscriber, "bob")
     turn(room, ann, bob)
-    room.say(ann.member, "3")
+    room.post(ann.subscriber, "3")
     turn(room, ann, bob)
     assert bob.read() == ["MSG ann 3"]
 
@@ -406,23 +409,23 @@ def test_leaving_a_gap_behind_does_not_follow_into_the_next_stay() -> None:
 def test_failing_write_delays_nobody_else() -> None:
     room = Room()
     ann, bob, cleo = enter(room, "ann", "bob", "cleo")
-    bob.member.write = fail
-    room.say(ann.member, "hi")
+    bob.subscriber.write = fail
+    room.post(ann.subscriber, "hi")
     turn(room, ann)
     assert cleo.read() == ["MSG ann hi"]
-    assert bob.member.blocked
+    assert bob.subscriber.blocked
 
 
 def test_failing_write_ends_the_catching_up() -> None:
     room = Room()
     ann, bob = enter(room, "ann", "bob")
-    room.block(bob.member)
-    room.say(ann.member, "x" * FLUSH_BYTES)
+    room.delivery.block(bob.subscriber)
+    room.post(ann.subscriber, "x" * FLUSH_BYTES)
     turn(room, ann)
-    bob.member.write = fail
-    room.unblock(bob.member)
-    assert not room.settle(bob.member)
-    assert bob.member.blocked
+    bob.subscriber.write = fail
+    room.delivery.unblock(bob.subscriber)
+    assert not room.delivery.catch_up(bob.subscriber)
+    assert bob.subscriber.blocked
 
 
 # Answers
@@ -431,10 +434,10 @@ def test_failing_write_ends_the_catching_up() -> None:
 def test_answer_comes_behind_the_lines_before_it() -> None:
     room = Room()
     ann, bob = enter(room, "ann", "bob")
-    room.say(ann.member, "before")
-    room.answer(bob.member, [b"PONG 1\n"])
-    room.say(ann.member, "after")
-    room.settle(bob.member)
+    room.post(ann.subscriber, "before")
+    room.delivery.respond(bob.subscriber, [b"PONG 1\n"])
+    room.post(ann.subscriber, "after")
+    room.delivery.catch_up(bob.subscriber)
     assert bob.read() == []
     turn(room, ann, bob)
     assert bob.read() == ["MSG ann before", "PONG 1", "MSG ann after"]
@@ -444,12 +447,12 @@ def test_stranger_is_answered_at_once_and_told_nothing_else() -> None:
     room = Room()
     (ann,) = enter(room, "ann")
     stranger = Reader(room)
-    room.say(ann.member, "hi")
-    room.answer(stranger.member, [b"1\n"])
-    room.settle(stranger.member)
+    room.post(ann.subscriber, "hi")
+    room.delivery.respond(stranger.subscriber, [b"1\n"])
+    room.delivery.catch_up(stranger.subscriber)
     assert stranger.read() == ["1"]
     turn(room, ann, stranger)
-    room.say(ann.member, "hi")
+    room.post(ann.subscriber, "hi")
     turn(room, ann, stranger)
     assert stranger.read() == []
 
@@ -464,24 +467,24 @@ def test_answer_is_taken_only_as_it_can_be_written() -> None:
             taken.append(number)
             yield b"x" * FLUSH_BYTES
 
-    room.answer(ann.member, pieces())
-    assert room.settle(ann.member)
+    room.delivery.respond(ann.subscriber, pieces())
+    assert room.delivery.catch_up(ann.subscriber)
     assert taken == [0]
-    room.block(ann.member)
-    assert not room.settle(ann.member)
+    room.delivery.block(ann.subscriber)
+    assert not room.delivery.catch_up(ann.subscriber)
     assert taken == [0]
-    room.unblock(ann.member)
+    room.delivery.unblock(ann.subscriber)
     turn(room, ann)
     assert taken == [0, 1, 2]
-    assert ann.member.answer is None
+    assert ann.subscriber.response is None
 
 
 def test_long_answer_is_not_interrupted() -> None:
     room = Room()
     ann, bob = enter(room, "ann", "bob")
-    room.answer(bob.member, iter([b"1" * FLUSH_BYTES + b"\n", b"2\n"]))
-    room.settle(bob.member)
-    room.say(ann.member, "hi")
+    room.delivery.respond(bob.subscriber, iter([b"1" * FLUSH_BYTES + b"\n", b"2\n"]))
+    room.delivery.catch_up(bob.subscriber)
+    room.post(ann.subscriber, "hi")
     turn(room, ann, bob)
     assert bob.read() == ["1" * FLUSH_BYTES, "2", "MSG ann hi"]
 
@@ -492,7 +495,7 @@ def test_long_answer_is_not_interrupted() -> None:
 def say_all(room: Room, speaker: Reader, *texts: str) -> None:
     """Say each in a batch of its own."""
     for number, text in enumerate(texts):
-        room.say(speaker.member, text)
+        room.post(speaker.subscriber, text)
         turn(room, speaker, time=float(number))
 
 
@@ -513,7 +516,7 @@ def test_history_leaves_comings_and_goings_out() -> None:
     say_all(room, ann, "1")
     (bob,) = enter(room, "bob")
     say_all(room, bob, "2")
-    room.leave(bob.member)
+    room.leave(bob.subscriber)
     turn(room, ann)
     assert [line for _, line in room.history(None)] == [b"MSG ann 1\n", b"MSG bob 2\n"]
 
@@ -557,10 +560,10 @@ def test_history_passes_over_what_the_backlog_let_go() -> None:
 def test_closed_room_takes_no_line() -> None:
     room = Room()
     ann, bob = enter(room, "ann", "bob")
-    room.say(ann.member, "last")
+    room.post(ann.subscriber, "last")
     room.closed = True
-    room.say(ann.member, "late")
-    room.leave(bob.member)
+    room.post(ann.subscriber, "late")
+    room.leave(bob.subscriber)
     turn(room, ann)
     turn(room, ann)
     assert ann.read() == []
@@ -570,7 +573,7 @@ def test_closed_room_takes_no_line() -> None:
 def test_what_was_taken_before_the_room_closed_is_handed_out() -> None:
     room = Room()
     ann, bob = enter(room, "ann", "bob")
-    room.say(ann.member, "last")
+    room.post(ann.subscriber, "last")
     room.closed = True
     turn(room, ann)
     assert bob.read() == ["MSG ann last"]

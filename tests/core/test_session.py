@@ -6,14 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simple_chat.core.conversation import ERRORS_MAX
+from simple_chat.core.delivery import FLUSH_BYTES
 from simple_chat.core.detect import BYTE_ORDER_MARK, HTTP_RESPONSE
 from simple_chat.core.limits import BURST, RATE, Limits
 from simple_chat.core.protocol import Code, Err
-from simple_chat.core.room import BATCH_BYTES, FLUSH_BYTES
-from simple_chat.core.session import ERRORS_MAX, LINES_A_TURN
+from simple_chat.core.room import BATCH_BYTES
+from simple_chat.core.session import LINES_PER_TURN
 from simple_chat.core.text import sanitize
 from tests.harness.packets import packets
-from tests.harness.sessions import UNLIMITED, Guest, House
+from tests.harness.sessions import UNLIMITED, RoomHarness, SessionClient
 
 
 def codes(lines: list[str]) -> list[str]:
@@ -21,11 +23,11 @@ def codes(lines: list[str]) -> list[str]:
     return [" ".join(line.split(" ")[:2]) for line in lines]
 
 
-def crowd(house: House, size: int) -> list[str]:
+def crowd(harness: RoomHarness, size: int) -> list[str]:
     """Fill the room with members whose names are as long as they may be."""
     names = [f"{number:032}" for number in range(size)]
     for name in names:
-        house.room.join(house.room.connect(bytearray().extend), name)
+        harness.room.join(harness.room.connect(bytearray().extend), name)
     return names
 
 
@@ -33,18 +35,18 @@ def crowd(house: House, size: int) -> list[str]:
 
 
 def test_greeting_is_the_first_line() -> None:
-    guest = Guest(House(), UNLIMITED)
-    assert guest.written.startswith(b"HELLO simple_chat/1 ")
-    assert guest.written.count(b"\n") == 1
-    assert guest.session.wants_input
+    client = SessionClient(RoomHarness(), UNLIMITED)
+    assert client.written.startswith(b"HELLO simple_chat/1 ")
+    assert client.written.count(b"\n") == 1
+    assert client.session.wants_input
 
 
-def test_newcomer_is_greeted_while_a_line_waits_to_be_handed_out(house: House) -> None:
-    ann, _ = house.enter("ann", "bob")
-    ann.session.lost()
-    guest = Guest(house, UNLIMITED)
-    house.rest()
-    assert codes(guest.read()) == ["HELLO simple_chat/1"]
+def test_newcomer_is_greeted_while_a_line_waits_to_be_handed_out(harness: RoomHarness) -> None:
+    ann, _ = harness.enter("ann", "bob")
+    ann.session.connection_lost()
+    client = SessionClient(harness, UNLIMITED)
+    harness.rest()
+    assert codes(client.read()) == ["HELLO simple_chat/1"]
 
 
 @pytest.mark.parametrize(
@@ -59,11 +61,11 @@ def test_newcomer_is_greeted_while_a_line_waits_to_be_handed_out(house: House) -
         ("QUIT", ["BYE quit"]),
     ],
 )
-def test_stranger_is_answered(house: House, line: str, answer: list[str]) -> None:
-    guest = house.connect()
-    guest.send(line)
-    house.rest()
-    assert guest.read() == answer
+def test_stranger_is_answered(harness: RoomHarness, line: str, answer: list[str]) -> None:
+    client = harness.connect()
+    client.send(line)
+    harness.rest()
+    assert client.read() == answer
 
 
 @pytest.mark.parametrize(
@@ -82,115 +84,119 @@ def test_stranger_is_answered(house: House, line: str, answer: list[str]) -> Non
         ("x" * 4097, Code.LINE_TOO_LONG),
     ],
 )
-def test_stranger_is_refused_and_may_go_on(house: House, line: str, code: Code) -> None:
-    guest = house.connect()
-    guest.send(line, "PING")
-    house.rest()
-    assert guest.read() == [str(Err(code, code.advice)), "PONG"]
+def test_stranger_is_refused_and_may_go_on(harness: RoomHarness, line: str, code: Code) -> None:
+    client = harness.connect()
+    client.send(line, "PING")
+    harness.rest()
+    assert client.read() == [str(Err(code, code.advice)), "PONG"]
 
 
-def test_help_lists_every_verb_of_the_room(house: House) -> None:
-    guest = house.connect()
-    guest.send("HELP")
-    house.rest()
-    *infos, end = guest.read()
+def test_help_lists_every_verb_of_the_room(harness: RoomHarness) -> None:
+    client = harness.connect()
+    client.send("HELP")
+    harness.rest()
+    *infos, end = client.read()
     assert end == "OK HELP"
     assert [info.split()[:2] for info in infos] == [
         ["INFO", verb] for verb in ("JOIN", "MSG", "LEAVE", "WHO", "HISTORY", "PING", "QUIT")
     ]
 
 
-def test_conversation_is_answered_in_order(house: House) -> None:
-    (guest,) = house.enter("ann")
-    guest.send("PING 1", "JOIN bob", "MSG hi", "WHO", "LEAVE", "LEAVE", "JOIN Bob", "HISTORY", "PING 2")
-    house.rest()
-    assert codes(guest.read()) == [
+def test_conversation_is_answered_in_order(harness: RoomHarness) -> None:
+    (client,) = harness.enter("ann")
+    client.send("PING 1", "JOIN bob", "MSG hi", "WHO", "LEAVE", "LEAVE", "JOIN Bob", "HISTORY", "PING 2")
+    harness.rest()
+    assert codes(client.read()) == [
         *["PONG 1", "ERR already-joined", "NAMES ann", "OK WHO", "OK LEAVE", "ERR not-joined", "OK JOIN"],
         *["PAST 1970-01-01T00:00:00.000Z", "OK HISTORY", "PONG 2"],
     ]
 
 
-def test_others_see_each_step(house: House) -> None:
-    (bob,) = house.enter("bob")
-    ann = house.connect()
+def test_others_see_each_step(harness: RoomHarness) -> None:
+    (bob,) = harness.enter("bob")
+    ann = harness.connect()
     ann.send("JOIN Ann", "MSG hi", "LEAVE", "JOIN ann", "QUIT")
-    house.rest()
+    harness.rest()
     assert bob.read() == ["JOINED Ann", "MSG Ann hi", "LEFT Ann", "JOINED ann", "LEFT ann"]
 
 
-def test_taken_name_is_refused_whatever_its_case(house: House) -> None:
-    house.enter("Ann")
-    guest = house.connect()
-    guest.send("JOIN aNN", "JOIN bob")
-    house.rest()
-    assert codes(guest.read()) == ["ERR name-taken", "OK JOIN"]
+def test_taken_name_is_refused_whatever_its_case(harness: RoomHarness) -> None:
+    harness.enter("Ann")
+    client = harness.connect()
+    client.send("JOIN aNN", "JOIN bob")
+    harness.rest()
+    assert codes(client.read()) == ["ERR name-taken", "OK JOIN"]
 
 
-def test_nothing_of_the_room_comes_outside_of_a_stay(house: House) -> None:
-    ann, bob = house.enter("ann", "bob")
-    guest = house.connect()
+def test_nothing_of_the_room_comes_outside_of_a_stay(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
+    (client,) = harness.enter("client")
+    client.send("LEAVE")
+    harness.rest()
+    for each in (ann, bob, client):
+        each.read()
     ann.send("MSG before", "PING")
-    guest.send("JOIN guest", "LEAVE", "PING")
+    client.send("JOIN client", "LEAVE", "PING")
     bob.send("MSG after")
-    house.rest()
-    assert guest.read() == ["OK JOIN guest", "MSG bob after", "OK LEAVE", "PONG"]
+    harness.rest()
+    assert client.read() == ["OK JOIN client", "MSG bob after", "OK LEAVE", "PONG"]
 
 
-def test_own_lines_do_not_come_back(house: House) -> None:
-    ann, bob = house.enter("ann", "bob")
+def test_own_lines_do_not_come_back(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
     ann.send("MSG 1", "MSG 2", "PING")
-    house.rest()
+    harness.rest()
     assert ann.read() == ["PONG"]
     assert bob.read() == ["MSG ann 1", "MSG ann 2"]
 
 
-def test_pong_comes_behind_every_line_before_its_ping(house: House) -> None:
-    ann, bob = house.enter("ann", "bob")
+def test_pong_comes_behind_every_line_before_its_ping(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
     ann.send("MSG before")
     bob.send("PING mark")
-    house.turn()
+    harness.turn()
     ann.send("MSG after")
-    house.rest()
+    harness.rest()
     assert bob.read() == ["MSG ann before", "PONG mark", "MSG ann after"]
 
 
-def test_who_is_answered_in_lines_of_names(house: House) -> None:
-    house.enter(*(f"n{number}" for number in range(20)))
-    guest = house.connect()
-    guest.send("WHO")
-    house.rest()
-    *lines, end = guest.read()
+def test_who_is_answered_in_lines_of_names(harness: RoomHarness) -> None:
+    harness.enter(*(f"n{number}" for number in range(20)))
+    client = harness.connect()
+    client.send("WHO")
+    harness.rest()
+    *lines, end = client.read()
     assert [len(line.split()) - 1 for line in lines] == [16, 4]
-    assert " ".join(line.removeprefix("NAMES ") for line in lines) == " ".join(house.room.names())
+    assert " ".join(line.removeprefix("NAMES ") for line in lines) == " ".join(harness.room.names())
     assert end == "OK WHO 20"
 
 
 def test_who_over_many_names_comes_in_pieces() -> None:
-    house = House(presence_limit=0)
-    names = crowd(house, 5_000)
-    guest = house.connect()
-    guest.send("WHO")
-    house.turn()
-    assert len(guest.written) < 3 * FLUSH_BYTES
-    assert not guest.session.wants_input
-    guest.block()
-    house.rest()
-    assert guest.read()[-1] != "OK WHO 5000"
-    guest.unblock()
-    house.rest()
-    assert guest.read()[-1] == "OK WHO 5000"
-    assert re.findall(rb"\d{32}", guest.written) == [name.encode() for name in names]
-    assert guest.session.wants_input
+    harness = RoomHarness(presence_limit=0)
+    names = crowd(harness, 5_000)
+    client = harness.connect()
+    client.send("WHO")
+    harness.turn()
+    assert len(client.written) < 3 * FLUSH_BYTES
+    assert not client.session.wants_input
+    client.block()
+    harness.rest()
+    assert client.read()[-1] != "OK WHO 5000"
+    client.unblock()
+    harness.rest()
+    assert client.read()[-1] == "OK WHO 5000"
+    assert re.findall(rb"\d{32}", client.written) == [name.encode() for name in names]
+    assert client.session.wants_input
 
 
-def test_history_tells_what_was_said_and_when(house: House) -> None:
-    ann, bob = house.enter("ann", "bob")
-    house.time = 1.25
+def test_history_tells_what_was_said_and_when(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
+    harness.time = 1.25
     ann.send("MSG 1")
-    house.rest()
-    house.time = 2.5
+    harness.rest()
+    harness.time = 2.5
     bob.send("MSG  2 ", "HISTORY", "HISTORY 1", "HISTORY 0")
-    house.rest()
+    harness.rest()
     first, second = "PAST 1970-01-01T00:00:01.250Z ann 1", "PAST 1970-01-01T00:00:02.500Z bob  2 "
     assert bob.read() == [
         *["MSG ann 1", first, second, "OK HISTORY 2"],
@@ -199,21 +205,21 @@ def test_history_tells_what_was_said_and_when(house: House) -> None:
 
 
 def test_history_counts_what_was_sent_not_what_the_backlog_let_go() -> None:
-    house = House(backlog=12 * FLUSH_BYTES)
-    ann, bob = house.enter("ann", "bob")
+    harness = RoomHarness(backlog=12 * FLUSH_BYTES)
+    ann, bob = harness.enter("ann", "bob")
     for _ in range(30):
         ann.send("MSG " + "x" * 4_000)
-        house.rest()
+        harness.rest()
     bob.read()
     bob.send("HISTORY")
-    house.turn()
+    harness.turn()
     bob.block()
     first_piece = bob.read()
     for _ in range(30):
         ann.send("MSG " + "y" * 4_000)
-        house.rest()
+        harness.rest()
     bob.unblock()
-    house.rest()
+    harness.rest()
     end, *later = bob.read()
     past = [line for line in first_piece if line.startswith("PAST")]
     assert 0 < len(past) < 20
@@ -240,291 +246,291 @@ def test_history_counts_what_was_sent_not_what_the_backlog_let_go() -> None:
         (b"JOIN bob\nMSG I am bob\n", ["MSG ann I am bob"]),
     ],
 )
-def test_nobody_can_smuggle_a_line(house: House, sent: bytes, seen: list[str]) -> None:
-    ann, bob = house.enter("ann", "bob")
+def test_nobody_can_smuggle_a_line(harness: RoomHarness, sent: bytes, seen: list[str]) -> None:
+    ann, bob = harness.enter("ann", "bob")
     ann.feed(sent)
-    house.rest()
+    harness.rest()
     lines = bob.written.decode().split("\n")[-1 - len(seen) :]
     assert lines == [*seen, ""]
     assert len(bob.read()) == len(seen)
-    assert not ann.session.over
+    assert not ann.session.finished
 
 
-def test_clean_text_arrives_byte_for_byte(house: House) -> None:
+def test_clean_text_arrives_byte_for_byte(harness: RoomHarness) -> None:
     text = " 👩‍👩‍👧‍👦 ❤️ \t e\u0301 Grüße "
-    ann, bob = house.enter("ann", "bob")
+    ann, bob = harness.enter("ann", "bob")
     ann.send(f"MSG {text}")
-    house.rest()
+    harness.rest()
     assert bob.read() == [f"MSG ann {text}"]
 
 
-def test_telnet_requests_are_refused_in_the_next_turn(house: House) -> None:
-    guest = house.connect()
-    before = len(guest.written)
-    guest.feed(b"PI\xff\xfd\x01\xff\xfb\x1f")
-    house.rest()
-    assert guest.written[before:] == b"\xff\xfc\x01\xff\xfe\x1f"
-    guest.feed(b"NG\n")
-    house.rest()
-    assert guest.written.endswith(b"\x1fPONG\n")
+def test_telnet_requests_are_refused_in_the_next_turn(harness: RoomHarness) -> None:
+    client = harness.connect()
+    before = len(client.written)
+    client.feed(b"PI\xff\xfd\x01\xff\xfb\x1f")
+    harness.rest()
+    assert client.written[before:] == b"\xff\xfc\x01\xff\xfe\x1f"
+    client.feed(b"NG\n")
+    harness.rest()
+    assert client.written.endswith(b"\x1fPONG\n")
 
 
-def test_line_ends_are_crlf_from_the_first_crlf_on(house: House) -> None:
-    ann, bob = house.enter("ann", "bob")
+def test_line_ends_are_crlf_from_the_first_crlf_on(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
     before = len(bob.written)
     bob.feed(b"PING 1\nPING 2\r\nPING 3\n")
     ann.send("MSG hi")
-    house.rest()
+    harness.rest()
     ann.send("MSG again")
-    house.rest()
+    harness.rest()
     assert bob.written[before:] == b"PONG 1\nPONG 2\r\nPONG 3\r\nMSG ann hi\r\nMSG ann again\r\n"
     assert b"\r" not in ann.written
 
 
-def test_listener_who_speaks_crlf_is_written_crlf(house: House) -> None:
-    ann, bob = house.enter("ann", "bob")
+def test_listener_who_speaks_crlf_is_written_crlf(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
     bob.feed(b"\r\n")
-    house.rest()
+    harness.rest()
     ann.send("MSG hi")
-    house.rest()
+    harness.rest()
     assert bob.written.endswith(b"\nMSG ann hi\r\n")
 
 
-def test_longest_line_is_taken_and_a_longer_one_is_refused_once(house: House) -> None:
-    guest = house.connect(Limits(max_line=10, rate=0))
-    guest.feed(b"PING 12345\r\n" + b"PING 123456\n" + b"x" * 100)
-    house.rest()
-    guest.feed(b"PING 1")
-    guest.feed(b"\nPING 2\n")
-    house.rest()
-    assert codes(guest.read()) == ["PONG 12345", "ERR line-too-long", "ERR line-too-long", "PONG 2"]
+def test_longest_line_is_taken_and_a_longer_one_is_refused_once(harness: RoomHarness) -> None:
+    client = harness.connect(Limits(max_line=10, rate=0))
+    client.feed(b"PING 12345\r\n" + b"PING 123456\n" + b"x" * 100)
+    harness.rest()
+    client.feed(b"PING 1")
+    client.feed(b"\nPING 2\n")
+    harness.rest()
+    assert codes(client.read()) == ["PONG 12345", "ERR line-too-long", "ERR line-too-long", "PONG 2"]
 
 
-def test_bytes_that_are_not_utf8_are_refused(house: House) -> None:
-    guest = house.connect()
-    guest.feed(b"MSG \xe4\nPING\n")
-    house.rest()
-    assert codes(guest.read()) == ["ERR not-utf8", "PONG"]
+def test_bytes_that_are_not_utf8_are_refused(harness: RoomHarness) -> None:
+    client = harness.connect()
+    client.feed(b"MSG \xe4\nPING\n")
+    harness.rest()
+    assert codes(client.read()) == ["ERR not-utf8", "PONG"]
 
 
 # Turns and backpressure
 
 
-def test_one_turn_takes_so_many_lines_and_no_more(house: House) -> None:
-    ann, bob = house.enter("ann", "bob")
-    ann.send(*(f"MSG {number}" for number in range(LINES_A_TURN + 1)))
-    house.turn()
-    assert len(bob.read()) == LINES_A_TURN
-    house.turn()
-    assert bob.read() == [f"MSG ann {LINES_A_TURN}"]
+def test_one_turn_takes_so_many_lines_and_no_more(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
+    ann.send(*(f"MSG {number}" for number in range(LINES_PER_TURN + 1)))
+    harness.turn()
+    assert len(bob.read()) == LINES_PER_TURN
+    harness.turn()
+    assert bob.read() == [f"MSG ann {LINES_PER_TURN}"]
 
 
-def test_guest_is_not_read_from_while_plenty_of_it_waits(house: House) -> None:
-    (ann,) = house.enter("ann")
+def test_client_is_not_read_from_while_plenty_of_it_waits(harness: RoomHarness) -> None:
+    (ann,) = harness.enter("ann")
     wants = []
     for count in (13_000, 1_000):
         ann.feed(b"PING\n" * count)
         wants.append(ann.session.wants_input)
-    house.rest()
+    harness.rest()
     assert [*wants, ann.session.wants_input] == [True, False, True]
 
 
-def test_full_room_leaves_lines_for_the_next_turn(house: House) -> None:
-    ann, bob = house.enter("ann", "bob")
+def test_full_room_leaves_lines_for_the_next_turn(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
     ann.send(*["MSG " + "x" * 4_000] * 20)
-    house.turn()
+    harness.turn()
     first = len(bob.read())
     assert BATCH_BYTES // 4_100 < first < 20
-    house.rest()
+    harness.rest()
     assert first + len(bob.read()) == 20
 
 
-def test_blocked_guest_with_an_answer_pending_is_not_read_from(house: House) -> None:
-    (guest,) = house.enter("ann")
-    guest.block()
-    guest.send("PING 1", "PING 2")
-    house.rest()
-    assert guest.read() == []
-    assert not guest.session.wants_input
-    guest.unblock()
-    house.rest()
-    assert guest.read() == ["PONG 1", "PONG 2"]
-    assert guest.session.wants_input
+def test_blocked_client_with_an_answer_pending_is_not_read_from(harness: RoomHarness) -> None:
+    (client,) = harness.enter("ann")
+    client.block()
+    client.send("PING 1", "PING 2")
+    harness.rest()
+    assert client.read() == []
+    assert not client.session.wants_input
+    client.unblock()
+    harness.rest()
+    assert client.read() == ["PONG 1", "PONG 2"]
+    assert client.session.wants_input
 
 
-def test_blocked_guest_may_speak_until_it_asks(house: House) -> None:
-    ann, bob = house.enter("ann", "bob")
+def test_blocked_client_may_speak_until_it_asks(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
     ann.block()
     ann.send("MSG 1", "MSG 2")
-    house.rest()
+    harness.rest()
     assert bob.read() == ["MSG ann 1", "MSG ann 2"]
     assert ann.session.wants_input
 
 
 def test_slow_reader_gets_gap_and_then_its_answer() -> None:
-    house = House(backlog=1)
-    ann, bob = house.enter("ann", "bob")
+    harness = RoomHarness(backlog=1)
+    ann, bob = harness.enter("ann", "bob")
     bob.block()
     for number in range(3):
         ann.send(f"MSG {number}")
-        house.rest()
+        harness.rest()
     bob.send("PING")
-    house.rest()
+    harness.rest()
     bob.unblock()
-    house.rest()
+    harness.rest()
     assert bob.read() == ["GAP 2", "MSG ann 2", "PONG"]
 
 
 # The end
 
 
-def test_quit_says_bye_behind_everything_before_it(house: House) -> None:
-    ann, bob = house.enter("ann", "bob")
+def test_quit_says_bye_behind_everything_before_it(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
     ann.send("MSG 1")
     bob.send("MSG 2", "PING", "QUIT", "MSG never", "PING never")
-    house.rest()
+    harness.rest()
     assert bob.read() == ["MSG ann 1", "PONG", "BYE quit"]
-    assert bob.session.over
+    assert bob.session.finished
     assert ann.read() == ["MSG bob 2", "LEFT bob"]
 
 
-def test_name_of_who_quits_is_free_at_once(house: House) -> None:
-    (ann,) = house.enter("ann")
-    other = house.connect()
+def test_name_of_who_quits_is_free_at_once(harness: RoomHarness) -> None:
+    (ann,) = harness.enter("ann")
+    other = harness.connect()
     ann.send("QUIT")
     other.send("JOIN ann")
-    house.rest()
+    harness.rest()
     assert other.read() == ["OK JOIN ann"]
 
 
-def test_who_quits_gets_nothing_from_behind_its_leaving(house: House) -> None:
-    ann, bob = house.enter("ann", "bob")
+def test_who_quits_gets_nothing_from_behind_its_leaving(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
     ann.send("QUIT")
     bob.send("MSG hi")
-    house.rest()
+    harness.rest()
     assert ann.read() == ["BYE quit"]
 
 
-def test_end_of_input_is_a_quit_behind_every_complete_line(house: House) -> None:
-    (bob,) = house.enter("bob")
-    bot = house.connect()
+def test_end_of_input_is_a_quit_behind_every_complete_line(harness: RoomHarness) -> None:
+    (bob,) = harness.enter("bob")
+    bot = harness.connect()
     bot.send("JOIN bot", "MSG hi")
     bot.close()
-    house.rest()
+    harness.rest()
     assert bot.read() == ["OK JOIN bot", "BYE quit"]
-    assert bot.session.over
+    assert bot.session.finished
     assert bob.read() == ["JOINED bot", "MSG bot hi", "LEFT bot"]
 
 
-def test_incomplete_last_line_is_not_carried_out(house: House) -> None:
-    ann, bob = house.enter("ann", "bob")
+def test_incomplete_last_line_is_not_carried_out(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
     ann.feed(b"MSG whole\nMSG hal")
     ann.close()
-    house.rest()
+    harness.rest()
     assert codes(ann.read()) == ["ERR incomplete-line", "BYE quit"]
     assert bob.read() == ["MSG ann whole", "LEFT ann"]
 
 
-def test_stranger_who_closes_gets_a_bye(house: House) -> None:
-    guest = house.connect()
-    guest.close()
-    house.rest()
-    assert guest.read() == ["BYE quit"]
-    assert guest.session.over
+def test_stranger_who_closes_gets_a_bye(harness: RoomHarness) -> None:
+    client = harness.connect()
+    client.close()
+    harness.rest()
+    assert client.read() == ["BYE quit"]
+    assert client.session.finished
 
 
-def test_bye_waits_for_a_blocked_guest(house: House) -> None:
-    ann, bob = house.enter("ann", "bob")
+def test_bye_waits_for_a_blocked_client(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
     bob.block()
     ann.send("MSG hi")
     bob.send("QUIT")
-    house.rest()
-    assert (bob.read(), bob.session.over) == ([], False)
+    harness.rest()
+    assert (bob.read(), bob.session.finished) == ([], False)
     assert bob.session.wants_input  # what still comes is thrown away
     bob.unblock()
-    house.rest()
-    assert (bob.read(), bob.session.over) == (["MSG ann hi", "BYE quit"], True)
+    harness.rest()
+    assert (bob.read(), bob.session.finished) == (["MSG ann hi", "BYE quit"], True)
 
 
-def test_shutdown_says_bye_behind_everything_that_was_taken(house: House) -> None:
-    ann, bob, cleo = house.enter("ann", "bob", "cleo")
+def test_shutdown_says_bye_behind_everything_that_was_taken(harness: RoomHarness) -> None:
+    ann, bob, cleo = harness.enter("ann", "bob", "cleo")
     cleo.block()
     ann.send("MSG last")
-    house.turn()
-    house.room.closed = True
-    for guest in (ann, bob, cleo):
-        guest.send("MSG late", "PING late")
-        guest.end("shutdown")
-    house.rest()
+    harness.turn()
+    harness.room.closed = True
+    for client in (ann, bob, cleo):
+        client.send("MSG late", "PING late")
+        client.end("shutdown")
+    harness.rest()
     assert ann.read() == ["BYE shutdown"]
     assert bob.read() == ["MSG ann last", "BYE shutdown"]
     assert cleo.read() == []
     cleo.unblock()
-    house.rest()
+    harness.rest()
     assert cleo.read() == ["MSG ann last", "BYE shutdown"]
-    assert all(guest.session.over for guest in (ann, bob, cleo))
+    assert all(client.session.finished for client in (ann, bob, cleo))
 
 
 def test_shutdown_lets_a_long_answer_finish() -> None:
-    house = House(presence_limit=0)
-    crowd(house, 5_000)
-    guest = house.connect()
-    guest.send("WHO")
-    house.turn()
-    guest.end("shutdown")
-    house.rest()
-    assert guest.read()[-2:] == ["OK WHO 5000", "BYE shutdown"]
+    harness = RoomHarness(presence_limit=0)
+    crowd(harness, 5_000)
+    client = harness.connect()
+    client.send("WHO")
+    harness.turn()
+    client.end("shutdown")
+    harness.rest()
+    assert client.read()[-2:] == ["OK WHO 5000", "BYE shutdown"]
 
 
-def test_bye_is_for_the_first_reason(house: House) -> None:
-    guest = house.connect()
-    guest.end("stalled")
-    guest.end("shutdown")
-    house.rest()
-    assert guest.read() == ["BYE stalled"]
+def test_bye_is_for_the_first_reason(harness: RoomHarness) -> None:
+    client = harness.connect()
+    client.end("stalled")
+    client.end("shutdown")
+    harness.rest()
+    assert client.read() == ["BYE stalled"]
 
 
-def test_bye_is_said_once_and_what_comes_behind_it_is_thrown_away(house: House) -> None:
-    guest = house.connect()
-    guest.send("QUIT")
-    house.rest()
-    guest.end("shutdown")
-    guest.feed(b"PING\n\xff\xfd\x01")
-    house.rest()
-    assert guest.read() == ["BYE quit"]
+def test_bye_is_said_once_and_what_comes_behind_it_is_thrown_away(harness: RoomHarness) -> None:
+    client = harness.connect()
+    client.send("QUIT")
+    harness.rest()
+    client.end("shutdown")
+    client.feed(b"PING\n\xff\xfd\x01")
+    harness.rest()
+    assert client.read() == ["BYE quit"]
 
 
-def test_who_quit_and_closes_then_asks_for_no_more_turns(house: House) -> None:
-    guest = house.connect()
-    guest.send("QUIT")
-    house.rest()
-    guest.close()
-    house.rest()
-    assert guest.read() == ["BYE quit"]
-    assert guest.session.over
+def test_who_quit_and_closes_then_asks_for_no_more_turns(harness: RoomHarness) -> None:
+    client = harness.connect()
+    client.send("QUIT")
+    harness.rest()
+    client.close()
+    harness.rest()
+    assert client.read() == ["BYE quit"]
+    assert client.session.finished
 
 
-def test_nothing_comes_behind_the_bye(house: House) -> None:
-    ann, bob = house.enter("ann", "bob")
+def test_nothing_comes_behind_the_bye(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
     ann.end("stalled")
-    house.rest()
+    harness.rest()
     bob.send("MSG hi")
-    house.rest()
+    harness.rest()
     assert ann.read() == ["BYE stalled"]
 
 
-def test_lost_member_has_left(house: House) -> None:
-    ann, bob = house.enter("ann", "bob")
-    ann.session.lost()
-    house.turn()
+def test_lost_member_has_left(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
+    ann.session.connection_lost()
+    harness.turn()
     assert bob.read() == ["LEFT ann"]
     assert ann.read() == []
 
 
-def test_lost_stranger_has_not_left(house: House) -> None:
-    (bob,) = house.enter("bob")
-    house.connect().session.lost()
-    house.turn()
+def test_lost_stranger_has_not_left(harness: RoomHarness) -> None:
+    (bob,) = harness.enter("bob")
+    harness.connect().session.connection_lost()
+    harness.turn()
     assert bob.read() == []
 
 
@@ -550,15 +556,15 @@ conversation = st.lists(
 
 def talk(*cut: bytes, close: bool) -> bytes:
     """What a lone session writes, but for telnet refusals, which may overtake answers."""
-    house = House()
-    guest = house.connect(Limits(max_line=16, rate=0))
+    harness = RoomHarness()
+    client = harness.connect(Limits(max_line=16, rate=0))
     for packet in cut:
-        guest.feed(packet)
-        house.rest()
+        client.feed(packet)
+        harness.rest()
     if close:
-        guest.close()
-        house.rest()
-    return _TELNET_REFUSAL.sub(b"", guest.written)
+        client.close()
+        harness.rest()
+    return _TELNET_REFUSAL.sub(b"", client.written)
 
 
 @given(packets(conversation), st.booleans())
@@ -571,13 +577,13 @@ def test_single_bytes_make_no_difference(stream: bytes) -> None:
     assert talk(*(stream[at : at + 1] for at in range(len(stream))), close=True) == talk(stream, close=True)
 
 
-def test_empty_lines_are_ignored_and_count_for_the_turn(house: House) -> None:
-    guest = house.connect()
-    guest.feed(b"\n\r\n" * LINES_A_TURN + b"PING\n")
-    house.turn()
-    assert guest.read() == []
-    house.rest()
-    assert guest.read() == ["PONG"]
+def test_empty_lines_are_ignored_and_count_for_the_turn(harness: RoomHarness) -> None:
+    client = harness.connect()
+    client.feed(b"\n\r\n" * LINES_PER_TURN + b"PING\n")
+    harness.turn()
+    assert client.read() == []
+    harness.rest()
+    assert client.read() == ["PONG"]
 
 
 # What a client may do before it joins
@@ -589,159 +595,159 @@ FOREIGN = [
 HTTP_STATUS = "HTTP/1.1 400 Bad Request"
 
 
-def test_so_many_errors_are_answered_before_a_join_and_one_more_is_the_end(house: House) -> None:
-    guest = house.connect()
+def test_so_many_errors_are_answered_before_a_join_and_one_more_is_the_end(harness: RoomHarness) -> None:
+    client = harness.connect()
     for number in range(ERRORS_MAX):
-        guest.send(f"rubbish {number}", f"PING {number}", "")
-    house.rest()
-    answers = codes(guest.read())
+        client.send(f"rubbish {number}", f"PING {number}", "")
+    harness.rest()
+    answers = codes(client.read())
     assert answers == [f"{each}" for n in range(ERRORS_MAX) for each in ("ERR unknown-command", f"PONG {n}")]
-    guest.send("more rubbish", "JOIN ann", "MSG never")
-    house.rest()
+    client.send("more rubbish", "JOIN ann", "MSG never")
+    harness.rest()
     code = Code.TOO_MANY_ERRORS
-    assert guest.read() == [str(Err(code, code.advice)), "BYE too-many-errors"]
-    assert guest.session.over
-    assert guest.session.refused is code
-    assert house.room.names() == ()
+    assert client.read() == [str(Err(code, code.advice)), "BYE too-many-errors"]
+    assert client.session.finished
+    assert client.session.disconnect_code is code
+    assert harness.room.names() == ()
 
 
-def test_errors_of_every_kind_are_counted(house: House) -> None:
-    (_,) = house.enter("taken")
-    guest = house.connect(Limits(max_line=16, rate=0))
-    guest.feed(
+def test_errors_of_every_kind_are_counted(harness: RoomHarness) -> None:
+    (_,) = harness.enter("taken")
+    client = harness.connect(Limits(max_line=16, rate=0))
+    client.feed(
         b"NICK\nJOIN\nJOIN .\nJOIN taken\nMSG\nMSG hi\nLEAVE\nHISTORY\n\xc3\nWHO is\n"
         + b"x" * 17
         + b"\nPING\n"
     )
-    house.rest()
-    *errors, last, bye = guest.read()
+    harness.rest()
+    *errors, last, bye = client.read()
     assert [error.split()[0] for error in errors] == ["ERR"] * ERRORS_MAX
     assert codes([last]) == ["ERR too-many-errors"]
     assert bye == "BYE too-many-errors"
 
 
-def test_an_incomplete_last_line_may_be_one_error_too_many(house: House) -> None:
-    guest = house.connect()
-    guest.feed(b"x\n" * ERRORS_MAX + b"x")
-    guest.close()
-    house.rest()
-    assert codes(guest.read())[ERRORS_MAX:] == ["ERR too-many-errors", "BYE too-many-errors"]
+def test_an_incomplete_last_line_may_be_one_error_too_many(harness: RoomHarness) -> None:
+    client = harness.connect()
+    client.feed(b"x\n" * ERRORS_MAX + b"x")
+    client.close()
+    harness.rest()
+    assert codes(client.read())[ERRORS_MAX:] == ["ERR too-many-errors", "BYE too-many-errors"]
 
 
-def test_who_joined_once_may_be_wrong_as_often_as_it_likes(house: House) -> None:
-    guest = house.connect()
-    guest.send(*["rubbish"] * ERRORS_MAX, "JOIN ann", *["rubbish"] * 50, "LEAVE", *["rubbish"] * 50, "PING")
-    house.rest()
-    answers = codes(guest.read())
+def test_who_joined_once_may_be_wrong_as_often_as_it_likes(harness: RoomHarness) -> None:
+    client = harness.connect()
+    client.send(*["rubbish"] * ERRORS_MAX, "JOIN ann", *["rubbish"] * 50, "LEAVE", *["rubbish"] * 50, "PING")
+    harness.rest()
+    answers = codes(client.read())
     assert answers.count("ERR unknown-command") == ERRORS_MAX + 100
     assert answers[-1] == "PONG"
-    assert not guest.session.newcomer
+    assert not client.session.pre_join
 
 
-def test_whoever_is_refused_is_told_once_why(house: House) -> None:
-    guest = house.connect()
-    guest.session.refuse(Code.JOIN_TIMEOUT)
-    guest.session.refuse(Code.TOO_MANY_CONNECTIONS)
-    guest.end("shutdown")
-    guest.send("JOIN ann", "PING")
-    house.rest()
+def test_whoever_is_refused_is_told_once_why(harness: RoomHarness) -> None:
+    client = harness.connect()
+    client.session.disconnect(Code.JOIN_TIMEOUT)
+    client.session.disconnect(Code.TOO_MANY_CONNECTIONS)
+    client.end("shutdown")
+    client.send("JOIN ann", "PING")
+    harness.rest()
     code = Code.JOIN_TIMEOUT
-    assert guest.read() == [str(Err(code, code.advice)), "BYE join-timeout"]
-    assert guest.session.refused is code
-    assert house.room.names() == ()
+    assert client.read() == [str(Err(code, code.advice)), "BYE join-timeout"]
+    assert client.session.disconnect_code is code
+    assert harness.room.names() == ()
 
 
 # Who knocks at the wrong door
 
 
 @pytest.mark.parametrize("request_", FOREIGN)
-def test_http_is_told_so_and_none_of_it_is_carried_out(house: House, request_: str) -> None:
-    guest, byte_by_byte = house.connect(), house.connect()
+def test_http_is_told_so_and_none_of_it_is_carried_out(harness: RoomHarness, request_: str) -> None:
+    client, byte_by_byte = harness.connect(), harness.connect()
     data = f"{request_}\r\nJOIN mallory\r\n\r\nJOIN mallory\nMSG spam\n".encode()
-    guest.feed(data)
+    client.feed(data)
     for at in range(len(data)):
         byte_by_byte.feed(data[at : at + 1])
-        house.rest()
-    whole = guest.read()
+        harness.rest()
+    whole = client.read()
     assert whole[0] == HTTP_STATUS
     assert codes(whole[-2:]) == ["ERR not-chat", "BYE not-chat"]
     assert byte_by_byte.read() == whole
-    assert guest.session.over
-    assert guest.session.refused is Code.NOT_CHAT
-    assert house.room.names() == ()
+    assert client.session.finished
+    assert client.session.disconnect_code is Code.NOT_CHAT
+    assert harness.room.names() == ()
 
 
-def test_http_is_answered_as_http_is(house: House) -> None:
-    guest = house.connect()
-    before = len(guest.written)
-    guest.feed(b"GET / HTTP/1.1\r\n\r\n")
-    house.rest()
-    head, _, body = guest.written[before:].partition(b"\r\n\r\n")
+def test_http_is_answered_as_http_is(harness: RoomHarness) -> None:
+    client = harness.connect()
+    before = len(client.written)
+    client.feed(b"GET / HTTP/1.1\r\n\r\n")
+    harness.rest()
+    head, _, body = client.written[before:].partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert b"\nConnection: close" in head
     assert body.startswith(b"ERR not-chat ")
 
 
-def test_a_tls_hello_is_told_so(house: House) -> None:
+def test_a_tls_hello_is_told_so(harness: RoomHarness) -> None:
     hello = b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\nJOIN mallory\n"
-    guest, byte_by_byte = house.connect(), house.connect()
-    guest.feed(hello)
+    client, byte_by_byte = harness.connect(), harness.connect()
+    client.feed(hello)
     for at in range(len(hello)):
         byte_by_byte.feed(hello[at : at + 1])
-    house.rest()
-    assert codes(guest.read()) == codes(byte_by_byte.read()) == ["ERR not-chat", "BYE not-chat"]
-    assert house.room.names() == ()
+    harness.rest()
+    assert codes(client.read()) == codes(byte_by_byte.read()) == ["ERR not-chat", "BYE not-chat"]
+    assert harness.room.names() == ()
 
 
 @pytest.mark.parametrize(
     "line", ["GETTING", "GET / HTTP", "PINGx", "HEADER", "PUT", "POST\t/", "GET", "P", "\x16"]
 )
-def test_a_line_that_merely_begins_like_a_request_is_a_line(house: House, line: str) -> None:
-    guest = house.connect()
-    guest.send(line, "PING", "HELP")
-    house.rest()
-    answers = codes(guest.read())
+def test_a_line_that_merely_begins_like_a_request_is_a_line(harness: RoomHarness, line: str) -> None:
+    client = harness.connect()
+    client.send(line, "PING", "HELP")
+    harness.rest()
+    answers = codes(client.read())
     assert answers[:2] == ["ERR unknown-command", "PONG"]
     assert answers[-1] == "OK HELP"
 
 
-def test_only_the_first_bytes_are_looked_at(house: House) -> None:
-    ann, bob = house.enter("ann", "bob")
+def test_only_the_first_bytes_are_looked_at(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
     ann.feed(b"GET / HTTP/1.1\n\x16\x03\x01\nMSG GET /\n")
-    house.rest()
+    harness.rest()
     assert codes(ann.read()) == ["ERR unknown-command"] * 2
     assert bob.read() == ["MSG ann GET /"]
 
 
 @pytest.mark.parametrize("cut", [[3], [1, 3], [2, 3], [1, 2, 3], [1, 4], [2, 9]])
-def test_a_byte_order_mark_at_the_start_is_dropped(house: House, cut: list[int]) -> None:
-    guest = house.connect()
+def test_a_byte_order_mark_at_the_start_is_dropped(harness: RoomHarness, cut: list[int]) -> None:
+    client = harness.connect()
     data = BYTE_ORDER_MARK + b"JOIN ann\n"
     for start, stop in zip([0, *cut], [*cut, None], strict=True):
-        guest.feed(data[start:stop])
-        house.rest()
-    assert guest.read() == ["OK JOIN ann"]
+        client.feed(data[start:stop])
+        harness.rest()
+    assert client.read() == ["OK JOIN ann"]
 
 
-def test_a_byte_order_mark_anywhere_else_is_text(house: House) -> None:
-    ann, bob = house.enter("ann", "bob")
+def test_a_byte_order_mark_anywhere_else_is_text(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
     ann.send("MSG \ufeffhi", "\ufeffMSG hi")
-    house.rest()
+    harness.rest()
     assert bob.read() == ["MSG ann \ufeffhi"]
     assert codes(ann.read()) == ["ERR unknown-command"]
-    guest = house.connect()
-    guest.send("\ufeff\ufeffPING")
-    house.rest()
-    assert codes(guest.read()) == ["ERR unknown-command"]
+    client = harness.connect()
+    client.send("\ufeff\ufeffPING")
+    harness.rest()
+    assert codes(client.read()) == ["ERR unknown-command"]
 
 
 @pytest.mark.parametrize("start", [b"G", b"GE", b"GET", b"\xef", b"\xef\xbb", b"\x16"])
-def test_whoever_ends_before_it_is_known_said_half_a_line(house: House, start: bytes) -> None:
-    guest = house.connect()
-    guest.feed(start)
-    guest.close()
-    house.rest()
-    assert codes(guest.read()) == ["ERR incomplete-line", "BYE quit"]
+def test_whoever_ends_before_it_is_known_said_half_a_line(harness: RoomHarness, start: bytes) -> None:
+    client = harness.connect()
+    client.feed(start)
+    client.close()
+    harness.rest()
+    assert codes(client.read()) == ["ERR incomplete-line", "BYE quit"]
 
 
 # How many lines a second
@@ -749,121 +755,121 @@ def test_whoever_ends_before_it_is_known_said_half_a_line(house: House, start: b
 FEW = Limits(rate=2, burst=5)
 
 
-def wait(house: House, seconds: float, *guests: Guest) -> None:
+def wait(harness: RoomHarness, seconds: float, *clients: SessionClient) -> None:
     """Let time pass, after which those who had to wait have another turn."""
-    house.time += seconds
-    for guest in guests:
-        house.schedule(guest)
-    house.rest()
+    harness.time += seconds
+    for client in clients:
+        harness.schedule(client)
+    harness.rest()
 
 
-def test_a_burst_is_taken_at_once_and_the_rest_when_it_is_due(house: House) -> None:
-    (witness,) = house.enter("witness")
-    ann = house.connect(FEW)
+def test_a_burst_is_taken_at_once_and_the_rest_when_it_is_due(harness: RoomHarness) -> None:
+    (witness,) = harness.enter("witness")
+    ann = harness.connect(FEW)
     ann.send("JOIN ann", *(f"MSG {number}" for number in range(8)))
-    house.rest()
+    harness.rest()
     assert witness.read() == ["JOINED ann", *(f"MSG ann {number}" for number in range(4))]
-    assert (ann.session.slowed, ann.session.wants_input) == (True, False)
+    assert (ann.session.throttled, ann.session.wants_input) == (True, False)
     seen = []
     for _ in range(5):
-        wait(house, 0.25, ann)
+        wait(harness, 0.25, ann)
         seen.append(witness.read())
     assert seen == [[], ["MSG ann 4"], [], ["MSG ann 5"], []]
-    wait(house, 0.75, ann)
+    wait(harness, 0.75, ann)
     assert witness.read() == ["MSG ann 6", "MSG ann 7"]
-    assert (ann.session.slowed, ann.session.wants_input) == (False, True)
+    assert (ann.session.throttled, ann.session.wants_input) == (False, True)
 
 
-def test_every_command_is_a_line_and_is_answered_in_order(house: House) -> None:
-    guest = house.connect(FEW)
-    guest.send(*(f"PING {number}" for number in range(7)), "rubbish", "WHO", "")
-    guest.send("PING last")
+def test_every_command_is_a_line_and_is_answered_in_order(harness: RoomHarness) -> None:
+    client = harness.connect(FEW)
+    client.send(*(f"PING {number}" for number in range(7)), "rubbish", "WHO", "")
+    client.send("PING last")
     answers = []
     for _ in range(8):
-        wait(house, 0.5, guest)
-        answers.append(codes(guest.read()))
+        wait(harness, 0.5, client)
+        answers.append(codes(client.read()))
     first = [f"PONG {number}" for number in range(5)]
     single = [["PONG 5"], ["PONG 6"], ["ERR unknown-command"], ["OK WHO"], [], ["PONG last"], []]
     assert answers == [first, *single]
 
 
-def test_half_of_a_line_costs_nothing_until_it_is_whole(house: House) -> None:
-    guest = house.connect(Limits(rate=1, burst=2))
-    guest.feed(b"PING 1\nPI")
+def test_half_of_a_line_costs_nothing_until_it_is_whole(harness: RoomHarness) -> None:
+    client = harness.connect(Limits(rate=1, burst=2))
+    client.feed(b"PING 1\nPI")
     for byte in b"NG 2":
-        guest.feed(bytes([byte]))
-        house.rest()
-    guest.feed(b"\nPING 3\n")
-    house.rest()
-    assert guest.read() == ["PONG 1", "PONG 2"]
-    wait(house, 1.0, guest)
-    assert guest.read() == ["PONG 3"]
+        client.feed(bytes([byte]))
+        harness.rest()
+    client.feed(b"\nPING 3\n")
+    harness.rest()
+    assert client.read() == ["PONG 1", "PONG 2"]
+    wait(harness, 1.0, client)
+    assert client.read() == ["PONG 3"]
 
 
-def test_the_end_of_a_flood_comes_behind_all_its_lines(house: House) -> None:
-    (witness,) = house.enter("witness")
-    bot = house.connect(FEW)
+def test_the_end_of_a_flood_comes_behind_all_its_lines(harness: RoomHarness) -> None:
+    (witness,) = harness.enter("witness")
+    bot = harness.connect(FEW)
     bot.send("JOIN bot", *(f"MSG {number}" for number in range(20)))
     bot.close()
-    house.rest()
+    harness.rest()
     seen = [len(witness.read())]
-    while not bot.session.over:
-        wait(house, 1.0, bot)
+    while not bot.session.finished:
+        wait(harness, 1.0, bot)
         seen.append(len(witness.read()))
     assert seen == [5, *[2] * 8, 1]  # JOINED, 20 lines and LEFT
-    assert house.time == 8.0 + 1.0
+    assert harness.time == 8.0 + 1.0
     assert bot.read() == ["OK JOIN bot", "BYE quit"]
 
 
-def test_a_flood_has_all_its_lines_delivered_in_order(house: House) -> None:
-    (witness,) = house.enter("witness")
-    bot = house.connect(Limits())
+def test_a_flood_has_all_its_lines_delivered_in_order(harness: RoomHarness) -> None:
+    (witness,) = harness.enter("witness")
+    bot = harness.connect(Limits())
     bot.send("JOIN bot", *(f"MSG {number}" for number in range(1000)), "PING")
     bot.close()
-    house.rest()
+    harness.rest()
     seen = witness.read()
     assert len(seen) == BURST
-    while not bot.session.over:
-        wait(house, 0.5, bot)
+    while not bot.session.finished:
+        wait(harness, 0.5, bot)
         seen += witness.read()
     assert seen == ["JOINED bot", *(f"MSG bot {number}" for number in range(1000)), "LEFT bot"]
-    assert house.time == (1 + 1000 + 1 - BURST) / RATE + 0.4  # whole halves of a second
+    assert harness.time == (1 + 1000 + 1 - BURST) / RATE + 0.4  # whole halves of a second
     assert bot.read() == ["OK JOIN bot", "PONG", "BYE quit"]
 
 
-def test_a_flooder_delays_nobody_else(house: House) -> None:
-    (witness,) = house.enter("witness")
-    flooder, other = house.connect(FEW), house.connect(FEW)
+def test_a_flooder_delays_nobody_else(harness: RoomHarness) -> None:
+    (witness,) = harness.enter("witness")
+    flooder, other = harness.connect(FEW), harness.connect(FEW)
     flooder.send("JOIN flooder", *["MSG flood"] * 1000)
-    house.rest()
+    harness.rest()
     witness.read()
     other.send("JOIN other", "MSG hi", "PING")
-    house.rest()
+    harness.rest()
     assert other.read() == ["OK JOIN other", "PONG"]
     assert witness.read() == ["JOINED other", "MSG other hi"]
 
 
-def test_without_a_rate_everything_is_taken_at_once(house: House) -> None:
-    (witness,) = house.enter("witness")
-    bot = house.connect(Limits(rate=0, burst=1))
+def test_without_a_rate_everything_is_taken_at_once(harness: RoomHarness) -> None:
+    (witness,) = harness.enter("witness")
+    bot = harness.connect(Limits(rate=0, burst=1))
     bot.send("JOIN bot", *["MSG hi"] * 5000)
-    house.rest()
+    harness.rest()
     assert len(witness.read()) == 5001
-    assert not bot.session.slowed
+    assert not bot.session.throttled
 
 
-def test_whoever_is_sent_away_in_a_flood_says_nothing_more(house: House) -> None:
-    (witness,) = house.enter("witness")
-    ann = house.connect(FEW)
+def test_whoever_is_sent_away_in_a_flood_says_nothing_more(harness: RoomHarness) -> None:
+    (witness,) = harness.enter("witness")
+    ann = harness.connect(FEW)
     ann.send("JOIN ann", *["MSG flood"] * 20)
-    house.rest()
+    harness.rest()
     witness.read()
     ann.end("shutdown")
-    wait(house, 60.0, ann)
+    wait(harness, 60.0, ann)
     assert ann.read() == ["OK JOIN ann", "BYE shutdown"]
     assert witness.read() == ["LEFT ann"]
-    assert ann.session.over
-    assert not ann.session.slowed
+    assert ann.session.finished
+    assert not ann.session.throttled
 
 
 # Whatever comes, whenever
@@ -884,7 +890,7 @@ anything = st.one_of(
 
 @dataclass(frozen=True)
 class Step:
-    """Something that happens to a guest, who is written to or not, some time after the last."""
+    """Something that happens to a client, who is written to or not, some time after the last."""
 
     data: bytes
     milliseconds: int
@@ -915,29 +921,29 @@ def check_lines(lines: list[str]) -> None:
     assert [line for line in lines[:-1] if line.startswith("BYE")] == []
 
 
-def live(house: House, guest: Guest, story: list[Step]) -> None:
-    """Let everything happen to a guest, and then all that still has to, with the time that it takes."""
+def live(harness: RoomHarness, client: SessionClient, story: list[Step]) -> None:
+    """Let everything happen to a client, and then all that still has to, with the time that it takes."""
     for step in story:
-        (guest.unblock if step.takes_bytes else guest.block)()
-        guest.feed(step.data)
-        wait(house, step.milliseconds / 1000, guest)
-        judge(house, guest)
-    guest.unblock()
-    guest.close()
+        (client.unblock if step.takes_bytes else client.block)()
+        client.feed(step.data)
+        wait(harness, step.milliseconds / 1000, client)
+        judge(harness, client)
+    client.unblock()
+    client.close()
     for _ in range(1000):
-        wait(house, 1.0, guest)
-        judge(house, guest)
-        if guest.session.over:
+        wait(harness, 1.0, client)
+        judge(harness, client)
+        if client.session.finished:
             return
     raise AssertionError("it does not end")
 
 
-def judge(house: House, guest: Guest) -> None:
-    """Check every password that a guest tries."""
-    while guest.session.secret is not None:
-        guest.session.judge(right=guest.session.secret == "sesame")
-        house.schedule(guest)
-        house.rest()
+def judge(harness: RoomHarness, client: SessionClient) -> None:
+    """Check every password that a client tries."""
+    while client.session.secret is not None:
+        client.session.on_password_checked(accepted=client.session.secret == "sesame")
+        harness.schedule(client)
+        harness.rest()
 
 
 @given(stories, st.integers(0, 30), st.integers(1, 30), st.booleans())
@@ -947,11 +953,11 @@ def test_whatever_comes_is_answered_by_harmless_lines_and_one_bye(
     burst: int,
     locked: bool,  # noqa: FBT001
 ) -> None:
-    house = House()
-    (witness,) = house.enter("witness")
-    guest = house.connect(Limits(max_line=32, rate=rate, burst=burst), locked=locked)
-    live(house, guest, story)
-    lines = lines_of(bytes(guest.written))
+    harness = RoomHarness()
+    (witness,) = harness.enter("witness")
+    client = harness.connect(Limits(max_line=32, rate=rate, burst=burst), auth_required=locked)
+    live(harness, client, story)
+    lines = lines_of(bytes(client.written))
     check_lines(lines)
     assert lines[0].startswith("HELLO ")
     assert lines[-1].startswith("BYE ")
@@ -960,13 +966,13 @@ def test_whatever_comes_is_answered_by_harmless_lines_and_one_bye(
     errors_at_first = list(takewhile(lambda line: not line.startswith("OK JOIN "), lines))
     assert len([line for line in errors_at_first if line.startswith("ERR ")]) <= ERRORS_MAX + 1
     if rate:
-        assert len(said) - 2 <= max(rate, burst) + house.time * rate + 2
-    assert house.room.names() == ("witness",)
+        assert len(said) - 2 <= max(rate, burst) + harness.time * rate + 2
+    assert harness.room.names() == ("witness",)
 
 
-def test_a_verdict_that_nobody_waits_for_changes_nothing(house: House) -> None:
-    (ann,) = house.enter("ann")
-    ann.session.judge(right=False)
-    house.rest()
+def test_a_verdict_that_nobody_waits_for_changes_nothing(harness: RoomHarness) -> None:
+    (ann,) = harness.enter("ann")
+    ann.session.on_password_checked(accepted=False)
+    harness.rest()
     assert ann.read() == []
-    assert not ann.session.over
+    assert not ann.session.finished

@@ -1,97 +1,166 @@
-"""Several chat servers that are one room, in this process or as programs, and the peers who are connected."""
+"""Several chat servers that share one room, in this process or as programs, and peers connected to them."""
 
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from subprocess import PIPE, Popen
 from typing import Any
 
+from simple_chat import Server as ChatServer
 from simple_chat import Settings, serve
-from tests.harness.nats import Engine
+from tests.harness.nats import NatsCluster
 from tests.harness.peer import Peer, connect
 from tests.harness.programs import ServerProcess
 from tests.harness.server import ServerHarness
 
 BUSY = "ERR busy this was not sent, the room can't take it now: try again later"
-TAKEN = "ERR name-taken somebody here has that name, JOIN with another one"
-AWAY = "INFO The other servers can't be reached: what you say waits, or is refused."
-BACK = "INFO The other servers can be reached again."
+NAME_TAKEN = "ERR name-taken somebody here has that name, JOIN with another one"
+UNAVAILABLE = "INFO The other servers can't be reached: what you say waits, or is refused."
+RECOVERED = "INFO The other servers can be reached again."
+
+JOIN_DEADLINE = 60.0
+"""Seconds that a server may refuse to let a peer join. An election among NATS servers takes up to 10."""
 
 
-def settings(engine: Engine, room: str, **more: Any) -> Settings:  # noqa: ANN401 - as Settings has it
-    """How to set up one of the servers of a room.
+def cluster_settings(nats: NatsCluster, room: str, **more: Any) -> Settings:  # noqa: ANN401 - as Settings has it
+    """Return the settings of a server of a room.
 
     Args:
-        engine: which keeps the room's log.
-        room: what it is called there.
-        more: what else is set.
+        nats: stores the room's stream.
+        room: its name there.
+        more: other settings.
     """
-    return Settings(**{"cluster": tuple(engine.urls), "cluster_room": room, "rate": 0, **more})
+    settings = {"cluster": tuple(nats.urls), "cluster_room": room, "cluster_replicas": len(nats), "rate": 0}
+    return Settings(**{**settings, **more})
 
 
 @contextlib.asynccontextmanager
-async def house(engine: Engine, room: str, **more: Any) -> AsyncIterator[ServerHarness]:  # noqa: ANN401 - as above
-    """Run one of the servers of a room; at the end of the block its peers close, then it does."""
-    async with serve("127.0.0.1", 0, settings=settings(engine, room, **more)) as server:
-        inside = ServerHarness(server)
+async def chat_server(nats: NatsCluster, room: str, **more: Any) -> AsyncIterator[ServerHarness]:  # noqa: ANN401 - as above
+    """Run one server of a room; at the end of the block its peers are closed, then it is."""
+    async with serve("127.0.0.1", 0, settings=cluster_settings(nats, room, **more)) as server:
+        harness = ServerHarness(server)
         try:
-            yield inside
+            yield harness
         finally:
-            await inside.close_peers()
-    assert not server._connections
+            await harness.close_peers()
+    assert not server._hub.connections
 
 
 @contextlib.asynccontextmanager
-async def houses(
-    engine: Engine,
+async def chat_servers(
+    nats: NatsCluster,
     room: str,
     number: int = 3,
     **more: Any,  # noqa: ANN401 - as above
 ) -> AsyncIterator[list[ServerHarness]]:
-    """Run several servers of a room; at the end of the block nothing is left of them."""
+    """Run several servers of a room; at the end of the block no task of theirs is left."""
     tasks = asyncio.all_tasks()
     async with contextlib.AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(house(engine, room, **more)) for _ in range(number)]
+        yield [await stack.enter_async_context(chat_server(nats, room, **more)) for _ in range(number)]
     assert asyncio.all_tasks() == tasks
 
 
-async def gather(homes: Sequence[ServerHarness], *names: str) -> list[Peer]:
-    """Let one peer in at each house, each of whom has read that the others joined."""
-    peers = [await home.join(name) for home, name in zip(homes, names, strict=True)]
-    for place, peer in enumerate(peers):
-        assert await peer.barrier() == [f"JOINED {name}" for name in names[place + 1 :]]
+async def join_each(servers: Sequence[ServerHarness], *names: str) -> list[Peer]:
+    """Join one peer on each server, each of which has read that the others joined."""
+    peers = [await server.join(name) for server, name in zip(servers, names, strict=True)]
+    await _read_joins(peers, names)
     return peers
 
 
+async def _read_joins(peers: Sequence[Peer], names: Sequence[str]) -> None:
+    for index, peer in enumerate(peers, start=1):
+        assert await peer.barrier() == [f"JOINED {name}" for name in names[index:]]
+
+
 def room_lines(lines: Sequence[str]) -> list[str]:
-    """What is left without what is told about the log, which has no place in the sequence."""
-    return [line for line in lines if line not in {AWAY, BACK}]
+    """Return the lines of the room's sequence: without the notices on the cluster's state."""
+    return [line for line in lines if line not in {UNAVAILABLE, RECOVERED}]
+
+
+async def who(peer: Peer) -> list[str]:
+    """Return the members, sorted: the order of several that join at once is not defined."""
+    *lines, end = await peer.ask("WHO")
+    names = [name for line in lines for name in line.removeprefix("NAMES ").split()]
+    assert end == f"OK WHO {len(names)}"
+    return sorted(names)
+
+
+async def history(peer: Peer) -> list[str]:
+    """Return the PAST lines; lines of the room may come before."""
+    *lines, end = await peer.ask("HISTORY")
+    past = [line for line in lines if line.startswith("PAST ")]
+    assert end == f"OK HISTORY {len(past)}"
+    return past
+
+
+def texts(past: list[str]) -> list[str]:
+    """Return names and texts of PAST lines, without the times."""
+    return [" ".join(line.split()[2:]) for line in past]
 
 
 # Programs
 
 
-def options(engine: Engine, room: str) -> tuple[str, ...]:
-    """What the program is told, for it to be one of the servers of a room."""
-    return ("--cluster", engine.url, "--cluster-room", room)
+def cluster_options(nats: NatsCluster, room: str) -> tuple[str, ...]:
+    """Return the command-line options of a server of a room."""
+    replicas = () if len(nats) > 1 else ("--cluster-replicas", "1")
+    return ("--cluster", nats.url, "--cluster-room", room, *replicas)
 
 
-@contextlib.contextmanager
-def doomed_server(engine: Engine, room: str) -> Iterator[ServerProcess]:
-    """Run a server that may be killed."""
-    command = [sys.executable, "-m", "simple_chat.server", "--port", "0", "--rate", "0"]
-    with Popen([*command, *options(engine, room)], stderr=PIPE) as process:
+@contextlib.asynccontextmanager
+async def quick_server(*options: str) -> AsyncIterator[ServerProcess]:
+    """Run a server with the timing of `tests.harness.timing`, which the test may kill.
+
+    As a program: the client library leaves sockets open that it can't close in order, which in this process
+    would fail the test.
+    """
+    command = [sys.executable, "-m", "tests.harness.quick_server", "--port", "0", "--rate", "0", *options]
+    with await asyncio.to_thread(Popen, command, stderr=PIPE) as process:
         try:
             with contextlib.ExitStack() as terminals:
-                yield ServerProcess(process, terminals)
+                server = await asyncio.to_thread(ServerProcess, process, terminals)
+                yield server
+            if process.poll() is None:
+                await asyncio.to_thread(server.stop)  # peers have to read that it ends
         finally:
             process.kill()
 
 
+@contextlib.asynccontextmanager
+async def quick_servers(nats: NatsCluster, room: str, number: int) -> AsyncIterator[list[ServerProcess]]:
+    """Run several servers of a room as `quick_server` does."""
+    options = cluster_options(nats, room)
+    async with contextlib.AsyncExitStack() as stack:
+        starting = (stack.enter_async_context(quick_server(*options)) for _ in range(number))
+        yield await asyncio.gather(*starting)
+
+
 async def join(server: ServerProcess, name: str) -> Peer:
-    """Let a peer in at a program."""
+    """Join a peer on a server that is a program."""
     peer = await connect((server.host, int(server.port)))
     assert (await peer.line()).startswith("HELLO ")
     assert await peer.ask(f"JOIN {name}") == [f"OK JOIN {name}"]
     return peer
+
+
+async def join_when_ready(server: ServerProcess | ChatServer, name: str) -> Peer:
+    """Join a peer on a server that may refuse that for a moment, as NATS was unavailable to it."""
+    address = server.address if isinstance(server, ChatServer) else (server.host, int(server.port))
+    peer = await connect(address)
+    await peer.line()
+    async with asyncio.timeout(JOIN_DEADLINE):
+        answer = BUSY
+        while answer in {BUSY, UNAVAILABLE, RECOVERED}:
+            if answer == BUSY:
+                peer.send(f"JOIN {name}")
+            answer = await peer.line()
+    assert answer == f"OK JOIN {name}"
+    return peer
+
+
+async def join_each_program(servers: Sequence[ServerProcess], *names: str) -> list[Peer]:
+    """Join one peer on each program, each of which has read that the others joined."""
+    peers = [await join(server, name) for server, name in zip(servers, names, strict=True)]
+    await _read_joins(peers, names)
+    return peers

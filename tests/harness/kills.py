@@ -1,4 +1,4 @@
-"""Chat servers that share a room under load, and what their members must have heard whatever was killed."""
+"""Load on chat servers that share a room, and what their members must have received after any kill."""
 
 import asyncio
 import sys
@@ -8,39 +8,41 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.harness.nats import Engine
+from tests.harness.cluster import cluster_options
+from tests.harness.nats import NatsCluster
 from tests.soak.abuse import Server
-from tests.soak.journal_kills import Member, Speaker, check_same, enter
+from tests.soak.journal_kills import Member, Speaker, check_same, join
 
-SERVERS = 3
+_SERVERS = 3
 _ROOT = Path(__file__).parents[2]
 _FILLERS = (0, 60)  # bytes that make a message longer, for each speaker
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """Who is in the room on one server: one who listens, before all others, and some who talk."""
+    """The members on one server: a listener, who joined before all speakers, and speakers."""
 
     listener: Member
     speakers: list[Speaker]
 
     @property
     def members(self) -> list[Member]:
-        """All."""
+        """All of them."""
         return [self.listener, *self.speakers]
 
 
 @asynccontextmanager
-async def chat_servers(engine: Engine, room: str, *options: str) -> AsyncIterator[list[Server]]:
-    """Run servers that share a room, as programs."""
+async def chat_programs(nats: NatsCluster, room: str) -> AsyncIterator[list[Server]]:
+    """Run three servers of a room as programs."""
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(_chat_server(engine, room, options)) for _ in range(SERVERS)]
+        starting = (stack.enter_async_context(_chat_program(nats, room)) for _ in range(_SERVERS))
+        yield await asyncio.gather(*starting)
 
 
 @asynccontextmanager
-async def _chat_server(engine: Engine, room: str, options: Sequence[str]) -> AsyncIterator[Server]:
-    shared = ["--port", "0", "--rate", "0", "--cluster", engine.url, "--cluster-room", room]
-    command = [sys.executable, "-m", "simple_chat.server", *shared, *options]
+async def _chat_program(nats: NatsCluster, room: str) -> AsyncIterator[Server]:
+    options = ["--port", "0", "--rate", "0", *cluster_options(nats, room)]
+    command = [sys.executable, "-m", "simple_chat.server", *options]
     process = await asyncio.create_subprocess_exec(*command, stderr=PIPE, cwd=_ROOT)
     server = Server(process)
     try:
@@ -54,57 +56,68 @@ async def _chat_server(engine: Engine, room: str, options: Sequence[str]) -> Asy
     assert "Traceback" not in "".join(server.log)
 
 
-async def crowds(servers: Sequence[Server], run: int) -> list[Crowd]:
-    """Let some in at each server, first those who listen."""
-    all_ = [Crowd(Member(f"listener{at}"), []) for at in range(len(servers))]
-    for crowd, server in zip(all_, servers, strict=True):
-        await enter(crowd.listener, server.address)
-    for at, (crowd, server) in enumerate(zip(all_, servers, strict=True)):
+async def join_crowds(servers: Sequence[Server], run: int) -> list[Crowd]:
+    """Join a crowd on each server, all listeners first."""
+    crowds = [Crowd(Member(f"listener{index}"), []) for index in range(len(servers))]
+    for crowd, server in zip(crowds, servers, strict=True):
+        await join(crowd.listener, server.address)
+    for index, (crowd, server) in enumerate(zip(crowds, servers, strict=True)):
         for number, filler in enumerate(_FILLERS):
-            crowd.speakers.append(Speaker(f"speaker{at}-{number}", run, filler))
-            await enter(crowd.speakers[-1], server.address)
-    return all_
+            crowd.speakers.append(Speaker(f"speaker{index}-{number}", run, filler))
+            await join(crowd.speakers[-1], server.address)
+    return crowds
 
 
-async def talk(there: Sequence[Crowd], pings: int) -> None:
-    """Wait until everybody who talks there was answered so many more PINGs."""
-    await asyncio.gather(*(speaker.go_on(pings) for crowd in there for speaker in crowd.speakers))
+async def wait_for_pongs(crowds: Sequence[Crowd], number: int) -> None:
+    """Wait until each speaker has received some more PONGs."""
+    await asyncio.gather(*(speaker.wait_for_pongs(number) for crowd in crowds for speaker in crowd.speakers))
 
 
-async def quieten(there: Sequence[Crowd]) -> None:
-    """Let nobody say any more, and wait until everybody has heard everything."""
-    for crowd in there:
-        for speaker in crowd.speakers:
-            speaker.stop()
-    await asyncio.gather(*(speaker.barrier() for crowd in there for speaker in crowd.speakers))
-    await asyncio.gather(*(crowd.listener.barrier() for crowd in there))
+async def stop_speakers(crowds: Sequence[Crowd]) -> None:
+    """Stop all speakers, and wait until everybody has received everything."""
+    speakers = [speaker for crowd in crowds for speaker in crowd.speakers]
+    for speaker in speakers:
+        speaker.stop()
+    await asyncio.gather(*(speaker.barrier() for speaker in speakers))
+    await asyncio.gather(*(crowd.listener.barrier() for crowd in crowds))
 
 
-def check(there: Sequence[Crowd], gone: Sequence[Crowd]) -> int:
-    """Check what those who listened heard.
+def check_crowds(present: Sequence[Crowd], gone: Sequence[Crowd]) -> int:
+    """Check what the listeners received.
 
     Args:
-        there: on servers that were there all the time.
-        gone: on servers that were killed, or taken for dead.
+        present: on servers that stayed in the cluster.
+        gone: on servers that were killed, or whose lease expired.
 
     Returns:
-        How many lines they heard.
+        The number of lines that a listener received.
     """
-    first = there[0].listener
-    for crowd in there[1:]:
-        since = first.shown.index(b"JOINED %b" % crowd.listener.name.encode()) + 1
-        check_same(crowd.listener.shown, first.shown[since:], f"what {crowd.listener.name} heard")
+    received = present[0].listener.room_lines
+    for crowd in present[1:]:
+        listener = crowd.listener
+        check_same(
+            listener.room_lines, _since_join(received, listener), f"lines that {listener.name} received"
+        )
     for crowd in gone:
-        heard = crowd.listener.shown
-        since = first.shown.index(b"JOINED %b" % crowd.listener.name.encode()) + 1
-        check_same(heard, first.shown[since:][: len(heard)], f"what {crowd.listener.name} heard")
-    for crowd in (*there, *gone):
+        listener, shown = crowd.listener, crowd.listener.room_lines
+        due = _since_join(received, listener)[: len(shown)]
+        check_same(shown, due, f"lines that {listener.name} received")
+    for crowd in (*present, *gone):
         for speaker in crowd.speakers:
-            own = b"MSG %b " % speaker.name.encode()
-            heard = [line for line in first.shown if line.startswith(own)]
-            check_same(heard, speaker.said[: len(heard)], f"what {speaker.name} said")
-            owed = speaker.acknowledged if crowd in gone else len(speaker.said)
-            assert len(heard) >= owed, f"{speaker.name}: {len(heard)} of {owed} lines came"
-    left = sorted(line for line in first.shown if line.startswith(b"LEFT "))
+            _check_messages(
+                received, speaker, speaker.acknowledged if crowd in gone else len(speaker.sent_messages)
+            )
+    left = sorted(line for line in received if line.startswith(b"LEFT "))
     assert left == sorted(f"LEFT {member.name}".encode() for crowd in gone for member in crowd.members)
-    return len(first.shown)
+    return len(received)
+
+
+def _since_join(received: list[bytes], member: Member) -> list[bytes]:
+    return received[received.index(b"JOINED %b" % member.name.encode()) + 1 :]
+
+
+def _check_messages(received: list[bytes], speaker: Speaker, owed: int) -> None:
+    own = b"MSG %b " % speaker.name.encode()
+    messages = [line for line in received if line.startswith(own)]
+    check_same(messages, speaker.sent_messages[: len(messages)], f"messages of {speaker.name}")
+    assert len(messages) >= owed, f"{speaker.name}: {len(messages)} of {owed} messages arrived"

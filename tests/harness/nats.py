@@ -1,184 +1,95 @@
-"""A real NATS cluster on this machine: servers with JetStream that can be killed, stopped and started again.
+"""A real NATS cluster on this machine: servers with JetStream that can be killed, paused and started again.
 
-What controls it is not asynchronous, so that scripts and fixtures of any scope can use it; a test in which
-something else goes on meanwhile calls it by `asyncio.to_thread`. Every wait has a deadline, and whoever
-misses one is shown the end of each server's log.
+Its methods block, so that scripts and fixtures of any scope can use it; a test in which something else goes
+on meanwhile calls them by `asyncio.to_thread`. Every wait has a deadline, and fails with the end of each
+server's log.
 """
 
 import asyncio
 import contextlib
-import json
-import os
 import random
-import shutil
-import signal
 import socket
 import ssl
-import sysconfig
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from subprocess import DEVNULL, STDOUT, Popen
 from time import monotonic, sleep
 from typing import Any, Self, TypeVar
 
+import trustme
 from nats.aio.client import Client
 from nats.errors import Error
 from nats.js.errors import NotFoundError
 
 from tests.harness.nats_credentials import Operator
-from tests.harness.programs import find_program
+from tests.harness.nats_health import is_current, meta_leaders, responsive
+from tests.harness.nats_server import DEADLINE, HOST, NatsServer
 
-DEADLINE = 60.0
-"""Seconds after which a server is no longer waited for. An election takes some of them."""
-
-_PATIENCE = 1.0  # seconds that one question may take before it is asked again
-_POLL = 0.02  # seconds between two looks
-_TAIL = 4000  # bytes of a log that are shown
-_HOST = "127.0.0.1"
-_PORTS = range(20000, 32000)  # systems give out none of these to those who take any
-_LIMITS = {"max_mem": 2**28, "max_file": 2**32, "sync_interval": "always"}  # bytes
-_ONCE = {  # what makes a client give up soon; it tries again where nobody listens, whatever it is told
+_REQUEST_TIMEOUT = 1.0  # seconds
+_DISCARD_TIMEOUT = 0.2  # seconds
+_POLL_INTERVAL = 0.02  # seconds
+_PORTS = range(20000, 32000)  # outside the range from which systems choose ports
+_SINGLE_ATTEMPT = {  # the client retries a refused connection in any case
     "allow_reconnect": False,
-    "connect_timeout": _PATIENCE,
+    "connect_timeout": _REQUEST_TIMEOUT,
     "max_reconnect_attempts": 1,
-    "reconnect_time_wait": _POLL,
+    "reconnect_time_wait": _POLL_INTERVAL,
 }
+_CA = trustme.CA()
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
-    """How servers talk TLS to their clients; among themselves they talk in plain text.
+class NatsTls:
+    """TLS between NATS and its clients; the servers of a cluster talk plain text to each other.
 
     Attributes:
-        certificate: of 127.0.0.1, a PEM file.
+        certificate: for 127.0.0.1, a PEM file.
         key: its private key, a PEM file.
-        authority: whom clients trust, a PEM file.
+        ca: what clients trust, a PEM file.
     """
 
     certificate: Path
     key: Path
-    authority: Path
+    ca: Path
+
+    @classmethod
+    def issue(cls, folder: Path) -> Self:
+        """Write a new certificate and what belongs to it into a folder."""
+        tls = cls(certificate=folder / "cert.pem", key=folder / "key.pem", ca=folder / "ca.pem")
+        leaf = _CA.issue_cert(HOST)
+        leaf.cert_chain_pems[0].write_to_path(tls.certificate)
+        leaf.private_key_pem.write_to_path(tls.key)
+        _CA.cert_pem.write_to_path(tls.ca)
+        return tls
 
 
-class _Node:
-    """One server, whether it runs or not.
+class NatsCluster:
+    """NATS servers that form a cluster, or one standalone server; `with` starts and kills them.
 
-    Args:
-        folder: where it has its configuration, its log and what it stores.
-        number: from 0 on.
-        ports: free ones; three are taken.
-
-    Attributes:
-        paused: whether it is stopped, and will go on.
-    """
-
-    def __init__(self, folder: Path, number: int, ports: Iterator[int]) -> None:
-        self.name = f"n{number + 1}"
-        self.client_port, self.cluster_port, self._http_port = next(ports), next(ports), next(ports)
-        self.paused = False
-        self._process: Popen[bytes] | None = None
-        self._configuration = folder / f"{self.name}.conf"
-        self._log = folder / f"{self.name}.log"
-        self._store = folder / self.name
-
-    @property
-    def process(self) -> Popen[bytes]:
-        """The last one that was started."""
-        assert self._process is not None, f"{self.name} was never started"
-        return self._process
-
-    @property
-    def running(self) -> bool:
-        """Whether there is a process, be it stopped."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def awake(self) -> bool:
-        """Whether it can answer."""
-        return self.running and not self.paused
-
-    def configure(self, more: dict[str, Any]) -> None:
-        """Write its configuration.
-
-        Args:
-            more: what it has beside its own.
-        """
-        own = {
-            "server_name": self.name,
-            "listen": f"{_HOST}:{self.client_port}",
-            "http": f"{_HOST}:{self._http_port}",
-            "jetstream": {"store_dir": str(self._store), **_LIMITS},
-        }
-        self._configuration.write_text(json.dumps(own | more, indent=2))  # which NATS reads too
-
-    def start(self) -> None:
-        """Start it, unless it runs."""
-        if self.running:
-            return
-        command = [_nats_server(), "--config", str(self._configuration)]
-        with self._log.open("ab") as log:
-            self._process = Popen(command, stdin=DEVNULL, stdout=log, stderr=STDOUT)
-
-    def kill(self) -> None:
-        """Kill it, also while it is stopped, and wait until it is gone."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(DEADLINE)
-        self.paused = False
-
-    def pause(self) -> None:
-        """Stop it: its connections stay, and it does nothing."""
-        self.process.send_signal(signal.SIGSTOP)
-        os.waitpid(self.process.pid, os.WUNTRACED)
-        self.paused = True
-
-    def resume(self) -> None:
-        """Let it go on."""
-        self.process.send_signal(signal.SIGCONT)
-        self.paused = False
-
-    def look(self, path: str) -> dict[str, Any]:
-        """What it says of itself by HTTP; nothing if it does not, or is not well."""
-        connection = HTTPConnection(_HOST, self._http_port, timeout=_PATIENCE)
-        with contextlib.closing(connection), contextlib.suppress(OSError, HTTPException):
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            said: dict[str, Any] = json.loads(answer.read())
-            return said if answer.status == 200 else {}
-        return {}
-
-    def tail(self) -> str:
-        """The end of its log."""
-        log = self._log.read_bytes() if self._log.exists() else b""
-        return f"--- {self.name}\n{log[-_TAIL:].decode(errors='replace')}"
-
-
-class Engine:
-    """Servers that are one cluster, or one server by itself; `with` starts and ends them.
-
-    They are told apart by their index, from 0 on. Their logs and what they stored stay when they have ended.
+    Servers are numbered from 0 on. Their logs and stores stay behind.
 
     Args:
-        folder: where they have their configurations, their logs and what they store.
+        folder: for their configurations, logs and stores.
         servers: how many.
-        tls: how they talk TLS; None for plain text.
-        operator: who says which clients are let in; None for whoever comes.
+        tls: None for plain text.
+        operator: issues the credentials that clients need; None to let in everybody.
     """
 
     def __init__(
-        self, folder: Path, *, servers: int = 3, tls: Tls | None = None, operator: Operator | None = None
+        self, folder: Path, *, servers: int = 3, tls: NatsTls | None = None, operator: Operator | None = None
     ) -> None:
         self._tls = tls
         self._credentials = None if operator is None else operator.user("tests")
         self._reserved = contextlib.ExitStack()
         ports = _free_ports(self._reserved)
-        self._nodes = [_Node(folder, number, ports) for number in range(servers)]
-        for node in self._nodes:
-            node.configure({**self._routes(node), **_encryption(tls), **_authorization(operator)})
+        self._servers = [NatsServer(folder, number, ports) for number in range(servers)]
+        self._names = [server.name for server in self._servers]
+        for server in self._servers:
+            server.configure(
+                {**_routes(server, self._servers), **_encryption(tls), **_authorization(operator)}
+            )
 
     def __enter__(self) -> Self:
         try:
@@ -191,178 +102,151 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __len__(self) -> int:
+        return len(self._servers)
+
     @property
     def url(self) -> str:
-        """Where the servers are, as one text."""
+        """The URLs of all servers, joined by commas."""
         return ",".join(self.urls)
 
     @property
     def urls(self) -> list[str]:
-        """Where each server is."""
+        """The URL of each server."""
         scheme = "nats" if self._tls is None else "tls"
-        return [f"{scheme}://{_HOST}:{node.client_port}" for node in self._nodes]
+        return [f"{scheme}://{HOST}:{server.client_port}" for server in self._servers]
 
     @property
     def pids(self) -> list[int]:
-        """The processes there are."""
-        return [node.process.pid for node in self._nodes if node.running]
+        """The processes that run."""
+        return [server.process.pid for server in self._servers if server.running]
 
-    # What is done to the servers
+    # Control
 
     def start(self) -> None:
-        """Start whoever is dead, let go on whoever is stopped, and wait until all are one cluster."""
-        for node in self._nodes:
-            node.start()
-            if node.paused:
-                node.resume()
-        for node in self._nodes:
-            self._wait_for(node)
+        """Start all servers that don't run, resume the paused ones, and wait until all are one cluster."""
+        for server in self._servers:
+            server.start()
+        for server in self._servers:
+            self._wait_until_ready(server)
 
     def kill(self, index: int) -> None:
-        """Kill a server, and wait until it is gone."""
-        self._nodes[index].kill()
+        """Kill a server, and wait for its end."""
+        self._servers[index].kill()
 
     def restart(self, index: int) -> None:
-        """Start a server that was killed, and wait until it has what the others have.
+        """Start a server that was killed, and wait until it has caught up.
 
-        While most of them are dead or stopped nobody can tell: it is only waited until it lets clients in.
+        Without a majority it is only waited until it accepts clients.
         """
-        self._nodes[index].start()
-        self._wait_for(self._nodes[index])
+        self._servers[index].start()
+        self._wait_until_ready(self._servers[index])
 
-    def pause(self, index: int) -> None:
-        """Stop a server in the middle of whatever it does; its connections stay."""
-        self._nodes[index].pause()
+    def pause(self, *indices: int) -> None:
+        """Stop servers by SIGSTOP: their connections stay open."""
+        for index in indices:
+            self._servers[index].pause()
+
+    def pause_all(self) -> None:
+        """Stop all servers by SIGSTOP."""
+        self.pause(*range(len(self)))
 
     def resume(self, index: int) -> None:
-        """Let a stopped server go on, and don't wait for anything: `start` does."""
-        self._nodes[index].resume()
+        """Let a paused server go on, without waiting for anything as `start` does."""
+        self._servers[index].resume()
 
     def kill_all(self) -> None:
         """Kill all servers, as nearly at once as can be."""
-        for node in self._nodes:
-            if node.running:
-                node.process.kill()
-        for node in self._nodes:
-            node.kill()
-
-    def restart_all(self) -> None:
-        """Start whoever was killed, all at once, and wait until all are one cluster."""
-        self.start()
+        for server in self._servers:
+            if server.running:
+                server.process.kill()
+        for server in self._servers:
+            server.kill()
 
     def close(self) -> None:
-        """End all servers, and give their ports back."""
+        """Kill all servers, and release their ports."""
         self.kill_all()
         self._reserved.close()
 
-    # What the servers say
+    # Requests
 
     def leader_of(self, stream: str) -> int:
-        """Wait until a stream has a leader, and return which server that is."""
+        """Wait until a stream has a leader, and return the leader's index."""
 
         async def ask(client: Client) -> str | None:
-            cluster = (await client.jetstream(timeout=_PATIENCE).stream_info(stream)).cluster
+            cluster = (await client.jetstream(timeout=_REQUEST_TIMEOUT).stream_info(stream)).cluster
             return cluster.leader if cluster is not None else None
 
-        leader = self._wait_until(f"{stream} has a leader", lambda: self._ask(ask, self._awake()))
-        return [node.name for node in self._nodes].index(leader)
+        leader = self._wait_until(f"{stream} has a leader", lambda: self._ask(ask, responsive(self._servers)))
+        return self._names.index(leader)
+
+    def follower_of(self, stream: str) -> int:
+        """Return the index of a server that leads neither a stream nor the cluster."""
+        leaders = {self._names[self.leader_of(stream)], *meta_leaders(self._servers)}
+        return next(index for index, name in enumerate(self._names) if name not in leaders)
 
     def delete(self, stream: str) -> None:
-        """Delete a stream, if there is one."""
+        """Delete a stream if there is one."""
 
         async def ask(client: Client) -> bool:
             with contextlib.suppress(NotFoundError):
-                await client.jetstream(timeout=_PATIENCE).delete_stream(stream)
+                await client.jetstream(timeout=_REQUEST_TIMEOUT).delete_stream(stream)
             return True
 
-        self._wait_until(f"{stream} is deleted", lambda: self._ask(ask, self._awake()))
+        self._wait_until(f"{stream} is deleted", lambda: self._ask(ask, responsive(self._servers)))
 
     @contextlib.asynccontextmanager
     async def client(self, *indices: int, **options: Any) -> AsyncIterator[Client]:  # noqa: ANN401 - as NATS has it
-        """Connect to the servers, as somebody who may do everything.
+        """Connect with all rights.
 
         Args:
-            indices: to which of them; to any if none is given.
-            options: of nats.connect, in place of those that let a client in.
+            indices: servers to connect to; any if none is given.
+            options: of nats.connect, instead of TLS and credentials of this cluster.
         """
         urls = [self.urls[index] for index in indices] or self.urls
         client = Client()
         try:
-            await client.connect(urls, **(self._entry() | options))
+            await client.connect(urls, **(self._client_options() | options))
         except BaseException:
-            await _give_up(client)
+            await _discard(client)
             raise
         try:
             yield client
         finally:
             await client.close()
 
-    def tails(self) -> str:
-        """The end of each server's log."""
-        return "\n".join(node.tail() for node in self._nodes)
+    def log_tails(self) -> str:
+        """Return the end of each server's log."""
+        return "\n".join(server.log_tail() for server in self._servers)
 
-    # How to find out
+    # Internals
 
-    def _routes(self, node: _Node) -> dict[str, Any]:
-        if len(self._nodes) == 1:
-            return {}
-        routes = [f"nats://{_HOST}:{each.cluster_port}" for each in self._nodes]
-        return {"cluster": {"name": "C", "listen": f"{_HOST}:{node.cluster_port}", "routes": routes}}
-
-    def _entry(self) -> dict[str, Any]:
-        """What lets a client in."""
-        entry: dict[str, Any] = {"error_cb": _ignore}
+    def _client_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"error_cb": _ignore_error}
         if self._tls is not None:
-            entry["tls"] = ssl.create_default_context(cafile=self._tls.authority)
+            options["tls"] = ssl.create_default_context(cafile=self._tls.ca)
         if self._credentials is not None:
-            entry["user_credentials"] = self._credentials
-        return entry
+            options["user_credentials"] = self._credentials
+        return options
 
-    def _awake(self) -> list[int]:
-        return [index for index, node in enumerate(self._nodes) if node.awake]
-
-    def _wait_for(self, node: _Node) -> None:
+    def _wait_until_ready(self, server: NatsServer) -> None:
         def is_ready() -> bool:
-            assert node.running, f"{node.name} has ended\n{self.tails()}"
-            return self._is_ready(node)
+            assert server.running, f"{server.name} has ended\n{self.log_tails()}"
+            return self._is_ready(server)
 
-        self._wait_until(f"{node.name} is ready", is_ready)
+        self._wait_until(f"{server.name} is ready", is_ready)
 
-    def _is_ready(self, node: _Node) -> bool:
-        index = self._nodes.index(node)
-        if len(self._awake()) * 2 <= len(self._nodes):
-            return bool(self._ask(_is_there, [index]))
-        return self._is_current(node) and bool(self._ask(_has_jetstream, [index]))
-
-    def _is_current(self, node: _Node) -> bool:
-        """Whether a server has what it must have, and the others know it."""
-        if not node.look("/healthz"):
-            return False
-        return len(self._nodes) == 1 or (self._is_routed(node) and self._is_followed(node))
-
-    def _is_routed(self, node: _Node) -> bool:
-        """Whether a server is connected to each of the others, and tells clients where they are."""
-        others = {each.name for each in self._nodes if each.awake} - {node.name}
-        routes = node.look("/routez").get("routes", ())
-        told = node.look("/varz").get("connect_urls", ())
-        return others <= {route.get("remote_name") for route in routes} and len(told) > len(others)
-
-    def _is_followed(self, node: _Node) -> bool:
-        """Whether all agree on who leads, and whoever that is counts a server among those who follow."""
-        views = {each.name: each.look("/jsz").get("meta_cluster", {}) for each in self._nodes if each.awake}
-        leaders = {view.get("leader", "") for view in views.values()}
-        if len(leaders) != 1:  # who was stopped believes for a while what it knew before
-            return False
-        (leader,) = leaders
-        replicas = views.get(leader, {}).get("replicas", ())
-        current = {replica["name"] for replica in replicas if replica["current"]}
-        return node.name in current | {leader}
+    def _is_ready(self, server: NatsServer) -> bool:
+        index = self._servers.index(server)
+        if len(responsive(self._servers)) * 2 <= len(self):
+            return bool(self._ask(_accepts_clients, [index]))
+        return is_current(server, self._servers) and bool(self._ask(_has_jetstream, [index]))
 
     def _ask(self, question: Callable[[Client], Awaitable[_T]], indices: Sequence[int]) -> _T | None:
-        """Ask one of some servers; the answer is None if there is none in time."""
+        """Ask one of some servers; return None if it does not answer in time."""
 
         async def ask() -> _T:
-            async with self.client(*indices, **_ONCE) as client:
+            async with self.client(*indices, **_SINGLE_ATTEMPT) as client:
                 return await question(client)
 
         own_loop = asyncio.Runner(loop_factory=asyncio.new_event_loop)
@@ -370,35 +254,37 @@ class Engine:
             return runner.run(ask())
         return None
 
-    def _wait_until(self, what: str, look: Callable[[], _T | None]) -> _T:
-        """Look until there is something to see, and return it."""
+    def _wait_until(self, condition: str, check: Callable[[], _T | None]) -> _T:
+        """Poll until a check returns something, and return that."""
         deadline = monotonic() + DEADLINE
-        while not (seen := look()):
-            assert monotonic() < deadline, f"not within {DEADLINE:.0f} s: {what}\n{self.tails()}"
-            sleep(_POLL)
-        return seen
-
-
-def _nats_server() -> str:
-    """The server of this environment, or else whichever is installed."""
-    return shutil.which("nats-server", path=sysconfig.get_path("scripts")) or find_program("nats-server")
+        while not (found := check()):
+            assert monotonic() < deadline, f"not within {DEADLINE:.0f} s: {condition}\n{self.log_tails()}"
+            sleep(_POLL_INTERVAL)
+        return found
 
 
 def _free_ports(reserved: contextlib.ExitStack) -> Iterator[int]:
-    """Find ports, and keep other engines off them, also while nobody listens there.
+    """Find free ports, and reserve them also while nobody listens there.
 
     Args:
-        reserved: has them until it is closed: the UDP ports of the same numbers, which nobody else wants.
+        reserved: holds UDP ports of the same numbers, which other clusters find taken, until it is closed.
     """
     for port in random.sample(_PORTS, len(_PORTS)):
         with contextlib.suppress(OSError), contextlib.ExitStack() as attempt:
-            attempt.enter_context(socket.socket(type=socket.SOCK_DGRAM)).bind((_HOST, port))
-            socket.create_server((_HOST, port)).close()
+            attempt.enter_context(socket.socket(type=socket.SOCK_DGRAM)).bind((HOST, port))
+            socket.create_server((HOST, port)).close()
             reserved.push(attempt.pop_all())
             yield port
 
 
-def _encryption(tls: Tls | None) -> dict[str, Any]:
+def _routes(server: NatsServer, servers: Sequence[NatsServer]) -> dict[str, Any]:
+    if len(servers) == 1:
+        return {}
+    routes = [f"nats://{HOST}:{each.cluster_port}" for each in servers]
+    return {"cluster": {"name": "C", "listen": f"{HOST}:{server.cluster_port}", "routes": routes}}
+
+
+def _encryption(tls: NatsTls | None) -> dict[str, Any]:
     return {} if tls is None else {"tls": {"cert_file": str(tls.certificate), "key_file": str(tls.key)}}
 
 
@@ -406,25 +292,25 @@ def _authorization(operator: Operator | None) -> dict[str, Any]:
     return {} if operator is None else operator.configuration
 
 
-async def _ignore(_: Exception) -> None:
-    """Take what a client complains of, which it would log."""
+async def _ignore_error(_: Exception) -> None:
+    """Drop an error, which the client would log."""
 
 
-async def _give_up(client: Client) -> None:
+async def _discard(client: Client) -> None:
     """Close the socket of a client that could not connect, which it leaves open.
 
-    After a TLS handshake that failed it would wait for ever for the end of what it has closed.
+    After a TLS handshake that failed it would wait for ever for the end of a connection that it closed.
     """
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_DISCARD_TIMEOUT):
             await client.close()
 
 
-async def _is_there(client: Client) -> bool:
+async def _accepts_clients(client: Client) -> bool:
     await client.flush()
     return True
 
 
 async def _has_jetstream(client: Client) -> bool:
-    await client.jetstream(timeout=_PATIENCE).account_info()
+    await client.jetstream(timeout=_REQUEST_TIMEOUT).account_info()
     return True

@@ -1,6 +1,6 @@
-"""Credentials as an operator of NATS gives them out: each a signed claim that whoever signed it is trusted.
+"""NATS credentials: signed JSON Web Tokens and keys, as the tool nsc makes them.
 
-The operator signs accounts, an account signs its users, and servers know the operator. What is in a claim:
+The operator signs accounts, an account signs its users, and servers trust the operator. The claims:
 https://docs.nats.io/running-a-nats-service/nats_admin/security/jwt
 """
 
@@ -38,10 +38,10 @@ _FILE = """\
 
 
 class _Signer:
-    """Somebody with a new key.
+    """A new key pair that signs claims.
 
     Args:
-        kind: what it is, one of the prefixes in nkeys.
+        kind: operator, account or user, as a prefix of nkeys.
     """
 
     def __init__(self, kind: int) -> None:
@@ -50,48 +50,48 @@ class _Signer:
 
     @property
     def seed(self) -> str:
-        """The private key, as files have it."""
+        """The private key, in the encoding of credentials files."""
         return self._seed.decode()
 
     @property
     def name(self) -> str:
-        """The public key, by which others know it."""
+        """The public key, which identifies the signer."""
         return str(self._key.public_key.decode())
 
     def sign(self, subject: str, claim: Mapping[str, object]) -> str:
-        """Say something of somebody.
+        """Return a signed token.
 
         Args:
-            subject: of whom.
-            claim: what NATS is to know.
+            subject: the public key that the claim is about.
+            claim: its NATS part.
         """
-        said = {
+        common = {
             "jti": os.urandom(16).hex(),
             "iat": int(time()),
             "iss": self.name,
             "sub": subject,
             "name": subject,
         }
-        text = f"{_encoded_json(_HEADER)}.{_encoded_json({**said, 'nats': {**claim, 'version': 2}})}"
+        text = f"{_encoded_json(_HEADER)}.{_encoded_json({**common, 'nats': {**claim, 'version': 2}})}"
         return f"{text}.{_encoded(self._key.sign(text.encode()))}"
 
 
 class Operator:
-    """Who says which clients a server lets in, with an account that may use JetStream as it likes.
+    """An operator with one account, which may use JetStream without limits.
 
     Args:
-        folder: where the files of the users are written.
+        folder: for the credentials files of users.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._operator = _Signer(nkeys.PREFIX_BYTE_OPERATOR)
-        self._system = _Signer(nkeys.PREFIX_BYTE_ACCOUNT)  # a server wants one, and nobody else does
+        self._system = _Signer(nkeys.PREFIX_BYTE_ACCOUNT)  # required, and not used
         self._account = _Signer(nkeys.PREFIX_BYTE_ACCOUNT)
 
     @cached_property
     def configuration(self) -> dict[str, Any]:
-        """What a server has to be told."""
+        """The options of a server that trusts this operator."""
         return {
             "operator": self._operator.sign(self._operator.name, {"type": "operator"}),
             "system_account": self._system.name,
@@ -105,12 +105,12 @@ class Operator:
     def user(
         self, name: str, *, publish: Sequence[str] | None = None, subscribe: Sequence[str] | None = None
     ) -> Path:
-        """Let somebody in; return the file to connect with.
+        """Create a user, and return the path of its credentials file.
 
         Args:
-            name: what the file is called.
-            publish: the subjects it may publish to; None for all.
-            subscribe: the subjects it may subscribe to; None for all.
+            name: of the file.
+            publish: the subjects that it may publish to; None for all.
+            subscribe: the subjects that it may subscribe to; None for all.
         """
         user = _Signer(nkeys.PREFIX_BYTE_USER)
         rights = {"pub": _allowed(publish), "sub": _allowed(subscribe)}

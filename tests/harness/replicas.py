@@ -3,20 +3,24 @@
 from itertools import count
 
 from simple_chat.cluster.entry import Entry, decode_entry
-from simple_chat.cluster.nodes import HEARTBEAT_INTERVAL
+from simple_chat.cluster.nodes import HEARTBEAT_INTERVAL, Nodes
 from simple_chat.cluster.replicated import Message, ReplicatedRoom
+from simple_chat.core.codec import Codec
 from simple_chat.core.limits import Limits
+from simple_chat.core.membership import LOCAL
+from simple_chat.core.room import Room
+from simple_chat.errors import CommandError
 from tests.harness.checker import End, Recording
-from tests.harness.sessions import UNLIMITED, Guest, House
+from tests.harness.sessions import UNLIMITED, SessionClient, SessionHarness
 
 START = 1_700_000_000_000_000
 """When the first entry is stored, in microseconds since the epoch."""
 
 _TICK = 1_000  # microseconds from one entry to the next
-_PATIENCE = 1_000  # rounds until everything must be done
+_ROUNDS_MAX = 1_000  # rounds until everything must be done
 
 
-class Visitor(Guest):
+class ReplicaClient(SessionClient):
     """A session on one of the servers, and all that was sent and written.
 
     Attributes:
@@ -25,8 +29,15 @@ class Visitor(Guest):
         lost: whether the connection is gone.
     """
 
-    def __init__(self, server: "Server", limits: Limits, *, locked: bool = False) -> None:
-        super().__init__(server, limits, locked=locked)
+    def __init__(
+        self,
+        server: "ReplicaHarness",
+        limits: Limits,
+        *,
+        auth_required: bool = False,
+        codec: Codec | None = None,
+    ) -> None:
+        super().__init__(server, limits, auth_required=auth_required, codec=codec)
         self.server = server
         self.sent: list[str] = []
         self.lost = False
@@ -46,7 +57,7 @@ class Visitor(Guest):
         """Lose the connection."""
         self.lost = True
         self.server.remove(self)
-        self.session.lost()
+        self.session.connection_lost()
 
     def lines(self) -> list[str]:
         """All lines that were written, behind the greeting."""
@@ -59,13 +70,13 @@ class Visitor(Guest):
         are. That is put in, so that the checker finds the one place where this stream may end.
         """
         *before, end = bytes(self.written).splitlines(keepends=True)
-        if end == b"BYE shutdown\n" and self._name in (leaving := self.server.room.left):
+        if end == b"BYE shutdown\n" and self._name in (leaving := self.server.replica.left):
             before += [f"LEFT {name}\n".encode() for name in leaving[: leaving.index(self._name)]]
         return Recording(
-            label=f"guest {self.session.member.ident} of {self.server.label}",
+            label=f"client {self.session.subscriber.ident} of {self.server.label}",
             sent=self.sent,
             received=b"".join([*before, end]),
-            end=End.CLEAN if self.session.over else End.VANISHED,
+            end=End.CLEAN if self.session.finished else End.VANISHED,
         )
 
     @property
@@ -78,8 +89,8 @@ class Visitor(Guest):
         return name
 
 
-class NotedRoom(ReplicatedRoom):
-    """A shared room.
+class RecordingRoom(ReplicatedRoom):
+    """A replicated room.
 
     Attributes:
         left: who was here when the server left in order.
@@ -87,41 +98,40 @@ class NotedRoom(ReplicatedRoom):
 
     left: tuple[str, ...] = ()
 
-    def _close(self) -> None:
-        self.left = tuple(str(member.name) for member in self._members.values())
-        super()._close()
+    def _close(self, error: CommandError | None) -> None:
+        self.left = tuple(member.name for member in self.room.membership.of_node(LOCAL))
+        super()._close(error)
 
 
-class Server(House):
-    """One of the servers: a room and its guests, who get their turns as a server gives them.
+class ReplicaHarness(SessionHarness):
+    """One of the servers: a replicated room and its clients. It is their `Committer`, as a replicator is.
 
     Args:
         cluster: that it is one of.
         label: what it is called by people.
-        room: its room, which follows the log from here on.
+        replica: its room, which follows the log from here on.
 
     Attributes:
+        replica: the same.
         position: of the log's entry that was read last.
-        guests: whose connections are there.
         dead: whether it does nothing any more, ever.
-        ended: whether it left in order, and has only its guests to send away.
+        ended: whether it left in order, and has only its clients to close.
         paused: whether it does nothing for now.
-        cut_off: whether the log is away for it: nothing gets in, and nothing comes out.
-        expelled: how often the others took it for dead.
+        cut_off: whether the log is unavailable for it: nothing gets in, and nothing comes out.
+        evicted: how often the others took it for dead.
     """
 
-    room: NotedRoom
+    clients: dict["ReplicaClient", None]  # type: ignore[assignment] # it connects no others
 
-    def __init__(self, cluster: "Cluster", label: str, room: NotedRoom) -> None:
-        super().__init__()
-        self.room = room
+    def __init__(self, cluster: "ClusterHarness", label: str, replica: RecordingRoom) -> None:
+        super().__init__(replica.room, replica, self)
+        self.replica = replica
         self.label = label
         self.position = 0
-        self.guests: dict[Visitor, None] = {}
         self.dead = self.ended = self.paused = self.cut_off = False
-        self.expelled = 0
+        self.evicted = 0
         self._cluster = cluster
-        self._message: Message | None = None  # on its way
+        self._message: Message | None = None  # in flight
         self._stored = False  # whether that is in the log
         self._failing = False
 
@@ -135,65 +145,55 @@ class Server(House):
         """Whether it reads the log."""
         return self.runs and not self.ended and not self.cut_off
 
-    # Its guests
+    # Its clients
 
-    def connect(self, limits: Limits = UNLIMITED, *, locked: bool = False) -> Visitor:
-        """Let somebody connect, who has read the greeting."""
-        visitor = Visitor(self, limits, locked=locked)
-        visitor.read()
-        self.guests[visitor] = None
-        return visitor
+    def connect(
+        self, limits: Limits = UNLIMITED, *, auth_required: bool = False, codec: Codec | None = None
+    ) -> "ReplicaClient":
+        """Connect a client, which has read the greeting."""
+        client = ReplicaClient(self, limits, auth_required=auth_required, codec=codec)
+        client.read()
+        self.clients[client] = None
+        return client
 
-    def join(self, *names: str) -> list[Visitor]:
-        """Let some connect and join. All on all servers have read everything up to here then."""
-        visitors = [self.connect() for _ in names]
-        for visitor, name in zip(visitors, names, strict=True):
-            visitor.send(f"JOIN {name}")
+    def join(self, *names: str) -> list["ReplicaClient"]:
+        """Connect clients and let them join. All on all servers have read everything up to here then."""
+        clients = [self.connect() for _ in names]
+        for client, name in zip(clients, names, strict=True):
+            client.send(f"JOIN {name}")
             self._cluster.rest()
         self._cluster.read()
-        return visitors
+        return clients
 
-    def remove(self, visitor: Visitor) -> None:
+    def remove(self, client: "ReplicaClient") -> None:
         """Forget a connection that is gone."""
-        del self.guests[visitor]
-        self._waiting.pop(visitor, None)
-        self._awaiting.pop(visitor, None)
+        del self.clients[client]
+        self._scheduler.remove(client)
 
     # Its turns
 
     def turn(self) -> None:
-        """Take the lines of all who wait, propose them, then write what is due."""
-        if not self.runs:
-            return
-        waiting, self._waiting = self._waiting, {}
-        for guest in waiting:
-            guest.session.take(self.time)
-        self._collect()
-        for guest in waiting:
-            if guest.session.settle():
-                self.schedule(guest)
-            if guest.session.deferred or self.room.awaits(guest.session.member):
-                self._awaiting[guest] = None
+        """Run one turn, if the server runs."""
+        if self.runs:
+            super().turn()
 
-    def _collect(self) -> None:
-        if self._message is None:
-            self._put(self.room.propose())
-        elif self._failing and not self.room.suspended:
-            self._suspend()
+    @property
+    def busy(self) -> bool:
+        """Whether a message is in flight."""
+        return self._message is not None
+
+    def commit(self) -> None:
+        """Put what was proposed on its way to the log."""
+        self._put(self.replica.next_message())
 
     def _put(self, message: Message | None) -> None:
         self._message, self._stored = message, False
 
-    def _suspend(self) -> None:
-        self.room.suspend([guest.session.member for guest in self.guests])
-        for guest in self.guests:
-            self.schedule(guest)
-
     @property
     def quiet(self) -> bool:
         """Whether there is nothing to do, or nothing that can be done."""
-        idle = self._message is None and not self.room._outbox and self.position == self._cluster.end
-        return not self.runs or (not self._waiting and (idle or not self.follows))
+        idle = self._message is None and not self.replica._outbox and self.position == self._cluster.end
+        return not self.runs or (self._scheduler.idle and (idle or not self.follows))
 
     def rest(self) -> None:
         """Do what can be done, here and on all other servers."""
@@ -203,16 +203,16 @@ class Server(House):
 
     def begin(self) -> None:
         """Be a new server among the others."""
-        self.room.begin(self._cluster.new_node())
-        self._put(self.room.propose(beat=True))
+        self.replica.begin(self._cluster.new_node())
+        self._put(self.replica.next_message(heartbeat=True))
 
     def beat(self) -> None:
-        """Say that it is there, if nothing is on its way."""
+        """Send a heartbeat, if nothing is in flight."""
         if self.runs and not self.ended and self._message is None:
-            self._put(self.room.propose(beat=True))
+            self._put(self.replica.next_message(heartbeat=True))
 
     def store(self, *, again: bool = False) -> None:
-        """Put the message that is on its way into the log.
+        """Put the message that is in flight into the log.
 
         Args:
             again: even if it is there, as when nobody knows whether it is.
@@ -222,17 +222,17 @@ class Server(House):
             self._cluster.store(self._message)
 
     def speak(self) -> None:
-        """Have what its guests sent up to now in the log, and read nothing of it."""
+        """Have what its clients sent up to now in the log, and read nothing of it."""
         self.turn()
         self.store()
 
     def deliver(self, most: int | None = None) -> None:
-        """Read on in the log, as far as it is or `most` entries, and hand out what they brought."""
+        """Read on in the log, as far as it is or `most` entries, and deliver what they brought."""
         self.follow(most)
         self._flush()
 
     def follow(self, most: int | None = None) -> None:
-        """Read on in the log, as far as it is or `most` entries; what they brought is handed out later."""
+        """Read on in the log, as far as it is or `most` entries; what they brought is delivered later."""
         if not self.follows:
             return
         stop = self._cluster.end if most is None else min(self.position + most, self._cluster.end)
@@ -241,67 +241,59 @@ class Server(House):
             self._apply(self._cluster.log[self.position - 1])
 
     def _apply(self, entry: Entry) -> None:
-        self.room.apply(entry)
-        if self.room.expelled:
-            self.expelled += 1
+        self.replica.apply(entry)
+        if self.replica.evicted:
+            self.evicted += 1
             self.cut()
             self.begin()
-        if self.room.brims:
+        if self.replica.flush_due:
             self._flush()
 
     def _flush(self) -> None:
-        self.room.flush()
+        self.replica.flush()
         if self._message is None:
-            self._serve_awaiting()
-        elif not self.room.waits:
+            self._scheduler.on_commit()
+        elif not self.replica.in_flight:
             self._go_on()
 
     def _go_on(self) -> None:
         self._message = None
         if self._failing:
-            self._failing = self.room.suspended = False
+            self._failing = False
+            self._scheduler.on_recovered()
         if self.room.closed:
             self.ended = True
-            for guest in self.guests:
-                guest.end("shutdown")
-        self._serve_awaiting()
-
-    def _serve_awaiting(self) -> None:
-        awaiting, self._awaiting = self._awaiting, {}
-        for each in awaiting:
-            member = each.session.member
-            if each.session.deferred or self.room.only_spoke(member):
-                self._awaiting[each] = None
-            elif not (member.steady and each.session.dry):
-                self.schedule(each)
+            for client in self.clients:
+                client.end("shutdown")
+        self._scheduler.on_commit()
 
     # What becomes of it
 
     def cut(self) -> None:
         """End every connection, of which the room knows nothing any more."""
-        for guest in list(self.guests):
-            guest.session.forsake()
-            guest.lose()
+        for client in list(self.clients):
+            client.session.abandon()
+            client.lose()
 
     def finish(self) -> None:
         """Leave in order."""
-        self.room.end_here()
+        self.replica.propose_end()
         if self._message is None:
-            self._put(self.room.propose())
+            self.commit()
 
     def suspend(self) -> None:
-        """Find that the log is away, with a message on the way to it."""
+        """Find that the log is unavailable, with a message in flight."""
         self._flush()
         self.cut_off = self._failing = True
         self.beat()
-        self._suspend()
+        self._scheduler.on_unavailable()
 
     def resume(self) -> None:
         """Find the log again."""
         self.cut_off = False
 
 
-class Cluster:
+class ClusterHarness:
     """Some servers, and the log that they follow.
 
     Args:
@@ -321,7 +313,7 @@ class Cluster:
     ) -> None:
         self.log: list[Entry] = []
         self.time = START
-        self.servers: list[Server] = []
+        self.servers: list[ReplicaHarness] = []
         self._numbers = count(1)
         self._sizes = (backlog, history, presence_limit)
         for _ in range(size):
@@ -333,17 +325,18 @@ class Cluster:
         """Position of the log's last entry."""
         return len(self.log)
 
-    def add(self, table: bytes | None = None) -> Server:
+    def add(self, snapshot: bytes | None = None) -> ReplicaHarness:
         """Let one more server begin.
 
         Args:
-            table: another's, from which it begins; None for the log's beginning.
+            snapshot: another's, from which it begins; None for the log's beginning.
         """
         backlog, history, presence_limit = self._sizes
-        room = NotedRoom(backlog=backlog, history=history, presence_limit=presence_limit)
-        server = Server(self, f"server {len(self.servers)}", room)
+        room = Room(backlog=backlog, history=history, presence_limit=presence_limit)
+        replica = RecordingRoom(room, Nodes(), history=history)
+        server = ReplicaHarness(self, f"server {len(self.servers)}", replica)
         self.servers.append(server)
-        server.position = max(room.load(table, 0), 1) - 1
+        server.position = max(replica.restore(snapshot, 0), 1) - 1
         server.deliver()
         server.begin()
         server.store()
@@ -369,7 +362,7 @@ class Cluster:
 
     def rest(self) -> None:
         """Do what can be done on all servers, until there is nothing more."""
-        for _ in range(_PATIENCE):
+        for _ in range(_ROUNDS_MAX):
             for server in self.servers:
                 server.turn()
                 server.store()
@@ -379,7 +372,7 @@ class Cluster:
         raise AssertionError("there is no end")
 
     def read(self) -> None:
-        """Let all guests have read what they got."""
+        """Let all clients have read what they got."""
         for server in self.servers:
-            for guest in server.guests:
-                guest.read()
+            for client in server.clients:
+                client.read()

@@ -12,9 +12,9 @@ from tempfile import TemporaryDirectory
 import trustme
 
 from simple_chat import Server, Settings, serve
-from simple_chat.core.room import Member
+from simple_chat.core.delivery import Subscriber
 from simple_chat.server.connection import Connection
-from simple_chat.server.tls import server_context
+from simple_chat.tls import server_context
 from tests.harness.peer import DEADLINE, Peer, connect
 
 CA = trustme.CA()
@@ -101,17 +101,18 @@ class ServerHarness:
             assert await peer.barrier() == [f"JOINED {name}" for name in names[index + 1 :]]
         return peers
 
-    def member(self, name: str) -> Member:
-        """Return the room's member of a name: tests of slow readers look at its state."""
-        return self.server.room._members[name.lower()]
+    def subscriber(self, name: str) -> Subscriber:
+        """Return what delivery knows of a member: tests of slow readers must know when they are behind."""
+        member = self.server.room.membership.find(name)
+        return next(each for each in self.server.room.delivery.joined() if each.member is member)
 
-    def connection(self, member: Member) -> Connection:
-        """Return the server's connection of a member: tests of memory look at its buffers."""
-        return next(each for each in self.server._connections if each.session.member is member)
+    def connection(self, subscriber: Subscriber) -> Connection:
+        """Return the server's side of a connection: tests of memory must know what it holds."""
+        return next(each for each in self.server._hub.connections if each.session.subscriber is subscriber)
 
     def set_send_buffer(self, name: str, size: int) -> None:
         """Set how many bytes the kernel buffers from the server to a member, roughly."""
-        sock = self.connection(self.member(name)).transport.get_extra_info("socket")
+        sock = self.connection(self.subscriber(name)).transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
     async def wait_for_connections(self, number: int) -> None:
@@ -119,13 +120,13 @@ class ServerHarness:
         await eventually(lambda: self._keeps_only(number))
 
     def _keeps_only(self, number: int) -> bool:
-        server, watchdog = self.server, self.server._watchdog
+        server, watchdog, scheduler = self.server, self.server._hub._watchdog, self.server._hub._scheduler
         known = {
-            *(*server._waiting, *server._checks),
+            *(*scheduler._ready, *scheduler._ready_pre_join, *scheduler._awaiting),
             *(*watchdog._join_deadlines, *watchdog._backpressured, *watchdog._closing_since),
         }
         admitted = server._acceptor._admission._admitted
-        return len(server._connections) == admitted == number and known <= server._connections
+        return len(server._hub.connections) == admitted == number and known <= {*server._hub.connections}
 
     async def close_peers(self) -> None:
         """Close all connections."""
@@ -169,4 +170,4 @@ async def run_server_in_loop(
             finally:
                 await harness.close_peers()
     assert asyncio.all_tasks() == tasks
-    assert not server._connections
+    assert not server._hub.connections

@@ -1,33 +1,49 @@
-"""A house without a network: sessions around one room, which get their turns as a server gives them."""
+"""Sessions around one room, without a network: they get their turns from the server's own scheduler."""
 
-from typing import TYPE_CHECKING
-
+from simple_chat.core.backlog import Batch
+from simple_chat.core.codec import Codec
+from simple_chat.core.conversation import Conversation
 from simple_chat.core.limits import Limits
-from simple_chat.core.room import Room
-from simple_chat.core.session import Session
-
-if TYPE_CHECKING:
-    from simple_chat.core.backlog import Batch
+from simple_chat.core.room import Room, Sequencer
+from simple_chat.core.scheduler import BatchCommitter, Committer, Scheduler
 
 UNLIMITED = Limits(rate=0)
 
-_PATIENCE = 1_000  # turns until everything must be done
+_TURNS_MAX = 1_000  # until everything must be done
 
 
-class Guest:
+class SessionClient:
     """A session, and all that was written to it."""
 
-    def __init__(self, house: "House", limits: Limits, *, locked: bool = False) -> None:
-        self._house = house
+    def __init__(
+        self,
+        harness: "SessionHarness",
+        limits: Limits,
+        *,
+        auth_required: bool = False,
+        codec: Codec | None = None,
+    ) -> None:
+        self._harness = harness
         self._read = 0
         self.written = bytearray()
-        self.session = Session(house.room, self.written.extend, limits, locked=locked)
+        self.session = Conversation(
+            harness.room,
+            harness.sequencer,
+            self.written.extend,
+            limits,
+            auth_required=auth_required,
+            codec=codec,
+        )
         self.session.greet()
+
+    def flush(self) -> bool:
+        """Write what is due."""
+        return self.session.flush()
 
     def feed(self, data: bytes) -> None:
         """Send a packet."""
         self.session.receive(data)
-        self._house.schedule(self)
+        self._harness.schedule(self)
 
     def send(self, *lines: str) -> None:
         """Send whole lines, in one packet."""
@@ -36,36 +52,109 @@ class Guest:
     def close(self) -> None:
         """Send nothing more."""
         self.session.receive_eof()
-        self._house.schedule(self)
+        self._harness.schedule(self)
 
     def end(self, reason: str) -> None:
-        """Be sent away."""
-        self.session.end(reason)
-        self._house.schedule(self)
+        """Be closed by the server."""
+        self.session.close(reason)
+        self._harness.schedule(self)
 
     def block(self) -> None:
         """Take no bytes."""
-        self._house.room.block(self.session.member)
+        self._harness.room.delivery.block(self.session.subscriber)
 
     def unblock(self) -> None:
         """Take bytes again."""
-        self._house.room.unblock(self.session.member)
-        self._house.schedule(self)
+        self._harness.room.delivery.unblock(self.session.subscriber)
+        self._harness.schedule(self)
 
     def read(self) -> list[str]:
-        """The lines written since the last read."""
+        """Return the lines written since the last read."""
         start, self._read = self._read, len(self.written)
         return self.written[start:].decode().splitlines()
 
 
-class House:
-    """A room and its guests.
+class ManualSink:
+    """A journal that writes a batch when it is told to.
+
+    Args:
+        room: whose batches are broadcast once they are written.
+        immediate: whether it writes every batch at once.
+    """
+
+    def __init__(self, room: Room, *, immediate: bool) -> None:
+        self._room = room
+        self._immediate = immediate
+        self._batch: Batch | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch waits to be written."""
+        return self._batch is not None
+
+    def submit(self, batch: Batch) -> None:
+        """Take a batch."""
+        self._batch = batch
+        if self._immediate:
+            self.write()
+
+    def write(self) -> bool:
+        """Write the batch that waits, and return whether there was one."""
+        if self._batch is None:
+            return False
+        self._room.broadcast(self._batch)
+        self._batch = None
+        return True
+
+
+class SessionHarness:
+    """A room, its clients, and the scheduler that gives them turns.
+
+    Args:
+        room: the room.
+        sequencer: where their sessions submit commands.
+        committer: what has them committed.
+
+    Attributes:
+        clients: all that are connected.
+        time: seconds, as sessions and batches are given it.
+    """
+
+    def __init__(self, room: Room, sequencer: Sequencer, committer: Committer) -> None:
+        self.room = room
+        self.sequencer = sequencer
+        self.time = 0.0
+        self.clients: dict[SessionClient, None] = {}
+        self._scheduler = Scheduler[SessionClient](
+            room, sequencer, committer, self.clients, wake=lambda: None, on_failure=_raise
+        )
+
+    def connect(
+        self, limits: Limits = UNLIMITED, *, auth_required: bool = False, codec: Codec | None = None
+    ) -> SessionClient:
+        """Connect a client, which has read the greeting."""
+        client = SessionClient(self, limits, auth_required=auth_required, codec=codec)
+        client.read()
+        self.clients[client] = None
+        return client
+
+    def schedule(self, client: SessionClient) -> None:
+        """Give a client a turn."""
+        self._scheduler.schedule(client)
+
+    def turn(self) -> None:
+        """Run one turn."""
+        self._scheduler.run_turn(self.time)
+
+
+class RoomHarness(SessionHarness):
+    """A server by itself.
 
     Args:
         backlog: of the room.
         history: of the room.
         presence_limit: of the room.
-        journal: whether a batch is handed out only when it is `keep`.
+        journal: whether a batch is broadcast only by `keep`.
     """
 
     def __init__(
@@ -76,73 +165,51 @@ class House:
         presence_limit: int = 1_000,
         journal: bool = False,
     ) -> None:
-        self.room = Room(backlog=backlog, history=history, presence_limit=presence_limit)
-        self.time = 0.0
-        self._waiting: dict[Guest, None] = {}
-        self._awaiting: dict[Guest, None] = {}  # the next batch
-        self._journal = journal
-        self._unkept: Batch | None = None
+        room = Room(backlog=backlog, history=history, presence_limit=presence_limit)
+        self._sink = ManualSink(room, immediate=not journal)
+        super().__init__(room, room, BatchCommitter(room, self._sink, lambda: self.time))
 
-    def connect(self, limits: Limits = UNLIMITED, *, locked: bool = False) -> Guest:
-        """Let somebody connect, who has read the greeting."""
-        guest = Guest(self, limits, locked=locked)
-        guest.read()
-        return guest
-
-    def enter(self, *names: str, limits: Limits = UNLIMITED) -> list[Guest]:
-        """Let some connect and join, who have read all up to here."""
-        guests = [self.connect(limits) for _ in names]
-        for guest, name in zip(guests, names, strict=True):
-            guest.send(f"JOIN {name}")
+    def enter(self, *names: str, limits: Limits = UNLIMITED) -> list[SessionClient]:
+        """Connect clients and let them join; they have read all up to here."""
+        clients = [self.connect(limits) for _ in names]
+        for client, name in zip(clients, names, strict=True):
+            client.send(f"JOIN {name}")
         self.rest()
-        for guest in guests:
-            guest.read()
-        return guests
-
-    def schedule(self, guest: Guest) -> None:
-        """Give a guest its turn."""
-        self._waiting[guest] = None
+        for client in clients:
+            client.read()
+        return clients
 
     def turn(self) -> None:
-        """Take the lines of all who wait, hand them out as one batch, then write what else is due."""
-        waiting, self._waiting = self._waiting, {}
-        for guest in waiting:
-            guest.session.take(self.time)
-        if batch := self.room.close_batch(self.time):
-            self._unkept = batch
-            if not self._journal:
-                self.keep()
-        for guest in waiting:
-            if guest.session.settle():
-                self.schedule(guest)
-            if self.room.awaits(guest.session.member):
-                self._awaiting[guest] = None
+        """Run one turn; what was broadcast in it is committed."""
+        super().turn()
+        if not self._sink.busy:
+            self._scheduler.on_commit()
 
     def keep(self) -> None:
-        """Have the batch that was closed last kept, if there is one."""
-        if self._unkept is not None:
-            self.room.hand_out(self._unkept)
-            self._unkept = None
-            self._waiting |= self._awaiting
-            self._awaiting.clear()
+        """Have the journal write the batch that waits, if there is one."""
+        if self._sink.write():
+            self._scheduler.on_commit()
 
     def suspend(self) -> None:
-        """Find that nothing can be kept for now."""
-        self.room.suspend([guest.session.member for guest in self._awaiting])
-        for guest in list(self._awaiting):
-            self.schedule(guest)
+        """Make the journal fail."""
+        self._scheduler.on_unavailable()
 
     def resume(self) -> None:
-        """Find that everything can be kept again."""
-        self.room.suspended = False
+        """Make the journal work again."""
+        self._scheduler.on_recovered()
         self.keep()
 
     def rest(self) -> None:
-        """Give turns until nobody waits for one, and have everything kept unless the room is suspended."""
-        for _ in range(_PATIENCE):
+        """Run turns until no client is ready, with every batch written unless the journal fails."""
+        for _ in range(_TURNS_MAX):
             self.turn()
-            if not self._waiting and (self.room.suspended or self._unkept is None):
+            suspended = self.room.delivery.suspended
+            if self._scheduler.idle and (suspended or not self._sink.busy):
                 return
-            if not self.room.suspended:
+            if not suspended:
                 self.keep()
         raise AssertionError("somebody asks for turns without end")
+
+
+def _raise(client: SessionClient, error: Exception) -> None:  # noqa: ARG001 - the scheduler's signature
+    raise error

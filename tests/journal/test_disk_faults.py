@@ -1,19 +1,22 @@
-"""What becomes of the room when its journal's disk fails, and when it is back."""
+"""The room while its journal's disk fails, and after it has recovered."""
 
+import asyncio
 import contextlib
 import os
 import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from simple_chat.errors import JournalError
-from simple_chat.journal.directory import Lock, segments
+from simple_chat.journal.directory import DirectoryLock, list_segments
+from tests.harness import programs
 from tests.harness.peer import Peer, connect
 from tests.harness.programs import ServerProcess, find_program, run_server_process
 
@@ -22,30 +25,37 @@ BACK = "INFO The journal is written again."
 LONG = "x" * 4_000
 
 Fault = Callable[[ServerProcess, Path], AbstractContextManager[str]]
-"""Something that goes wrong with a server's journal for a while, and what members are told about it."""
+"""Makes a server's journal fail during a block; the value is the reason that members are notified of."""
+
+
+@pytest.fixture(autouse=True)
+def impatient_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run all servers by the program that can shorten their waits."""
+    path = Path(__file__).with_name("impatient_server.py")
+    monkeypatch.setattr(programs, "_SERVER", (sys.executable, str(path)))
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def directory(tmp_path: Path) -> Path:
     """Where the journal is."""
     return tmp_path / "journal"
 
 
 @pytest.fixture
-def small_disk(folder: Path) -> Iterator[Path]:
-    """The journal's directory, as a disk of its own that is soon full."""
+def small_disk(directory: Path) -> Iterator[Path]:
+    """The journal's directory, as a small file system of its own."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount a disk")
-    folder.mkdir()
-    subprocess.run([find_program("mount"), "-t", "tmpfs", "-o", "size=256k", "none", folder], check=True)
-    yield folder
-    subprocess.run([find_program("umount"), folder], check=True)
+    directory.mkdir()
+    subprocess.run([find_program("mount"), "-t", "tmpfs", "-o", "size=256k", "none", directory], check=True)
+    yield directory
+    subprocess.run([find_program("umount"), directory], check=True)
 
 
 @contextmanager
-def full(server: ServerProcess, folder: Path) -> Iterator[str]:  # noqa: ARG001 - it is a Fault
+def full(server: ServerProcess, directory: Path) -> Iterator[str]:  # noqa: ARG001 - it is a Fault
     """The disk has no byte left."""
-    filler = folder / "filler"
+    filler = directory / "filler"
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(4096))
@@ -69,22 +79,30 @@ def failing(server: ServerProcess, *options: str) -> Iterator[str]:
             strace.stderr.read()
 
 
-def failing_write(server: ServerProcess, folder: Path) -> AbstractContextManager[str]:
-    """The segment can't be written to."""
-    return failing(server, "-P", str(segments(folder)[-1].path), "-e", "inject=write:error=EIO")
+def failing_write(server: ServerProcess, directory: Path) -> AbstractContextManager[str]:
+    """Writing to the segment fails."""
+    return failing(server, "-P", str(list_segments(directory)[-1].path), "-e", "inject=write:error=EIO")
 
 
-def failing_sync(server: ServerProcess, folder: Path) -> AbstractContextManager[str]:  # noqa: ARG001 - it is a Fault
-    """The disk does not take what was written."""
+def failing_sync(server: ServerProcess, directory: Path) -> AbstractContextManager[str]:  # noqa: ARG001 - it is a Fault
+    """Syncing fails."""
     return failing(server, "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO")
 
 
 @contextmanager
-def gone(server: ServerProcess, folder: Path) -> Iterator[str]:  # noqa: ARG001 - it is a Fault
-    """The directory is not there."""
-    shutil.rmtree(folder)
+def deleted(server: ServerProcess, directory: Path) -> Iterator[str]:  # noqa: ARG001 - it is a Fault
+    """The directory is deleted, and created again at the end."""
+    shutil.rmtree(directory)
     yield "somebody deleted the segment, or wrote to it"
-    folder.mkdir()
+    directory.mkdir()
+
+
+@asynccontextmanager
+async def running(directory: Path, *options: str, **variables: str) -> AsyncIterator[ServerProcess]:
+    """Run a server with a journal; when it stops, the event loop lets its peers close too."""
+    with run_server_process("--journal", str(directory), *options, RETRY_DELAY="0.1", **variables) as server:
+        yield server
+        await asyncio.to_thread(server.stop)
 
 
 async def join(server: ServerProcess, name: str) -> Peer:
@@ -94,26 +112,26 @@ async def join(server: ServerProcess, name: str) -> Peer:
     return peer
 
 
-async def gather(server: ServerProcess, *names: str) -> list[Peer]:
-    """Let some join, who have read that the others did."""
+async def join_all(server: ServerProcess, *names: str) -> list[Peer]:
+    """Connect members, who have read all the JOINED of the others."""
     peers = [await join(server, name) for name in names]
     for peer in peers:
         await peer.barrier()
     return peers
 
 
-async def kept(folder: Path) -> list[str]:
-    """The lines in a journal, which is whole."""
+async def journal_lines(directory: Path) -> list[str]:
+    """Read all lines of a journal, which has no damage."""
     return [
         record.line.decode()
-        for segment in segments(folder)
-        async for records in segment.read(segment.reader())
+        for segment in list_segments(directory)
+        async for records in segment.read(segment.record_reader())
         for record in records
     ]
 
 
-def told(why: str) -> str:
-    return f"INFO The journal can't be written ({why}): what you say is not kept, and may be refused."
+def notice(reason: str) -> str:
+    return f"INFO The journal can't be written ({reason}): what you say is not kept, and may be refused."
 
 
 @pytest.mark.parametrize(
@@ -127,102 +145,103 @@ def told(why: str) -> str:
     ],
 )
 @pytest.mark.usefixtures("small_disk")
-async def test_what_can_not_be_kept_waits_and_everything_else_goes_on(
-    fault: Fault, sync: str, folder: Path
+async def test_unwritable_lines_wait_and_other_commands_are_answered(
+    fault: Fault, sync: str, directory: Path
 ) -> None:
-    with run_server_process("--journal", str(folder), "--sync", sync) as server:
-        ann, bob, cleo = await gather(server, "ann", "bob", "cleo")
+    async with running(directory, "--sync", sync) as server:
+        ann, bob, cleo = await join_all(server, "ann", "bob", "cleo")
         await ann.ask("MSG before")
         await cleo.until("MSG ann before")
-        with fault(server, folder) as why:
-            says = [f"{number} {LONG}" for number in range(20)]
-            ann.send(f"MSG {says[0]}")
+        with fault(server, directory) as reason:
+            texts = [f"{number} {LONG}" for number in range(20)]
+            ann.send(f"MSG {texts[0]}")
             assert await bob.line() == "MSG ann before"
-            assert await bob.line() == told(why)
-            ann.send(*(f"MSG {each}" for each in says[1:]), "WHO")
+            assert await bob.line() == notice(reason)
+            ann.send(*(f"MSG {each}" for each in texts[1:]), "WHO")
             refused = (await ann.until("OK WHO 3")).count(BUSY)
-            taken = [f"MSG ann {each}" for each in says[: len(says) - refused]]
-            assert 5 < len(taken) < len(says)
+            accepted = [f"MSG ann {each}" for each in texts[: len(texts) - refused]]
+            assert 5 < len(accepted) < len(texts)
             assert await bob.ask("WHO") == ["NAMES ann bob cleo", "OK WHO 3"]
-            assert await cleo.ask("LEAVE") == [told(why), f"GAP {len(taken)}", "OK LEAVE"]
+            assert await cleo.ask("LEAVE") == [notice(reason), f"GAP {len(accepted)}", "OK LEAVE"]
             assert await cleo.ask("JOIN cleo") == [BUSY]
         assert await ann.until("LEFT cleo") == [BACK]
         lines = await bob.barrier()
         lines.remove(BACK)
-        assert lines == [*taken, "LEFT cleo"]
+        assert lines == [*accepted, "LEFT cleo"]
         assert await cleo.ask("JOIN cleo") == ["OK JOIN cleo"]
-        log = server.stop()
+        log = await asyncio.to_thread(server.stop)
     assert re.search(
-        rf"ERROR the journal can't be written: {why}\n.*INFO the journal is written again", log, re.DOTALL
+        rf"ERROR the journal can't be written: {reason}\n.*INFO the journal is written again", log, re.DOTALL
     )
-    start, *joined, before = (await kept(folder))[:5]
+    start, *joined, before = (await journal_lines(directory))[:5]
     assert [start, sorted(joined), before] == [
         "START",
         ["JOINED ann", "JOINED bob", "JOINED cleo"],
         "MSG ann before",
     ]
-    assert (await kept(folder))[5:] == [*taken, "LEFT cleo", "JOINED cleo"]
+    assert (await journal_lines(directory))[5:] == [*accepted, "LEFT cleo", "JOINED cleo"]
 
 
-async def test_new_directory_is_gone_on_with(folder: Path) -> None:
-    with run_server_process("--journal", str(folder)) as server:
-        ann, bob = await gather(server, "ann", "bob")
-        with gone(server, folder) as why:
+async def test_recreated_directory_gets_a_new_segment(directory: Path) -> None:
+    async with running(directory) as server:
+        ann, bob = await join_all(server, "ann", "bob")
+        with deleted(server, directory) as reason:
             ann.send("MSG 1")
-            assert await bob.line() == told(why)
+            assert await bob.line() == notice(reason)
         assert await bob.line() == "MSG ann 1"
         assert await bob.line() == BACK
         with pytest.raises(JournalError):
-            Lock(folder)
-    assert await kept(folder) == ["MSG ann 1"]
-    assert segments(folder)[0].first == 3
+            DirectoryLock(directory)
+    assert await journal_lines(directory) == ["MSG ann 1"]
+    assert list_segments(directory)[0].first == 3
 
 
-async def test_segment_that_the_disk_did_not_take_is_never_gone_on_with(folder: Path) -> None:
-    with run_server_process("--journal", str(folder), "--sync", "disk") as server:
-        ann, bob = await gather(server, "ann", "bob")
-        with failing(server, "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1") as why:
+async def test_failed_fdatasync_starts_a_new_segment(directory: Path) -> None:
+    async with running(directory, "--sync", "disk") as server:
+        ann, bob = await join_all(server, "ann", "bob")
+        with failing(server, "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1") as reason:
             ann.send("MSG 1")
-            assert await bob.line() == told(why)
+            assert await bob.line() == notice(reason)
             assert await bob.line() == "MSG ann 1"
         assert await bob.line() == BACK
-    assert [segment.first for segment in segments(folder)] == [0, 3]
-    assert await kept(folder) == ["START", "JOINED ann", "JOINED bob", "MSG ann 1"]
+    assert [segment.first for segment in list_segments(directory)] == [0, 3]
+    assert await journal_lines(directory) == ["START", "JOINED ann", "JOINED bob", "MSG ann 1"]
 
 
-async def test_disk_that_does_not_answer_is_noticed(folder: Path) -> None:
-    with run_server_process("--journal", str(folder), "--sync", "disk") as server:
-        ann, bob = await gather(server, "ann", "bob")
-        with failing(server, "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=3s:when=1"):
+async def test_stalled_disk_is_an_outage(directory: Path) -> None:
+    async with running(directory, "--sync", "disk", STALL_TIMEOUT="0.4") as server:
+        ann, bob = await join_all(server, "ann", "bob")
+        with failing(server, "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=1s:when=1"):
             ann.send("MSG 1")
-            assert await bob.line() == told("the disk does not answer")
+            assert await bob.line() == notice("the disk does not answer")
             assert await bob.ask("WHO") == ["NAMES ann bob", "OK WHO 2"]
             assert await bob.line() == "MSG ann 1"
         assert await bob.line() == BACK
-    assert await kept(folder) == ["START", "JOINED ann", "JOINED bob", "MSG ann 1"]
+    assert await journal_lines(directory) == ["START", "JOINED ann", "JOINED bob", "MSG ann 1"]
 
 
-async def test_lines_that_wait_for_nothing_are_written_later(small_disk: Path) -> None:
-    with run_server_process("--journal", str(small_disk), "--sync", "none") as server:
-        ann, bob = await gather(server, "ann", "bob")
-        with full(server, small_disk) as why:
+async def test_without_sync_lines_are_broadcast_at_once_and_written_later(small_disk: Path) -> None:
+    async with running(small_disk, "--sync", "none") as server:
+        ann, bob = await join_all(server, "ann", "bob")
+        with full(server, small_disk) as reason:
             ann.send(f"MSG 1 {LONG}")
             assert await bob.line() == f"MSG ann 1 {LONG}"
-            assert await bob.line() == told(why)
+            assert await bob.line() == notice(reason)
             cleo = await join(server, "cleo")
             assert await cleo.ask("MSG 2") == []
         assert await bob.until(BACK) == ["JOINED cleo", "MSG cleo 2"]
-    said = ["JOINED ann", "JOINED bob", f"MSG ann 1 {LONG}", "JOINED cleo", "MSG cleo 2"]
-    assert await kept(small_disk) == ["START", *said]
+    lines = ["JOINED ann", "JOINED bob", f"MSG ann 1 {LONG}", "JOINED cleo", "MSG cleo 2"]
+    assert await journal_lines(small_disk) == ["START", *lines]
 
 
-async def test_server_ends_though_the_disk_is_full(small_disk: Path) -> None:
-    with run_server_process("--journal", str(small_disk), "--drain", "1") as server:
-        ann, bob = await gather(server, "ann", "bob")
-        with full(server, small_disk) as why:
+async def test_full_disk_does_not_block_shutdown(small_disk: Path) -> None:
+    async with running(small_disk, "--drain", "0.5") as server:
+        ann, bob = await join_all(server, "ann", "bob")
+        with full(server, small_disk) as reason:
             ann.send(f"MSG 1 {LONG}")
-            assert await bob.line() == told(why)
-            assert "ERROR 1 lines could not be kept" in server.stop()
+            assert await bob.line() == notice(reason)
+            log = await asyncio.to_thread(server.stop)
+            assert "ERROR 1 lines could not be written to the journal and are lost" in log
         assert await bob.rest() == ["GAP 1", "BYE shutdown"]
-        assert await ann.rest() == [told(why)]
-    assert await kept(small_disk) == ["START", "JOINED ann", "JOINED bob"]
+        assert await ann.rest() == [notice(reason)]
+    assert await journal_lines(small_disk) == ["START", "JOINED ann", "JOINED bob"]

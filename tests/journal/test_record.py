@@ -1,6 +1,5 @@
-"""The journal's format: what is read back is what was kept, or it is said that it is not."""
+"""The journal's format: records are decoded as they were encoded, or reported as corrupt."""
 
-from array import array
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -13,18 +12,19 @@ from simple_chat.journal.record import (
     CorruptRecordError,
     Record,
     RecordReader,
-    batches,
+    decode_batches,
     encode_records,
-    start_of_server,
+    start_marker,
 )
+from tests.journal.harness import make_batch
 
 FIRST = 98  # the numbers of the small journal get a digit more on the way
 TIME = 1795463301.123
-WHEN = "2026-11-23T19:48:21.123Z"
+TIMESTAMP = "2026-11-23T19:48:21.123Z"
 
 
 def batch(first: int, *lines: bytes, time: float = TIME) -> Batch:
-    return Batch(first, [line + b"\n" for line in lines], array("Q", [NO_AUTHOR]) * len(lines), time)
+    return make_batch(first, *lines, time=time)
 
 
 def read(data: bytes, reader: RecordReader) -> list[Record]:
@@ -37,7 +37,7 @@ def read_in_pieces(data: bytes, cuts: Iterable[int], reader: RecordReader) -> li
 
 
 SMALL = [
-    encode_records(start_of_server(FIRST, TIME)),
+    encode_records(start_marker(FIRST, TIME)),
     *(
         encode_records(batch(FIRST + 1 + n, line))
         for n, line in enumerate([b"JOINED ann", b"MSG ann h\xc3\xa4"])
@@ -46,9 +46,9 @@ SMALL = [
 """The records of a small journal."""
 
 RECORDS = [
-    Record(98, WHEN, b"START"),
-    Record(99, WHEN, b"JOINED ann"),
-    Record(100, WHEN, "MSG ann hä".encode()),
+    Record(98, TIMESTAMP, b"START"),
+    Record(99, TIMESTAMP, b"JOINED ann"),
+    Record(100, TIMESTAMP, "MSG ann hä".encode()),
 ]
 
 
@@ -57,18 +57,18 @@ def reader() -> RecordReader:
     return RecordReader(FIRST)
 
 
-# What is kept
+# Encoding and decoding
 
 
-def test_record_is_a_line_of_text() -> None:
-    assert encode_records(batch(42, b"MSG ann hello")) == f"42 {WHEN} 64f2dd1a MSG ann hello\n".encode()
+def test_record_is_encoded_as_a_line_of_text() -> None:
+    assert encode_records(batch(42, b"MSG ann hello")) == f"42 {TIMESTAMP} 64f2dd1a MSG ann hello\n".encode()
 
 
-def test_record_knows_its_time() -> None:
+def test_timestamp_is_converted_to_seconds() -> None:
     assert RECORDS[0].seconds == TIME
 
 
-def test_start_of_a_server_is_a_record_of_its_own(reader: RecordReader) -> None:
+def test_start_marker_is_one_record(reader: RecordReader) -> None:
     assert reader.feed(SMALL[0]) == RECORDS[:1]
 
 
@@ -81,7 +81,7 @@ journals = st.lists(
 )
 
 
-def journal_of(some: Sequence[tuple[list[bytes], float]], first: int) -> list[Batch]:
+def make_batches(some: Sequence[tuple[list[bytes], float]], first: int) -> list[Batch]:
     made: list[Batch] = []
     for lines, time in some:
         made.append(batch(made[-1].end if made else first, *lines, time=time))
@@ -89,17 +89,17 @@ def journal_of(some: Sequence[tuple[list[bytes], float]], first: int) -> list[Ba
 
 
 @given(journals, st.integers(0, 2**63), st.data())
-def test_what_is_kept_is_read_back_in_whatever_pieces(
+def test_encoded_batches_are_decoded_from_blocks_of_any_size(
     some: list[tuple[list[bytes], float]], first: int, data: st.DataObject
 ) -> None:
-    kept = journal_of(some, first)
-    written = b"".join(map(encode_records, kept))
+    batches = make_batches(some, first)
+    written = b"".join(map(encode_records, batches))
     cuts = data.draw(st.lists(st.integers(0, len(written)), max_size=20))
     reader = RecordReader(first)
 
     records = read_in_pieces(written, cuts, reader)
 
-    assert [record.number for record in records] == list(range(first, kept[-1].end if kept else first))
+    assert [record.number for record in records] == list(range(first, batches[-1].end if batches else first))
     assert [record.line for record in records] == [line for lines, _ in some for line in lines]
     assert [record.seconds for record in records] == pytest.approx(
         [time for lines, time in some for _ in lines], abs=0.001
@@ -107,25 +107,25 @@ def test_what_is_kept_is_read_back_in_whatever_pieces(
     assert (reader.size, reader.torn) == (len(written), 0)
 
 
-def test_records_come_byte_by_byte(reader: RecordReader) -> None:
+def test_records_are_decoded_byte_by_byte(reader: RecordReader) -> None:
     written = b"".join(SMALL)
     assert read_in_pieces(written, range(1, len(written)), reader) == RECORDS
 
 
-# What is not as it was
+# Corruption
 
 
-@pytest.mark.parametrize("kept", range(len(b"".join(SMALL)) + 1))
-def test_cut_off_journal_is_a_prefix(reader: RecordReader, kept: int) -> None:
-    records = read(b"".join(SMALL)[:kept], reader)
+@pytest.mark.parametrize("length", range(len(b"".join(SMALL)) + 1))
+def test_truncated_journal_decodes_to_its_complete_records(reader: RecordReader, length: int) -> None:
+    records = read(b"".join(SMALL)[:length], reader)
     sizes = [len(b"".join(SMALL[:n])) for n in range(4)]
-    whole = max(n for n in range(4) if sizes[n] <= kept)
+    whole = max(n for n in range(4) if sizes[n] <= length)
     assert records == RECORDS[:whole]
-    assert (reader.number, reader.size, reader.torn) == (FIRST + whole, sizes[whole], kept - sizes[whole])
+    assert (reader.number, reader.size, reader.torn) == (FIRST + whole, sizes[whole], length - sizes[whole])
 
 
-def read_until_damage(data: bytes, size: int) -> tuple[list[Record], CorruptRecordError | None]:
-    """What a reader gives that is fed so many bytes at a time, and how it ends."""
+def read_until_corrupt(data: bytes, size: int) -> tuple[list[Record], CorruptRecordError | None]:
+    """Return the records that a reader decodes from blocks of this size, and the error that ends it."""
     reader, records = RecordReader(FIRST), list[Record]()
     try:
         for start in range(0, len(data), size):
@@ -137,87 +137,87 @@ def read_until_damage(data: bytes, size: int) -> tuple[list[Record], CorruptReco
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 @pytest.mark.parametrize("broken", range(3))
-def test_flipped_bit_is_never_read_as_a_record(broken: int, size: int) -> None:
+def test_flipped_bit_is_never_decoded(broken: int, size: int) -> None:
     start, end = len(b"".join(SMALL[:broken])), len(b"".join(SMALL[: broken + 1]))
     for bit in range(start * 8, end * 8):
         written = bytearray(b"".join(SMALL))
         written[bit // 8] ^= 1 << bit % 8
-        records, damage = read_until_damage(bytes(written), size)
+        records, error = read_until_corrupt(bytes(written), size)
         assert records == RECORDS[: len(records)]
-        assert len(records) == broken or damage
+        assert len(records) == broken or error
         torn = written.count(b"\n", start) < 2  # as is the last but one too, when its line end is gone
-        assert damage == (None if torn else CorruptRecordError(broken + 1, "this is not what was kept"))
+        assert error == (None if torn else CorruptRecordError(broken + 1, "checksum mismatch"))
 
 
-def test_torn_last_line_is_no_damage_until_something_follows(reader: RecordReader) -> None:
+def test_torn_last_line_is_corrupt_only_when_something_follows(reader: RecordReader) -> None:
     torn = SMALL[1][:-5] + b"\n"
     assert reader.feed(SMALL[0] + torn) == RECORDS[:1]
     assert (reader.number, reader.torn) == (99, len(torn))
     with pytest.raises(CorruptRecordError) as raised:
         reader.feed(b"1")
-    assert raised.value == CorruptRecordError(2, "this is not what was kept")
+    assert raised.value == CorruptRecordError(2, "checksum mismatch")
 
 
 @pytest.mark.parametrize("line", [b"", b"98", b"98 ", b"98 x", b"98 x ", b"98 x y", b"98 x 00000000 MSG"])
-def test_line_of_another_kind_is_damage(reader: RecordReader, line: bytes) -> None:
-    with pytest.raises(CorruptRecordError, match="this is not what was kept"):
+def test_line_of_another_format_is_corrupt(reader: RecordReader, line: bytes) -> None:
+    with pytest.raises(CorruptRecordError, match="checksum mismatch"):
         reader.feed(line + b"\n" + SMALL[0])
 
 
 @pytest.mark.parametrize(
-    ("order", "wrong"),
+    ("order", "error"),
     [
-        ([0, 2, 2], CorruptRecordError(2, "this is record 100 where 99 should be")),
-        ([0, 1, 1, 2], CorruptRecordError(3, "this is record 99 where 100 should be")),
-        ([1, 2], CorruptRecordError(1, "this is record 99 where 98 should be")),
+        ([0, 2, 2], CorruptRecordError(2, "record 100 instead of 99")),
+        ([0, 1, 1, 2], CorruptRecordError(3, "record 99 instead of 100")),
+        ([1, 2], CorruptRecordError(1, "record 99 instead of 98")),
     ],
-    ids=["missing", "doubled", "first one missing"],
+    ids=["missing", "duplicate", "first missing"],
 )
-def test_record_that_is_missing_or_doubled_is_damage(
-    reader: RecordReader, order: list[int], wrong: CorruptRecordError
+def test_missing_or_duplicate_record_is_corrupt(
+    reader: RecordReader, order: list[int], error: CorruptRecordError
 ) -> None:
     with pytest.raises(CorruptRecordError) as raised:
         reader.feed(b"".join(SMALL[n] for n in order))
-    assert raised.value == wrong
+    assert raised.value == error
 
 
-def test_number_that_only_begins_like_the_next_one_is_damage() -> None:
+def test_number_with_the_next_one_as_prefix_is_corrupt() -> None:
     reader = RecordReader(9)
-    with pytest.raises(CorruptRecordError, match="this is record 98 where 9 should be"):
+    with pytest.raises(CorruptRecordError, match="record 98 instead of 9"):
         reader.feed(SMALL[0] + SMALL[1])
 
 
-# Where it stops
+# The stop
 
 
-@pytest.mark.parametrize("in_pieces", [False, True], ids=["whole", "byte by byte"])
+@pytest.mark.parametrize("in_pieces", [False, True], ids=["one block", "byte by byte"])
 @pytest.mark.parametrize(
     "rest", [b"".join(SMALL[2:]), b"torn", b"no record\nnor this\n", SMALL[0], SMALL[2] + SMALL[2]]
 )
-def test_what_is_behind_the_stop_is_passed_over(rest: bytes, *, in_pieces: bool) -> None:
+def test_everything_after_the_stop_is_ignored(rest: bytes, *, in_pieces: bool) -> None:
     written = b"".join(SMALL[:2]) + rest
     reader = RecordReader(FIRST, stop=100)
     assert read_in_pieces(written, range(1, len(written)) if in_pieces else [], reader) == RECORDS[:2]
     assert (reader.number, reader.size) == (100, len(written) - len(rest))
 
 
-def test_damage_before_the_stop_is_damage() -> None:
-    with pytest.raises(CorruptRecordError, match="this is record 100 where 99 should be"):
+def test_missing_record_before_the_stop_is_corrupt() -> None:
+    with pytest.raises(CorruptRecordError, match="record 100 instead of 99"):
         RecordReader(FIRST, stop=101).feed(SMALL[0] + SMALL[2] + SMALL[2])
 
 
-# What a room takes back
+# Batches
 
 
-def test_records_of_a_time_are_a_batch() -> None:
+def test_records_of_the_same_time_are_one_batch() -> None:
     early = batch(7, b"JOINED ann", b"MSG ann a", time=TIME - 5)
     late = batch(9, b"MSG ann b")
-    found = list(batches(RecordReader(7).feed(encode_records(early) + encode_records(late))))
+    found = list(decode_batches(RecordReader(7).feed(encode_records(early) + encode_records(late))))
     assert [(each.first, each.end, each.data, each.time) for each in found] == [
         (each.first, each.end, each.data, each.time) for each in (early, late)
     ]
     assert all(each.count_own(NO_AUTHOR, 0) == each.end - each.first for each in found)
 
 
-def test_no_records_are_no_batches() -> None:
-    assert list(batches([])) == []
+def test_no_records_decode_to_no_batches() -> None:
+    assert list(decode_batches([])) == []

@@ -11,7 +11,7 @@ import pytest
 from simple_chat import Settings, serve
 from simple_chat.core.protocol import Code
 from simple_chat.errors import ConfigError
-from simple_chat.server import server as service
+from simple_chat.server import hub
 from simple_chat.server.auth import Authenticator, hash_password
 from tests.harness.peer import DEADLINE, Peer
 from tests.harness.server import CA, TRANSPORTS, eventually, run_server_in_loop, server_tls_context
@@ -140,7 +140,7 @@ class Gate:
 @pytest.fixture
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody wait for what is done once a second."""
-    monkeypatch.setattr(service, "_TICK", 0.01)
+    monkeypatch.setattr(hub, "_SWEEP_INTERVAL", 0.01)
 
 
 @pytest.fixture
@@ -342,8 +342,8 @@ async def test_who_is_sent_away_meanwhile_is_not_checked_again(gate: Gate) -> No
         ann.pause()  # so that it does not close
         ann.send("PASS open sesame", "JOIN ann")
         await gate.until(1, witness)
-        (connection,) = harness.server._checks
-        harness.server._refuse(connection, Code.JOIN_TIMEOUT)
+        connection = next(each for each in harness.server._hub.connections if each.session.secret)
+        harness.server._hub._disconnect(connection, Code.JOIN_TIMEOUT)
         gate.open()
         await linger(witness)
         ann.resume()
@@ -387,7 +387,7 @@ async def test_no_password_is_ever_logged(caplog: pytest.LogCaptureFixture) -> N
         two.send(*["PASS sesame street"] * 3)
         await two.rest()
     text = caplog.text + "".join(repr(record.args) for record in caplog.records)
-    assert "is sent away: auth-failed" in text
+    assert "disconnected: auth-failed" in text
     assert "sesame" not in text
 
 
@@ -430,7 +430,7 @@ async def test_it_may_cross_a_network_by_tls_or_if_one_insists(tls: bool) -> Non
     async with serve(
         "0.0.0.0", 0, password=HASH, tls=server_tls_context() if tls else None, settings=settings
     ) as server:
-        assert server.locked  # and nothing was logged as wrong
+        assert server._hub.auth_required  # and nothing was logged as wrong
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -441,10 +441,10 @@ async def test_who_lets_in_everybody_of_a_network_is_warned_once(
     async with serve("0.0.0.0", 0, tls=server_tls_context() if tls else None) as server:
         port = server.address[1]
     (record,) = [each for each in caplog.get_records("call") if each.levelno >= logging.WARNING]
-    assert record.getMessage() == f"whoever reaches 0.0.0.0:{port} can join: there is no password"
+    assert record.getMessage() == f"no password: anybody who reaches 0.0.0.0:{port} can join"
     caplog.clear()
 
 
 async def test_certificates_of_clients_are_as_good() -> None:
     async with serve("0.0.0.0", 0, tls=server_tls_context(client_ca=CA)) as server:
-        assert not server.locked  # and nothing was logged as wrong
+        assert not server._hub.auth_required  # and nothing was logged as wrong

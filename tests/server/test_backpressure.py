@@ -47,7 +47,7 @@ class Talk:
 
     async def say_until_behind(self, name: str) -> None:
         """Talk until a member who does not read has filled what the kernel takes for it."""
-        while not self.harness.member(name).blocked:
+        while not self.harness.subscriber(name).blocked:
             await self.say(50)
 
 
@@ -76,7 +76,7 @@ async def test_a_member_who_never_reads_delays_nobody() -> None:
         talk = Talk(harness, talker, listener)
         for _ in range(30):
             await talk.say(100)  # 12 MB in all
-        assert all(harness.member(f"slow{number}").blocked for number in range(3))
+        assert all(harness.subscriber(f"slow{number}").blocked for number in range(3))
 
 
 async def test_whoever_reads_late_is_told_how_much_it_missed_and_then_gets_all() -> None:
@@ -183,14 +183,14 @@ async def test_whoever_never_reads_its_answers_piles_up_nothing() -> None:
         greedy = await harness.join("greedy", receive_buffer=4096)
         other = await harness.connect()
         greedy.pause()
-        connection = harness.connection(harness.member("greedy"))
+        connection = harness.connection(harness.subscriber("greedy"))
         greedy.send(*["HELP"] * 20_000)  # half a MB, for which the kernel can't take the answers
-        while not harness.member("greedy").blocked:
+        while not harness.subscriber("greedy").blocked:
             await other.barrier()
         for _ in range(100):
             await other.barrier()
         assert connection.transport.get_write_buffer_size() <= SMALL
-        assert connection.session._lines.held <= 8 * SMALL
+        assert connection.session._codec.held <= 8 * SMALL
         greedy.resume()
         assert (await greedy.barrier()).count("OK HELP") == 20_000
 
@@ -235,20 +235,20 @@ async def test_waiting_for_a_slow_reader_costs_no_turns(monkeypatch: pytest.Monk
         slow = await harness.join("slow", receive_buffer=4096)
         await talker.barrier()
         slow.pause()
-        session = harness.connection(harness.member("slow")).session
+        session = harness.connection(harness.subscriber("slow")).session
         talk = Talk(harness, talker)
         await talk.say_until_behind("slow")
         slow.send("QUIT")
         slow.half_close()
         assert await talker.line() == "LEFT slow"
         turns: list[Session] = []
-        settle = Session.settle
+        settle = Session.flush
 
         def count_and_settle(session: Session) -> bool:
             turns.append(session)
             return settle(session)
 
-        monkeypatch.setattr(Session, "settle", count_and_settle)
+        monkeypatch.setattr(Session, "flush", count_and_settle)
         for _ in range(100):
             await other.barrier()
         assert turns.count(session) < 10
@@ -265,6 +265,6 @@ async def test_kernel_keeps_little_for_who_does_not_read() -> None:
         slow = await harness.join("slow")
         slow.pause()
         await Talk(harness, talker).say_until_behind("slow")
-        sock = harness.connection(harness.member("slow")).transport.get_extra_info("socket")
+        sock = harness.connection(harness.subscriber("slow")).transport.get_extra_info("socket")
         unsent = struct.unpack("I", fcntl.ioctl(sock.fileno(), SIOCOUTQNSD, b"\0" * 4))[0]
         assert 0 < unsent < 64 * 1024

@@ -68,7 +68,7 @@ async def test_a_line_may_have_exactly_the_bytes_allowed() -> None:
 async def test_a_line_of_10_mb_is_refused_once_and_never_held() -> None:
     async with run_server_in_loop() as harness:
         ann, bob = await harness.join_all("ann", "bob")
-        lines = harness.connection(harness.member("ann")).session._lines
+        lines = harness.connection(harness.subscriber("ann")).session._codec
         held = 0
         for _ in range(160):
             ann.write(b"MSG smuggled " * 5041)

@@ -11,7 +11,7 @@ import pytest
 
 from simple_chat import Settings
 from simple_chat.server import connection as connection_module
-from simple_chat.server import server as service
+from simple_chat.server import hub
 from tests.harness.peer import Peer, TlsPeer
 from tests.harness.server import CA, TRANSPORTS, ServerHarness, run_server_in_loop
 
@@ -210,9 +210,9 @@ async def test_of_what_was_said_before_tls_is_cut_a_beginning_is_delivered(end: 
 @pytest.fixture
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody wait for what is done once in a while."""
-    monkeypatch.setattr(service, "_TICK", 0.01)
-    monkeypatch.setattr(service, "LINGER", 0.01)
-    monkeypatch.setattr(connection_module, "_SLOWED", 0.02)
+    monkeypatch.setattr(hub, "_SWEEP_INTERVAL", 0.01)
+    monkeypatch.setattr(hub, "LINGER", 0.01)
+    monkeypatch.setattr(connection_module, "_THROTTLE", 0.02)
 
 
 def send_with_what_follows(peer: Peer, lines: list[str]) -> None:

@@ -15,14 +15,14 @@ def plant(monkeypatch: pytest.MonkeyPatch, step: str, name: str) -> None:
     real = getattr(Session, step)
 
     def fail_or_go_on(session: Session, *arguments: object) -> object:
-        if session.member.name == name:
+        if session.subscriber.member and session.subscriber.member.name == name:
             raise Planted
         return real(session, *arguments)
 
     monkeypatch.setattr(Session, step, fail_or_go_on)
 
 
-@pytest.mark.parametrize(("step", "said"), [("take", []), ("settle", ["MSG eve hello?"])])
+@pytest.mark.parametrize(("step", "said"), [("process_input", []), ("flush", ["MSG eve hello?"])])
 async def test_a_failure_cuts_one_connection_and_is_logged(
     step: str, said: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

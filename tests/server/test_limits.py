@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from simple_chat import Settings
+from simple_chat.core.conversation import ERRORS_MAX
 from simple_chat.core.protocol import Code, Err
-from simple_chat.core.session import ERRORS_MAX
-from simple_chat.server import acceptor, connection
-from simple_chat.server import server as service
+from simple_chat.core.scheduler import PRE_JOIN_PER_TURN
+from simple_chat.server import acceptor, connection, hub
 from tests.harness.peer import DEADLINE, Peer, connect
 from tests.harness.server import TRANSPORTS, ServerHarness, eventually, run_server_in_loop
 
@@ -31,7 +31,7 @@ FULL = refusal(Code.TOO_MANY_CONNECTIONS)
 
 @pytest.fixture(autouse=True)
 def look_around_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "_TICK", 0.02)
+    monkeypatch.setattr(hub, "_SWEEP_INTERVAL", 0.02)
 
 
 async def let_in(harness: ServerHarness, name: str) -> Peer:
@@ -48,10 +48,10 @@ async def let_in(harness: ServerHarness, name: str) -> Peer:
 
 async def look_around(harness: ServerHarness, times: int) -> None:
     """Wait until the server has looked around so many times."""
-    ticks = {harness.server._tick}
+    ticks = {harness.server._hub._sweep_timer}
 
     def enough() -> bool:
-        ticks.add(harness.server._tick)
+        ticks.add(harness.server._hub._sweep_timer)
         return len(ticks) > times
 
     await eventually(enough)
@@ -76,8 +76,8 @@ async def test_whoever_is_refused_and_does_not_go_is_cut(monkeypatch: pytest.Mon
         await harness.join("ann")
         stuck = await connect(harness.address)
         stuck.pause()
-        await eventually(lambda: len(harness.server._connections) == 2)
-        await eventually(lambda: len(harness.server._connections) == 1)
+        await eventually(lambda: len(harness.server._hub.connections) == 2)
+        await eventually(lambda: len(harness.server._hub.connections) == 1)
         await stuck.reset()
 
 
@@ -100,7 +100,7 @@ async def reset(harness: ServerHarness, peer: Peer) -> None:  # noqa: ARG001
 
 
 async def cut(harness: ServerHarness, peer: Peer) -> None:
-    next(iter(harness.server._connections)).abort()
+    next(iter(harness.server._hub.connections)).abort()
     await peer.wait_closed()
 
 
@@ -115,14 +115,14 @@ async def browse(harness: ServerHarness, peer: Peer) -> None:  # noqa: ARG001
 
 
 async def loiter(harness: ServerHarness, peer: Peer) -> None:
-    harness.server._watchdog.start_join_timer(next(iter(harness.server._connections)), -1e9)
+    harness.server._hub._watchdog.start_join_timer(next(iter(harness.server._hub.connections)), -1e9)
     assert await peer.rest() == refusal(Code.JOIN_TIMEOUT)
 
 
 async def flood(harness: ServerHarness, peer: Peer) -> None:
     peer.send("JOIN flooder", *["MSG flood"] * 1000)
-    session = next(iter(harness.server._connections)).session
-    await eventually(lambda: session.slowed)
+    session = next(iter(harness.server._hub.connections)).session
+    await eventually(lambda: session.throttled)
     await peer.reset()
 
 
@@ -133,7 +133,7 @@ async def test_every_end_makes_a_place_free(end: Callable[[ServerHarness, Peer],
             peer = await harness.connect()
             await end(harness, peer)
             await (await let_in(harness, name)).close()
-            await eventually(lambda: not harness.server._connections)
+            await eventually(lambda: not harness.server._hub.connections)
         assert harness.server._acceptor._admission._admitted == 0
         assert harness.server._acceptor._admission._refused.count == 0
 
@@ -309,8 +309,8 @@ async def test_of_members_any_number_of_errors_is_answered() -> None:
 
 async def slowed(harness: ServerHarness, name: str) -> None:
     """Wait until a member has said more than it may."""
-    session = harness.connection(harness.member(name)).session
-    await eventually(lambda: session.slowed)
+    session = harness.connection(harness.subscriber(name)).session
+    await eventually(lambda: session.throttled)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -344,9 +344,9 @@ async def test_a_flood_delays_nobody_else_and_is_left_with_the_kernel() -> None:
             other.send(f"MSG {number}", "PING")
             await other.until("PONG")
             assert set(await witness.until(f"MSG other {number}")) <= {"MSG flooder flood"}
-        side = harness.connection(harness.member("flooder"))
+        side = harness.connection(harness.subscriber("flooder"))
         assert not side._reading
-        assert side.session._lines.held <= 8 * SMALL
+        assert side.session._codec.held <= 8 * SMALL
         await flooder.reset()
 
 
@@ -376,11 +376,11 @@ async def test_of_a_crowd_of_newcomers_only_some_have_a_turn_and_members_come_fi
     async with run_server_in_loop() as harness:
         ann = await harness.join("ann")
         newcomers = [await harness.connect() for _ in range(100)]
-        member = harness.connection(harness.member("ann"))
-        for each in (*harness.server._connections - {member}, member):
-            harness.server.schedule(each)
-        harness.server._turn()
-        assert not harness.server._waiting
-        assert len(harness.server._newcomers) == 100 - service._NEWCOMERS_A_TURN
+        member = harness.connection(harness.subscriber("ann"))
+        for each in (*{*harness.server._hub.connections} - {member}, member):
+            harness.server._hub.schedule(each)
+        harness.server._hub._run_turn()
+        assert not harness.server._hub._scheduler._ready
+        assert len(harness.server._hub._scheduler._ready_pre_join) == 100 - PRE_JOIN_PER_TURN
         for peer in (ann, *newcomers):
             assert await peer.barrier() == []

@@ -220,7 +220,7 @@ def assert_refused(ended: CompletedProcess[str], status: int, reason: str) -> No
         (
             "--tls-cert cert.pem --tls-key other.pem",
             "other.pem",
-            "the key in it is not that of the certificate",
+            "the key in it does not match the certificate",
         ),
         ("--tls-cert cert.pem --tls-key encrypted.pem", "encrypted.pem", "the key in it is encrypted"),
         ("--tls-cert both.pem --tls-client-ca missing", "missing", "No such file or directory"),

@@ -187,7 +187,7 @@ async def test_who_takes_too_long_for_the_handshake_is_closed_and_leaves_its_pla
     async with run_server_in_loop(Settings(max_clients=2), transport="tls") as harness:
         ann = await harness.join("ann")
         with monkeypatch.context() as patch:
-            patch.setattr(acceptor, "HANDSHAKE", 0.05)
+            patch.setattr(acceptor, "HANDSHAKE_TIMEOUT", 0.05)
             half = await connect(harness.address)
             half.write(client_hello()[:length])
             await half.wait_closed()
@@ -210,7 +210,7 @@ async def test_who_is_within_the_handshake_counts_for_the_limit() -> None:
 
 
 async def test_the_end_of_the_server_is_that_of_handshakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceptor, "HANDSHAKE", 1000.0)
+    monkeypatch.setattr(acceptor, "HANDSHAKE_TIMEOUT", 1000.0)
     async with run_server_in_loop(transport="tls") as harness:
         ann = await harness.join("ann")
         halves = [await connect(harness.address) for _ in range(3)]
@@ -231,8 +231,8 @@ async def test_the_end_of_the_server_is_that_of_handshakes(monkeypatch: pytest.M
 async def say_until_behind(harness: ServerHarness, talker: Peer, name: str, lines: int) -> list[str]:
     """Let a member who doesn't read fall behind by some lines, and return all that it is owed."""
     said = 0
-    while not harness.member(name).blocked or lines > 0:
-        if harness.member(name).blocked:
+    while not harness.subscriber(name).blocked or lines > 0:
+        if harness.subscriber(name).blocked:
             lines -= 50
         await talker.ask(*(f"MSG {number} {FILLER}" for number in range(said, said + 50)))
         said += 50
@@ -315,7 +315,7 @@ async def test_who_never_reads_is_bounded_and_cut_after_the_drain() -> None:
     written = 0
     async with run_server_in_loop(Settings(backlog=64 * 1024, drain=0.1), transport="tls") as harness:
         talker, slow = await gather_slow(harness)
-        member = harness.member("slow")
+        member = harness.subscriber("slow")
         write = member.write
 
         def count_and_write(data: bytes) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from simple_chat import Settings
-from simple_chat.server import server as service
+from simple_chat.server import hub
 from simple_chat.server.watchdog import Watchdog
 from tests.harness.peer import DEADLINE, Peer
 from tests.harness.server import TRANSPORTS, ServerHarness, eventually, run_server_in_loop
@@ -37,7 +37,7 @@ class Stalled:
         self.harness = harness
         self.talk = talk
         self.peer = peer
-        self.connection = harness.connection(harness.member("stalled"))
+        self.connection = harness.connection(harness.subscriber("stalled"))
 
     def pending(self) -> int | None:
         """Bytes that are on their way to it."""
@@ -57,7 +57,7 @@ class Stalled:
             return self.pending() != before
 
         await eventually(knows)
-        await eventually(lambda: self.harness.member("stalled").blocked)
+        await eventually(lambda: self.harness.subscriber("stalled").blocked)
 
 
 @asynccontextmanager
@@ -66,7 +66,7 @@ async def stalled(
 ) -> AsyncIterator[Stalled]:
     """Run a house with a member who reads nothing, for whom there is more than the kernel takes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service, "_TICK", 0.02 if look_around else 3600.0)
+        patch.setattr(hub, "_SWEEP_INTERVAL", 0.02 if look_around else 3600.0)
         async with run_server_in_loop(Settings(stall_timeout=stall_timeout), transport=transport) as harness:
             talker, listener = await harness.join_all("talker", "listener")
             peer = await harness.join("stalled", receive_buffer=4096)
@@ -74,10 +74,10 @@ async def stalled(
             harness.set_send_buffer("stalled", 16 * 1024)  # a Unix socket's would have room for much
             await talker.barrier()
             await listener.barrier()
-            if (sock := harness.connection(harness.member("stalled")).sock).family != socket.AF_UNIX:
+            if (sock := harness.connection(harness.subscriber("stalled")).sock).family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)  # the kernel would be first
             talk = Talk(harness, talker, listener)
-            while not harness.member("stalled").blocked:
+            while not harness.subscriber("stalled").blocked:
                 await talk.say(5)
             await talk.say(100)  # so that it stays behind though it takes some of it
             yield Stalled(harness, talk, peer)
@@ -86,7 +86,7 @@ async def stalled(
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_who_takes_nothing_is_cut_and_has_left(transport: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service, "_TICK", 0.02)
+        patch.setattr(hub, "_SWEEP_INTERVAL", 0.02)
         async with run_server_in_loop(Settings(stall_timeout=0.5), transport=transport) as harness:
             talker = await harness.join("talker")
             peer = await harness.join("stalled", receive_buffer=4096)
@@ -133,7 +133,7 @@ async def test_who_took_everything_has_all_the_time_again(transport: str) -> Non
         watchdog.track_backpressured(scene.connection)
         watchdog.stalled(0.0)
         scene.peer.resume()
-        await eventually(lambda: scene.harness.member("stalled").steady)
+        await eventually(lambda: scene.harness.subscriber("stalled").caught_up)
         assert watchdog.stalled(TIMEOUT) == []
         watchdog.dead_peers()  # which forgets whoever is held up no more
         assert not watchdog._backpressured
@@ -143,10 +143,10 @@ async def test_who_took_everything_has_all_the_time_again(transport: str) -> Non
 async def test_without_a_time_nobody_is_cut(transport: str) -> None:
     async with stalled(transport, stall_timeout=0.0) as scene:
         for _ in range(10):
-            tick = scene.harness.server._tick
-            await eventually(lambda: scene.harness.server._tick is not tick)  # noqa: B023
+            tick = scene.harness.server._hub._sweep_timer
+            await eventually(lambda: scene.harness.server._hub._sweep_timer is not tick)  # noqa: B023
             await scene.talk.say(1)
-        assert scene.harness.member("stalled").blocked
+        assert scene.harness.subscriber("stalled").blocked
         watchdog = Watchdog(0, 0.0)
         watchdog.track_backpressured(scene.connection)
         assert watchdog.stalled(0.0) == watchdog.stalled(1e9) == []
@@ -198,8 +198,8 @@ async def test_sweep_returns_each_connection_once_that_has_not_joined_in_time() 
     async with run_server_in_loop(Settings(join_timeout=0)) as harness:
         await harness.join("ann")
         await harness.connect()
-        (ann,) = (each for each in harness.server._connections if each.session.member.name)
-        (stranger,) = harness.server._connections - {ann}
+        (ann,) = (each for each in harness.server._hub.connections if each.session.subscriber.member)
+        (stranger,) = {*harness.server._hub.connections} - {ann}
         watchdog = Watchdog(30.0, 0)
         for connection in (ann, stranger):
             watchdog.start_join_timer(connection, 100.0)
@@ -212,17 +212,17 @@ async def test_sweep_removes_a_connection_that_is_stuck_in_closing(monkeypatch: 
         ann = await harness.join("ann")
         bob = await harness.join("bob")
         assert await ann.line() == "JOINED bob"
-        stuck = harness.connection(harness.member("bob"))
+        stuck = harness.connection(harness.subscriber("bob"))
         watchdog = Watchdog(0, 0, close_timeout=10.0)
-        assert watchdog.sweep(harness.server._connections, 100.0) == []
+        assert watchdog.sweep(harness.server._hub.connections, 100.0) == []
         with monkeypatch.context() as patch:
             patch.setattr(type(stuck), "connection_lost", lambda *_: None)
             stuck.abort()
             await bob.wait_closed()
             for now in (200.0, 209.9):
-                watchdog.sweep([*harness.server._connections], now)
+                watchdog.sweep([*harness.server._hub.connections], now)
                 assert await ann.barrier() == []
-        watchdog.sweep([*harness.server._connections], 210.0)
+        watchdog.sweep([*harness.server._hub.connections], 210.0)
         assert await ann.line() == "LEFT bob"
         await harness.wait_for_connections(1)
 
@@ -240,7 +240,7 @@ async def test_of_who_was_cut_the_kernel_keeps_nothing() -> None:
         sides = scene.harness.server.address, scene.peer.transport.get_extra_info("sockname")
         assert kernel_has(*sides)
         scene.connection.abort()
-        await eventually(lambda: len(scene.harness.server._connections) == 2)
+        await eventually(lambda: len(scene.harness.server._hub.connections) == 2)
         assert not kernel_has(*sides)
         sock = scene.peer.transport.get_extra_info("socket")
         assert reset_is_read(sock.fileno())

@@ -1,7 +1,7 @@
-"""What one room on several servers costs: python -m tests.soak.cluster_cost [--members COUNT].
+"""Measure what one room on several servers costs: python -m tests.soak.cluster_cost [--members COUNT].
 
-A server by itself and one whose room's log three NATS servers keep take turns; both have all members. The
-NATS servers share a processor with the load tool, and write all to the disk before they confirm it.
+A server by itself and one of a cluster take turns; both have all members. Three NATS servers share a
+processor with the load tool, and sync every message to the disk before they acknowledge it.
 """
 
 import argparse
@@ -21,31 +21,32 @@ from simple_chat.bench.load import Plan, run
 from simple_chat.bench.processors import apart
 from simple_chat.bench.result import Result
 from simple_chat.bench.server_process import Target
-from tests.harness.nats import Engine
+from tests.harness.cluster import cluster_options
+from tests.harness.nats import NatsCluster
 from tests.harness.programs import run_server_process
 
 ROOM = "cost"
 WINDOW = 8
-"""Messages on their way at a time, for the processor time."""
+"""Messages in flight, when processor time is measured."""
 
 RATE = 50
-"""Messages a second, for the delay."""
+"""Messages a second, when the delay is measured."""
 
 
 def main() -> int:
-    """Measure."""
+    """Measure, and print a table."""
     options = _parse()
     allow_files(options.members)
     plan = Plan(clients=options.members, senders=options.members, window=WINDOW, seconds=options.seconds)
     paced = Plan(clients=options.members, senders=options.members, rate=RATE, seconds=options.seconds)
     results: dict[str, list[tuple[Result, Result]]] = defaultdict(list)
-    with TemporaryDirectory() as folder, _running_engine(Path(folder)) as engine:
-        cluster = ("--cluster", engine.url, "--cluster-room", ROOM)
+    with TemporaryDirectory() as folder, _running_nats(Path(folder)) as nats:
+        cluster = cluster_options(nats, ROOM)
         for number in range(options.rounds):
             for name, more in (("a server by itself", ()), ("one of a cluster", cluster)):
                 print(f"round {number + 1}, {name}", file=sys.stderr)
                 results[name].append((_measure(plan, *more), _measure(paced, *more)))
-                engine.delete(ROOM)
+                nats.delete(ROOM)
     _print_table(results)
     return 0
 
@@ -61,13 +62,13 @@ def _parse() -> argparse.Namespace:
 
 
 @contextlib.contextmanager
-def _running_engine(folder: Path) -> Iterator[Engine]:
-    """Run NATS on the processor that the load tool is on while it measures; see `apart`."""
+def _running_nats(folder: Path) -> Iterator[NatsCluster]:
+    """Run NATS on the processor that the load tool uses while it measures; see `apart`."""
     mine = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(mine)})
-    with Engine(folder) as engine:
+    with NatsCluster(folder) as nats:
         os.sched_setaffinity(0, mine)
-        yield engine
+        yield nats
 
 
 def _measure(plan: Plan, *more: str) -> Result:
@@ -91,7 +92,7 @@ def _print_table(results: dict[str, list[tuple[Result, Result]]]) -> None:
 
 
 def _medians(pairs: list[tuple[Result, Result]]) -> tuple[float, float, float]:
-    """Processor time of a delivery, and the delay's median and 99th percentile, all in microseconds."""
+    """Return processor time a delivery, and the delay's median and 99th percentile, in microseconds."""
     return (
         statistics.median(busy.cpu_us_per_delivery or 0 for busy, _ in pairs),
         statistics.median(paced.latency_us["p50"] for _, paced in pairs),

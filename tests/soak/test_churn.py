@@ -17,8 +17,8 @@ import pytest
 
 from simple_chat import Server, Settings, serve
 from simple_chat.core.backlog import Batch
-from simple_chat.core.room import Member
-from simple_chat.core.session import Session
+from simple_chat.core.conversation import Conversation
+from simple_chat.core.delivery import Subscriber
 from simple_chat.server.connection import Connection
 from tests.harness.peer import DEADLINE
 from tests.harness.programs import run_server_process
@@ -97,17 +97,17 @@ async def wear_out() -> None:
             objects_now, fluctuating = count_objects()
             assert objects_now - objects < OBJECTS_DRIFT
             assert fluctuating < FLUCTUATING_MAX
-            assert (alive(Connection), alive(Session), alive(Member)) == (1, 1, 1)  # the observer's
+            assert (alive(Connection), alive(Conversation), alive(Subscriber)) == (1, 1, 1)  # the observer's
             assert server.room.names() == (OBSERVER,)
-            assert len(server._connections) == 1
+            assert len(server._hub.connections) == 1
         finally:
             observer.close()
 
 
 def drop(server: Server, name: str) -> None:
     """Cut a connection, as the server does with one that fails."""
-    member = server.room._members[name]
-    next(each for each in server._connections if each.session.member is member).abort()
+    member = server.room.membership.find(name)
+    next(each for each in server._hub.connections if each.session.subscriber.member is member).abort()
 
 
 def alive(kind: type) -> int:

@@ -1,6 +1,6 @@
-"""Whatever moment a server is killed at, its journal has what was acknowledged, and the next one goes on.
+"""A server killed at any moment leaves all acknowledged lines in its journal, and the next one continues it.
 
-JOURNAL_KILLS=300 pytest -s tests/soak/test_journal_kills.py is the long one; JOURNAL_SEED repeats one.
+Long run: JOURNAL_KILLS=300 pytest -s tests/soak/test_journal_kills.py. JOURNAL_SEED repeats a run.
 """
 
 import asyncio
@@ -12,47 +12,45 @@ from pathlib import Path
 
 import pytest
 
-from simple_chat.journal.directory import segments
-from simple_chat.journal.policy import Sync
+from simple_chat.journal.base import Sync
+from simple_chat.journal.directory import list_segments
 from simple_chat.journal.record import Record
 from tests.harness.peer import DEADLINE, connect
 from tests.soak.abuse import Server
 from tests.soak.journal_kills import (
     START,
     Member,
-    check_said,
+    check_messages,
     check_same,
-    crowd,
-    owed,
+    expected_lines,
+    join_all,
     read_journal,
     running,
 )
 
-KILLS = int(os.environ.get("JOURNAL_KILLS", "6"))
+KILLS = int(os.environ.get("JOURNAL_KILLS", "3"))
 SEED = int(os.environ.get("JOURNAL_SEED", str(random.randrange(2**32))))
-TALK_MAX = 0.2  # seconds that a server lives after everybody joined
+LOAD_MAX = 0.2  # seconds of load before the server ends
 HISTORY = 1000  # messages: the server's default
 
 
 @pytest.mark.parametrize("sync", list(Sync))
-async def test_a_killed_server_leaves_all_that_was_acknowledged_once_and_in_order(
-    sync: Sync, tmp_path: Path
-) -> None:
+async def test_killed_server_leaves_acknowledged_lines_once_and_in_order(sync: Sync, tmp_path: Path) -> None:
     print(f"{sync}: JOURNAL_SEED={SEED}")  # noqa: T201 - pytest shows it on failure, and with -s
     trial = Trial(tmp_path, sync)
-    moments = random.Random(SEED)
+    delays = random.Random(SEED)
     members: list[Member] = []
     for run in range(KILLS):
         async with running(tmp_path, sync) as server:
-            await trial.look_back(members, server)
-            members = await crowd(server.address, run)
-            await asyncio.sleep(moments.uniform(0, TALK_MAX))
+            await trial.check_restart(members, server)
+            members = await join_all(server.address, run)
+            await asyncio.sleep(delays.uniform(0, LOAD_MAX))
             server.process.kill()
             await server.process.wait()
             for member in members:
                 await member.wait_closed()
     async with running(tmp_path, sync) as server:
-        await trial.look_back(members, server)
+        await trial.check_restart(members, server)
         server.process.terminate()
         async with asyncio.timeout(DEADLINE):
             await server.process.wait()
@@ -62,16 +60,16 @@ async def test_a_killed_server_leaves_all_that_was_acknowledged_once_and_in_orde
 
 @dataclass
 class Trial:
-    """A journal that one server after another is killed on.
+    """A journal on which one server after another is killed.
 
     Args:
-        folder: where it is.
-        sync: what a line of it survives.
+        directory: the journal's directory.
+        sync: how durable its lines are.
     """
 
-    folder: Path
+    directory: Path
     sync: Sync
-    _number: int = 0  # of the next record to look at
+    _number: int = 0  # of the next record to check
     _starts: int = 0
     _acknowledged: int = 0
     _torn: int = 0
@@ -83,14 +81,14 @@ class Trial:
             f" {self._number} records, {self._torn} torn and cut off"
         )
 
-    async def look_back(self, members: list[Member], server: Server) -> None:
-        """Check what a server finds that has just started.
+    async def check_restart(self, members: list[Member], server: Server) -> None:
+        """Check the journal and the history of a server that has just started.
 
         Args:
-            members: who talked until the last one was killed.
-            server: the new one.
+            members: those of the server before it, which was killed.
+            server: the new server.
         """
-        records = [record async for record in read_journal(self.folder, self._number)]
+        records = [record async for record in read_journal(self.directory, self._number)]
         self._number += len(records)
         self._starts += 1
         *lines, start = [record.line for record in records]
@@ -101,42 +99,44 @@ class Trial:
         await self._check_history(server.address)
 
     def _check_log(self, log: list[str]) -> None:
-        """The only thing that may be wrong is that one record is torn."""
+        """Check that a torn record is the only problem logged, at most once."""
         assert len(log) <= 1, log
         assert all("is torn" in line for line in log), log
         self._torn += len(log)
 
     def _check_lines(self, lines: list[bytes], members: list[Member]) -> None:
-        kept = self.sync is not Sync.NONE
-        check_said(lines, members, kept=kept)
+        durable = self.sync is not Sync.NONE
+        check_messages(lines, members, durable=durable)
         for member in members:
             self._acknowledged += member.acknowledged
-            shown, due = member.shown, owed(lines, member)
-            if not kept:
-                del shown[len(due) :]
-            check_same(shown, due[: len(shown)], f"what {member.name} was shown")
+            received, due = member.room_lines, expected_lines(lines, member)
+            if not durable:
+                del received[len(due) :]
+            check_same(received, due[: len(received)], f"lines received by {member.name}")
 
     async def _check_history(self, address: tuple[str, int]) -> None:
-        """HISTORY tells the last messages, at least those of the segment that was the last one."""
+        """Check that HISTORY returns the last messages, at least those of the last segment."""
         peer = await connect(address)
         past = [line for line in await peer.ask("JOIN reader", "HISTORY") if line.startswith("PAST ")]
         await peer.reset()
-        last = max((each.first for each in segments(self.folder) if each.first < self._number - 1), default=0)
+        last = max(
+            (each.first for each in list_segments(self.directory) if each.first < self._number - 1), default=0
+        )
         assert len(past) >= sum(record.number >= last for record in self._messages)
         expected = [b"PAST %b %b" % (each.time.encode(), each.line[4:]) for each in self._messages]
-        told = [line.encode() for line in past]
-        check_same(told, expected[len(expected) - len(told) :], "HISTORY")
+        found = [line.encode() for line in past]
+        check_same(found, expected[len(expected) - len(found) :], "HISTORY")
 
     async def check_whole(self) -> None:
-        """What was looked at is all still there, from the first record on, and no text is there twice."""
+        """Check that all records are there from the first one on, and no message twice."""
         numbers, starts, texts, messages = 0, 0, set[bytes](), 0
-        async for record in read_journal(self.folder):
+        async for record in read_journal(self.directory):
             assert record.number == numbers
             numbers += 1
             starts += record.line == START
             if record.line.startswith(b"MSG "):
                 messages += 1
-                texts.add(record.line.rstrip(b"x"))  # without what makes it longer
+                texts.add(record.line.rstrip(b"x"))  # without the filler
         assert len(texts) == messages
         assert starts == self._starts
         assert numbers >= self._number

@@ -62,11 +62,11 @@ def test_help_lists_the_commands(join: Join) -> None:
     ann.type("help")
     ann.wait_for(
         "> help",
-        "send <MSG>   say something to everybody else",
-        "who          who is here",
-        "history [n]  the last messages",
-        "leave        leave the room and end",
-        "help         this list",
+        "send <MSG>   send a message to everybody else",
+        "who          list the members",
+        "history [n]  show the last messages",
+        "leave        leave the room and exit",
+        "help         show this list",
         "ann>",
     )
 
@@ -76,11 +76,11 @@ def test_mistake_is_answered_with_a_hint_and_nothing_is_sent(join: Join, member:
     ann = join("ann")
     shown = []
     for line, hint in {
-        "hello": "* there is no command 'hello'; to say something: send <MSG>, for all commands: help",
-        "send": "* say what to send: send <MSG>",
-        "send   ": "* say what to send: send <MSG>",
-        "history all": "* say how many: history [n]",
-        "leave me alone": "* leave stands alone",
+        "hello": "* there is no command 'hello'; to send a message: send <MSG>, for all commands: help",
+        "send": "* the message is missing: send <MSG>",
+        "send   ": "* the message is missing: send <MSG>",
+        "history all": "* 'all' is not a number of messages: history [n]",
+        "leave me alone": "* leave takes no argument",
     }.items():
         ann.type(line)
         shown += [f"> {line}".rstrip(), *wrapped(hint)]

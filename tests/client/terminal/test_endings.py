@@ -17,9 +17,9 @@ Join = Callable[..., Screen]
 Member = Callable[[str], Wire]
 
 _CRASHING_CLIENT = """
-from simple_chat.client import formatting as view
+from simple_chat.client import formatting
 from simple_chat.client import __main__
-view.TerminalView.event = None
+formatting.TerminalFormatter.event = None
 __main__.main()
 """
 
@@ -106,7 +106,7 @@ def test_what_can_not_be_written_does_not_change_the_status_of_a_signal(
         "import sys\n"
         "from simple_chat.client import cli\n"
         f"sys.{stream}.write('for nobody')\n"
-        "cli._flush_what_can_be()\n"
+        "cli._flush_output()\n"
         "sys.exit(129)"
     )
     with Path("/dev/full").open("w") as nowhere:

@@ -121,7 +121,7 @@ def test_user_is_told_when_what_is_typed_can_no_longer_be_kept(
     rmtree(tmp_path / "state")
     ann.type("send one")
     ben.wait_for("MSG ann one")
-    ann.wait_for("> send one", "* what you type can't be kept: No such file or directory", "ann>")
+    ann.wait_for("> send one", "* your input can't be saved: No such file or directory", "ann>")
 
 
 @pytest.mark.parametrize("keys", ["\x1b\r", "\x0f", "\x1b#"], ids=["alt-enter", "ctrl-o", "alt-#"])

@@ -22,7 +22,7 @@ WRONG = "simple_chat: auth-failed: that is not the password"
 
 ASKING = """
 import signal, sys, threading
-from simple_chat.client import auth as password
+from simple_chat.client.auth import prompt_password
 
 def strike():
     with open(sys.argv[1]) as go:
@@ -30,7 +30,7 @@ def strike():
     signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
 threading.Thread(target=strike, daemon=True).start()
-password.ask("the room")
+prompt_password("the room")
 """
 
 
@@ -102,7 +102,7 @@ def test_password_that_is_wrong_three_times_is_the_end_with_status_1(
     ("typed", "complaint"),
     [
         (b"", "an empty password can't be sent"),
-        (b"\xff\xfe", "the password can't be sent: it is not Unicode"),
+        (b"\xff\xfe", "the password can't be sent: it is not valid Unicode"),
     ],
     ids=["empty", "bytes"],
 )
@@ -221,5 +221,5 @@ def test_passphrase_of_a_key_is_not_asked_for(start: Start, tmp_path: Path) -> N
     key.write_bytes(encrypted(leaf.private_key_pem.bytes()))
     ann = start("--username", "ann", "--tls", "--tls-cert", str(certificate), "--tls-key", str(key))
     assert ann.wait_for_end() == 1
-    why = "the key in it is encrypted, and no passphrase is asked for"
+    why = "the key in it is encrypted, store it without a passphrase"
     assert "".join(ann.raw.decode().splitlines()) == f"simple_chat: can't use {key}: {why}"

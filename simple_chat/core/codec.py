@@ -1,0 +1,244 @@
+"""Codecs: how a connection's bytes become lines, and how lines become its bytes.
+
+A `Codec` belongs to one connection. Its `Rendering` is shared by all connections of a kind, so that a batch
+is rendered once for all of them. `PlainCodec` is the codec of the plain protocol: telnet is taken out of what
+comes in, other protocols are detected, and lines go out with LF, or with CRLF to a client that sends CRLF.
+"""
+
+from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Protocol
+
+from simple_chat.core.backlog import Batch
+from simple_chat.core.detect import BYTE_ORDER_MARK, HTTP_RESPONSE, PeerProtocol, detect_protocol
+from simple_chat.core.framing import MAX_LINE, LineBuffer
+from simple_chat.core.protocol import Code
+from simple_chat.core.telnet import IAC, Telnet
+from simple_chat.errors import CommandError
+
+
+class Rendering(ABC):
+    """How lines of the room become the bytes of one kind of client. Stateless; one instance a kind.
+
+    A subclass has to define `render_line`, and `pack` if each write needs a frame of its own.
+    """
+
+    @abstractmethod
+    def render_line(self, line: bytes, time: float) -> bytes:
+        """Return the bytes of one line.
+
+        Args:
+            line: with its LF.
+            time: of the line, in seconds since the epoch.
+        """
+
+    def pack(self, data: bytes) -> bytes:
+        """Return what is written for lines that are rendered already."""
+        return data
+
+    def render(self, lines: bytes, time: float) -> bytes:
+        """Return what is written for whole lines of one time."""
+        return self.pack(b"".join([self.render_line(line + b"\n", time) for line in lines.split(b"\n")[:-1]]))
+
+    def render_batch(self, batch: Batch) -> "RenderedBatch":
+        """Return a batch as clients of this kind get it."""
+        lines = [self.render_line(line, time) for _, time, line in batch.iter_lines(batch.first, batch.end)]
+        return RenderedBatch(
+            self, batch.first, b"".join(lines), array("Q", accumulate(map(len, lines), initial=0))
+        )
+
+
+class RenderedBatch:
+    """A batch as clients of one kind get it.
+
+    Args:
+        rendering: of that kind.
+        first: number of the first line.
+        lines: all lines, rendered and joined.
+        edges: offsets at which they begin, and the length of `lines`.
+
+    Attributes:
+        data: what is written for the whole batch.
+    """
+
+    __slots__ = ("_edges", "_first", "_lines", "_rendering", "data")
+
+    def __init__(self, rendering: Rendering, first: int, lines: bytes, edges: "array[int]") -> None:
+        self._first = first
+        self.data = rendering.pack(lines)
+        self._rendering = rendering
+        self._lines = lines
+        self._edges = edges
+
+    def excluding(self, numbers: Sequence[int]) -> bytes:
+        """Return what is written for the batch without some lines: nothing if none is left.
+
+        Args:
+            numbers: of the lines to leave out, rising.
+        """
+        if not numbers:
+            return self.data
+        lines, edges = self._lines, self._edges
+        pieces: list[bytes] = []
+        start = 0
+        for number in numbers:
+            index = number - self._first
+            pieces.append(lines[start : edges[index]])
+            start = edges[index + 1]
+        pieces.append(lines[start:])
+        rest = b"".join(pieces)
+        return self._rendering.pack(rest) if rest else b""
+
+
+class _LfRendering(Rendering):
+    """Lines as they are."""
+
+    def render_line(self, line: bytes, time: float) -> bytes:  # noqa: ARG002
+        return line
+
+    def render(self, lines: bytes, time: float) -> bytes:  # noqa: ARG002
+        return lines
+
+    def render_batch(self, batch: Batch) -> RenderedBatch:
+        return RenderedBatch(self, batch.first, batch.data, batch.edges)
+
+
+class _CrlfRendering(Rendering):
+    """Each LF with a CR before it."""
+
+    def render_line(self, line: bytes, time: float) -> bytes:
+        return self.render(line, time)
+
+    def render(self, lines: bytes, time: float) -> bytes:  # noqa: ARG002
+        return lines.replace(b"\n", b"\r\n")
+
+    def render_batch(self, batch: Batch) -> RenderedBatch:
+        edges = array("Q", (edge + index for index, edge in enumerate(batch.edges)))
+        return RenderedBatch(self, batch.first, batch.data.replace(b"\n", b"\r\n"), edges)
+
+
+LF: Rendering = _LfRendering()
+"""The rendering of clients whose lines end in LF."""
+
+CRLF: Rendering = _CrlfRendering()
+"""The rendering of clients that have sent a CRLF."""
+
+
+class Codec(Protocol):
+    """How one connection's bytes become lines, and lines become its bytes.
+
+    Attributes:
+        has_replies: whether `take_replies` may have something.
+    """
+
+    has_replies: bool
+
+    @property
+    def rendering(self) -> Rendering:
+        """How lines of the room are written from now on; may change after `next_line`."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that wait to be read as lines."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether `next_line` has nothing to return until more is fed, not even the end."""
+
+    @property
+    def at_end(self) -> bool:
+        """Whether every line was read and none can follow."""
+
+    def feed(self, data: bytes) -> None:
+        """Add what the client sent.
+
+        Raises:
+            CommandError: not-chat.
+        """
+
+    def feed_eof(self) -> None:
+        """Note that the client sends nothing more."""
+
+    def next_line(self) -> str | None:
+        """Return the next line without its line end, or None if it is still to come.
+
+        Raises:
+            CommandError: the line is refused; the next call goes on after it.
+        """
+
+    def take_replies(self) -> bytes:
+        """Return bytes that the codec itself owes the client, and forget them."""
+
+    def encode(self, lines: bytes) -> bytes:
+        """Return what is written for whole lines that are for this client alone, each with its LF."""
+
+
+class PlainCodec(LineBuffer):
+    """The codec of the plain protocol.
+
+    Args:
+        max_line: bytes a line may have before its line end.
+    """
+
+    __slots__ = ("_filtered", "_opening", "_telnet", "has_replies")
+
+    def __init__(self, max_line: int = MAX_LINE) -> None:
+        super().__init__(max_line)
+        self._opening = b""  # the first bytes, until they tell the protocol
+        self._telnet: Telnet | None = None  # until the client negotiates, which few do
+        self._filtered = True  # what comes in is not fed as it is
+        self.has_replies = False
+
+    @property
+    def rendering(self) -> Rendering:
+        """LF, or CRLF once a line of the client has ended so."""
+        return CRLF if self.crlf else LF
+
+    def feed(self, data: bytes) -> None:
+        """Add what the client sent.
+
+        Raises:
+            CommandError: not-chat, if the client talks TLS.
+        """
+        if self._filtered or IAC in data:
+            data = self._filter(data)
+        LineBuffer.feed(self, data)
+
+    def feed_eof(self) -> None:
+        """Note that the client sends nothing more."""
+        LineBuffer.feed(self, self._opening)
+        super().feed_eof()
+
+    def _filter(self, data: bytes) -> bytes:
+        """Return the data without telnet negotiation and a byte order mark."""
+        if self._telnet is not None:
+            self.has_replies = True
+            return self._telnet.feed(data)
+        if self._filtered:
+            data = self._detect(self._opening + data)
+        if IAC in data:
+            self._telnet, self._filtered = Telnet(), True
+            return self._filter(data)
+        return data
+
+    def _detect(self, start: bytes) -> bytes:
+        protocol = detect_protocol(start)
+        if protocol is PeerProtocol.TLS:
+            raise CommandError(Code.NOT_CHAT)
+        self._filtered = protocol is None
+        self._opening = start if protocol is None else b""
+        return start.removeprefix(BYTE_ORDER_MARK) if protocol is not None else b""
+
+    def take_replies(self) -> bytes:
+        """Return refusals of telnet options, or the head of a response to HTTP, and forget them."""
+        self.has_replies = False
+        if self.is_http:
+            self.is_http = False
+            return HTTP_RESPONSE
+        return b"" if self._telnet is None else self._telnet.take_refusals()
+
+    def encode(self, lines: bytes) -> bytes:
+        """Return what is written for whole lines, each with its LF."""
+        return self.rendering.render(lines, 0.0)

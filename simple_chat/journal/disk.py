@@ -1,0 +1,46 @@
+"""The thread in which a journal waits for the disk.
+
+All calls in it are made by aiofiles: `DiskThread.open` returns a file that aiofiles opens, writes, truncates
+and closes; `DiskThread.run` is for everything that aiofiles has no coroutine for (fdatasync, fsync of a
+directory, deleting and locking in one step), by the same `wrap` that aiofiles builds its own coroutines with.
+A single thread keeps the calls in order, and a disk that does not answer blocks nothing else.
+
+Reading takes place before a server listens, or in the journal tool; there aiofiles uses the event loop's
+default threads.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import aiofiles
+from aiofiles.os import wrap
+from aiofiles.threadpool.binary import AsyncFileIO
+
+
+@wrap
+def _call(function: Callable[..., None], *arguments: object) -> None:
+    function(*arguments)
+
+
+class DiskThread:
+    """A single thread for calls that may block."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, "journal")
+
+    async def open(self, path: Path) -> AsyncFileIO:
+        """Open a file for appending, unbuffered; create it if it is missing.
+
+        Raises:
+            OSError: it can't be opened.
+        """
+        return await aiofiles.open(path, "ab", buffering=0, executor=self._executor)
+
+    async def run(self, function: Callable[..., None], *arguments: object) -> None:
+        """Call a function in the thread, and raise what it raises."""
+        await _call(function, *arguments, executor=self._executor)
+
+    def close(self) -> None:
+        """Let the thread end after its last call, without waiting for it."""
+        self._executor.shutdown(wait=False)

@@ -1,0 +1,121 @@
+"""Appending to a journal's directory: the current segment, the next one, and retention."""
+
+import logging
+import time
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from simple_chat.errors import describe_error
+from simple_chat.journal.base import Policy, Sync
+from simple_chat.journal.directory import DirectoryLock, delete_oldest, fsync_directory
+from simple_chat.journal.disk import DiskThread
+from simple_chat.journal.recovery import RecoveredJournal
+from simple_chat.journal.segment import Segment, SegmentWriter
+
+logger = logging.getLogger(__name__)
+
+_DAY = timedelta(days=1).total_seconds()
+
+
+class JournalWriter:
+    """Writes records to the segments of a directory, and holds the directory's lock.
+
+    Args:
+        directory: the journal's directory, which is created if it is missing.
+        policy: how the journal is written and kept.
+
+    Raises:
+        JournalError: another server has its journal there.
+        OSError: the directory can't be used.
+    """
+
+    def __init__(self, directory: Path, policy: Policy) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        self._policy = policy
+        self._lock = DirectoryLock(directory)
+        self._disk = DiskThread()
+        self._segment: SegmentWriter | None = None
+        self._segment_started = 0.0  # seconds since the epoch
+
+    async def resume(self, recovered: RecoveredJournal) -> None:
+        """Continue the last segment of a recovered journal, if there is one.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        if recovered.segment is not None:
+            self._segment = await SegmentWriter.open(recovered.segment.path, recovered.size, self._disk)
+            self._segment_started = recovered.segment_started or time.time()
+
+    async def append(self, records: bytes, first: int) -> None:
+        """Append complete records: all of them or none.
+
+        Args:
+            records: encoded, each with its LF.
+            first: number of the first one.
+
+        Raises:
+            JournalError: the directory was replaced, and another server has its journal there now.
+            OSError: they can't be written.
+        """
+        segment = self._segment
+        if segment is None or not segment.usable or self._is_full(segment):
+            segment = await self._begin_segment(first)
+        await segment.append(records, sync=self._policy.sync is Sync.DISK)
+
+    async def apply_retention(self) -> None:
+        """Delete the segments that the policy does not keep; a failure is only logged."""
+        retention = self._policy.retention
+        try:
+            if isinstance(retention, timedelta):
+                before = time.time() - retention.total_seconds()
+                await self._disk.run(partial(delete_oldest, self._directory, before=before))
+            elif retention is not None:
+                await self._disk.run(partial(delete_oldest, self._directory, size=retention))
+        except OSError as error:
+            logger.warning("an old segment can't be deleted: %s", describe_error(error))
+
+    async def close(self) -> None:
+        """Close the segment, and release the directory."""
+        await self._close_segment()
+        self._lock.release()
+        self._disk.close()
+
+    def _is_full(self, segment: SegmentWriter) -> bool:
+        by_age = isinstance(self._policy.retention, timedelta)
+        outdated = by_age and time.time() - self._segment_started > _DAY
+        return outdated or segment.size >= self._policy.segment_bytes
+
+    async def _begin_segment(self, first: int) -> SegmentWriter:
+        await self._close_segment()
+        path = Segment.within(self._directory, first).path
+        await self._disk.run(self._clear, path)
+        segment = await SegmentWriter.open(path, 0, self._disk)
+        try:
+            await self._disk.run(fsync_directory, self._directory)
+        except OSError:
+            await segment.close()
+            raise
+        self._segment, self._segment_started = segment, time.time()
+        await self.apply_retention()
+        return segment
+
+    def _clear(self, path: Path) -> None:
+        """Delete what a failed attempt left of a segment; lock the directory again if it was replaced."""
+        path.unlink(missing_ok=True)
+        if self._lock.lost:
+            lock = DirectoryLock(self._directory)
+            self._lock.release()
+            self._lock = lock
+
+    async def _close_segment(self) -> None:
+        if self._segment is not None:
+            segment, self._segment = self._segment, None
+            try:
+                await segment.close()
+            except OSError as error:
+                logger.warning(
+                    "a closed segment can't be synced, a power cut may damage it: %s", describe_error(error)
+                )

@@ -1,0 +1,211 @@
+"""The hub: the room, the connections around it, and the scheduler that gives them turns."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from simple_chat.core.backlog import Batch
+from simple_chat.core.limits import Limits
+from simple_chat.core.protocol import Code
+from simple_chat.core.room import Room, Sequencer
+from simple_chat.core.scheduler import Committer, Scheduler
+from simple_chat.server.config import Settings
+from simple_chat.server.connection import LINGER, Connection
+from simple_chat.server.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from simple_chat.server.auth import Authenticator
+
+logger = logging.getLogger(__name__)
+
+_SWEEP_INTERVAL = 1.0  # seconds
+_DISCONNECTED_AT_ONCE = 32  # connections, before everybody else gets a turn again
+
+
+class Hub:
+    """A room and the connections around it.
+
+    It is the `ConnectionManager` of its connections, and the host of a journal or a replicator.
+
+    Args:
+        settings: of the server.
+        room: the room.
+        sequencer: where sessions submit commands: the room itself, or a replicated one.
+        committer: what has them committed.
+        authenticator: checks passwords, if clients need one.
+        release_slot: called with a connection that is gone.
+
+    Attributes:
+        settings: of the server.
+        room: the room.
+        sequencer: the same as the argument.
+        limits: of each connection.
+        auth_required: whether clients need a password.
+        connections: all of them.
+        watches_closing: whether connections may close without the event loop reporting it, as over TLS.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        room: Room,
+        sequencer: Sequencer,
+        committer: Committer,
+        *,
+        authenticator: "Authenticator | None",
+        release_slot: Callable[[Connection], None],
+    ) -> None:
+        self.settings = settings
+        self.room = room
+        self.sequencer = sequencer
+        self.limits = Limits(settings.max_line, settings.rate, settings.burst)
+        self.auth_required = authenticator is not None
+        self.connections: dict[Connection, None] = {}
+        self.watches_closing = False
+        self._authenticator = authenticator
+        self._release_slot = release_slot
+        self._scheduler = Scheduler[Connection](
+            room,
+            sequencer,
+            committer,
+            self.connections,
+            wake=self._request_turn,
+            on_failure=_abort_failed,
+        )
+        self._watchdog = Watchdog(
+            settings.join_timeout, settings.stall_timeout, max(settings.drain, LINGER) + _SWEEP_INTERVAL
+        )
+        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._removed = asyncio.Event()  # a connection was
+
+    # What connections ask for
+
+    def add(self, connection: Connection) -> None:
+        """Add a connection that was made; disconnect it if it can't be admitted."""
+        self.connections[connection] = None
+        if self.room.closed:
+            self._start_close(connection)
+        elif connection.slot is None or not connection.slot.admitted:
+            self._disconnect(connection, Code.TOO_MANY_CONNECTIONS)
+        else:
+            self._watchdog.start_join_timer(connection, asyncio.get_running_loop().time())
+
+    def remove(self, connection: Connection) -> None:
+        """Remove a connection that is gone."""
+        self.connections.pop(connection, None)
+        self._scheduler.remove(connection)
+        self._watchdog.untrack(connection)
+        if self._authenticator is not None:
+            self._authenticator.cancel(connection)
+        self._release_slot(connection)
+        self._scheduler.request_turn()  # for the others to get its LEFT
+        self._removed.set()
+
+    def schedule(self, connection: Connection) -> None:
+        """Give a connection a turn soon."""
+        self._scheduler.schedule(connection)
+
+    def track_backpressured(self, connection: Connection) -> None:
+        """Watch a connection that is not read from, or can't be written to."""
+        self._watchdog.track_backpressured(connection)
+
+    def check_password(self, connection: Connection) -> None:
+        """Have the password of a connection checked, unless that is under way."""
+
+        def on_checked(accepted: bool) -> None:  # noqa: FBT001 - the authenticator's signature
+            connection.session.on_password_checked(accepted=accepted)
+            self.schedule(connection)
+
+        if self._authenticator is not None:
+            self._authenticator.start(connection, connection.session.secret or "", on_checked)
+
+    def _request_turn(self) -> None:
+        asyncio.get_running_loop().call_soon(self._run_turn)
+
+    def _run_turn(self) -> None:
+        self._scheduler.run_turn(asyncio.get_running_loop().time())
+
+    def _disconnect(self, connection: Connection, code: Code) -> None:
+        connection.session.disconnect(code)
+        self.schedule(connection)
+
+    def _start_close(self, connection: Connection) -> None:
+        connection.session.close("shutdown")
+        self.schedule(connection)
+
+    # What a journal or a replicator reports
+
+    def broadcast(self, batch: Batch) -> None:
+        """Write a batch to all members."""
+        self.room.broadcast(batch)
+
+    def on_commit(self) -> None:
+        """Go on after something was committed."""
+        self._scheduler.on_commit()
+
+    def on_unavailable(self, text: str) -> None:
+        """Suspend: nothing can be committed for now. Members are told why."""
+        self._notify(text)
+        self._scheduler.on_unavailable()
+
+    def on_recovered(self, text: str) -> None:
+        """End the suspension. Members are told."""
+        self._scheduler.on_recovered()
+        self._notify(text)
+
+    def on_evicted(self) -> None:
+        """Abort all connections: the other servers removed their members."""
+        for connection in self.connections:
+            connection.session.abandon()
+        self.abort_all()
+
+    def _notify(self, text: str) -> None:
+        for connection in self.connections:
+            connection.session.notify(text)
+
+    # The watchdog
+
+    def start(self) -> None:
+        """Begin to sweep, once a second."""
+        now = asyncio.get_running_loop().time()
+        self._sweep_timer = asyncio.get_running_loop().call_later(_SWEEP_INTERVAL, self.start)
+        closing = list(self.connections) if self.watches_closing else []
+        self._disconnect_overdue(self._watchdog.sweep(closing, now))
+
+    def _disconnect_overdue(self, overdue: list[Connection]) -> None:
+        """Disconnect those that did not join in time: some at once, for there may be thousands."""
+        for connection in overdue[:_DISCONNECTED_AT_ONCE]:
+            if connection.session.pre_join:
+                self._disconnect(connection, Code.JOIN_TIMEOUT)
+        if rest := overdue[_DISCONNECTED_AT_ONCE:]:
+            asyncio.get_running_loop().call_soon(self._disconnect_overdue, rest)
+
+    # The end
+
+    def close_all(self) -> None:
+        """Close the room, and every connection after all that it is owed."""
+        self.room.closed = True
+        for connection in self.connections:
+            self._start_close(connection)
+
+    def abort_all(self) -> None:
+        """Abort all connections, whatever is still to be written."""
+        for connection in self.connections:
+            connection.abort()
+
+    async def wait_until_empty(self) -> None:
+        """Wait until no connection is left."""
+        while self.connections:
+            self._removed.clear()
+            await self._removed.wait()
+
+    def stop(self) -> None:
+        """Stop sweeping."""
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+
+
+def _abort_failed(connection: Connection, error: Exception) -> None:
+    logger.error("%s failed, connection aborted", connection, exc_info=error)
+    connection.abort()

@@ -1,0 +1,100 @@
+"""Submitting batches to a journal: when they are broadcast, and when the journal is busy."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from simple_chat.journal import file
+from simple_chat.journal.base import Journal, Policy, Sync
+from simple_chat.journal.file import FileJournal
+from simple_chat.journal.memory import MemoryJournal
+from simple_chat.journal.reader import JournalReader
+from simple_chat.journal.writer import JournalWriter
+from tests.journal.harness import RecordingHost, make_batch
+
+
+@pytest.fixture
+def host() -> RecordingHost:
+    return RecordingHost()
+
+
+@asynccontextmanager
+async def running(host: RecordingHost, directory: Path, sync: Sync = Sync.OS) -> AsyncIterator[FileJournal]:
+    """Open and start a journal; close it at the end."""
+    journal = await FileJournal.open(directory, Policy(sync=sync))
+    try:
+        journal.start(host)
+        yield journal
+    finally:
+        await journal.close()
+
+
+async def read_lines(directory: Path) -> list[bytes]:
+    return [each.line async for records in JournalReader(directory).read() for each in records]
+
+
+async def test_memory_journal_broadcasts_at_once(host: RecordingHost) -> None:
+    journal: Journal = MemoryJournal()
+    journal.start(host)
+    batch = make_batch(0, b"MSG ann a")
+    journal.submit(batch)
+    assert (host.broadcasts, journal.busy, journal.recovered) == ([batch], False, ())
+    await journal.close()
+
+
+@pytest.mark.parametrize("sync", [Sync.OS, Sync.DISK])
+async def test_batch_is_broadcast_after_it_was_written(
+    host: RecordingHost, tmp_path: Path, sync: Sync
+) -> None:
+    batch = make_batch(1, b"MSG ann a", b"MSG ann b")
+    async with running(host, tmp_path, sync) as journal:
+        journal.submit(batch)
+        assert (host.broadcasts, journal.busy) == ([], True)
+        await host.ready()
+        assert (host.broadcasts, journal.busy) == ([batch], False)
+        assert await read_lines(tmp_path) == [b"START", b"MSG ann a", b"MSG ann b"]
+
+
+async def test_without_sync_batches_are_broadcast_at_once_until_too_much_is_unwritten(
+    host: RecordingHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = make_batch(1, b"MSG ann a"), make_batch(2, b"MSG ann b")
+    monkeypatch.setattr(file, "_QUEUE_BYTES", first.size)
+    async with running(host, tmp_path, Sync.NONE) as journal:
+        journal.submit(first)
+        assert (host.broadcasts, journal.busy) == ([first], False)
+        journal.submit(second)
+        assert (host.broadcasts, journal.busy) == ([first, second], True)
+        await host.ready()
+        assert not journal.busy
+        assert await read_lines(tmp_path) == [b"START", b"MSG ann a", b"MSG ann b"]
+
+
+async def test_close_writes_what_was_submitted(host: RecordingHost, tmp_path: Path) -> None:
+    async with running(host, tmp_path) as journal:
+        journal.submit(make_batch(1, b"MSG ann a"))
+    assert await read_lines(tmp_path) == [b"START", b"MSG ann a"]
+
+
+async def test_failed_write_is_retried_and_members_are_notified_of_the_outage(
+    host: RecordingHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, failures = JournalWriter.append, [OSError("first"), OSError("second")]
+
+    async def fail_twice(writer: JournalWriter, records: bytes, first: int) -> None:
+        if failures:
+            raise failures.pop(0)
+        await append(writer, records, first)
+
+    monkeypatch.setattr(file, "RETRY_DELAY", 0.01)
+    async with running(host, tmp_path) as journal:
+        monkeypatch.setattr(JournalWriter, "append", fail_twice)
+        journal.submit(make_batch(1, b"MSG ann a"))
+        await host.ready()
+    assert host.notices == [
+        "The journal can't be written (first): what you say is not kept, and may be refused.",
+        "The journal is written again.",
+    ]
+    assert await read_lines(tmp_path) == [b"START", b"MSG ann a"]
