@@ -228,9 +228,9 @@ def send_with_what_follows(peer: Peer, lines: list[str]) -> None:
 async def test_lines_that_were_sent_too_fast_are_delivered_after_an_end_in_order(
     transport: str, end: Exit
 ) -> None:
-    lines = [f"MSG {number}" for number in range(80)]
+    lines = [f"MSG {number}" for number in range(300)]
     async with run_server_in_loop(
-        Settings(rate=50, burst=1, drain=0.01), limited=True, transport=transport
+        Settings(rate=250, burst=1, drain=0.01), limited=True, transport=transport
     ) as harness:
         (bob, cleo, ann), other = await harness.join_all("bob", "cleo", "ann"), await harness.connect()
         send_with_what_follows(ann, lines)

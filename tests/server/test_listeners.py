@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import errno
+import re
 import socket
 import stat
 import sys
@@ -78,10 +79,16 @@ async def test_a_system_that_shares_no_ports_says_so(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("host", "port"), [("192.0.2.1", 0), ("no such host", 0), ("127.0.0.1", 70_000), ("127.0.0.1", -1)]
+    ("host", "port"),
+    [
+        *((host, 0) for host in ("192.0.2.1", "no such host", "no-such-host.invalid", "300.300.300.300")),
+        *((host, 0) for host in ("a..b", 64 * "a", "-")),
+        ("127.0.0.1", 70_000),
+        ("127.0.0.1", -1),
+    ],
 )
 async def test_an_address_that_is_none_of_ours_is_refused(host: str, port: int) -> None:
-    with pytest.raises(ListenError, match="can't listen on "):
+    with pytest.raises(ListenError, match=rf"^can't listen on {re.escape(host)}:{port}: .+$"):
         async with serve(host, port):
             pytest.fail("nobody can listen there")
 

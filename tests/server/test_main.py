@@ -76,45 +76,14 @@ def test_empty_variables_count_as_unset() -> None:
 # What keeps it from starting
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        "--port x",
-        "--port 65536",
-        "--port=",
-        "--max-line 63",
-        "--backlog 1.5",
-        "--history -1",
-        "--presence-limit many",
-        "--drain soon",
-        "--loop forever",
-        "--journal=",
-        "--sync maybe",
-        "--journal-segment 0",
-        "--journal-segment 1T",
-        "--journal-keep 1.5G",
-        "--journal-keep 0d",
-        "--journal-keep d",
-        "--host",
-        "--hist 5",
-        "--unknown",
-        "surplus",
-    ],
-)
-def test_bad_option_is_refused_in_one_line(options: str) -> None:
-    assert_refused(run_server_to_exit(*options.split()), 2, "--help shows all options")
+def test_bad_option_is_refused_in_one_line() -> None:
+    ended = run_server_to_exit("--drain", "soon")
+    assert_refused(ended, 2, "'soon' is not a number of seconds .*--help shows all options")
 
 
-@pytest.mark.parametrize("options", ["--sync disk", "--journal-segment 1M", "--journal-keep 30d"])
-def test_journal_that_is_nowhere_is_refused(options: str) -> None:
-    ended = run_server_to_exit(*options.split())
-    assert_refused(ended, 2, "--sync, --journal-segment and --journal-keep need --journal")
-
-
-@pytest.mark.parametrize("value", ["x", "65536", "-1", " "])
-def test_bad_port_in_the_variable_is_refused_in_one_line(value: str) -> None:
-    ended = run_server_to_exit(SIMPLE_CHAT_SERVER_PORT=value)
-    assert_refused(ended, 2, f"'{value}' is not a whole number from 0 to 65535")
+def test_bad_port_in_the_variable_is_refused_in_one_line() -> None:
+    ended = run_server_to_exit(SIMPLE_CHAT_SERVER_PORT="x")
+    assert_refused(ended, 2, "'x' is not a whole number from 0 to 65535")
 
 
 def test_taken_port_is_told_in_one_line(server: ServerProcess) -> None:
@@ -131,10 +100,7 @@ def test_port_can_be_shared() -> None:
         assert_refused(run_server_to_exit("--port", one.port), 1, "Address already in use")
 
 
-@pytest.mark.parametrize(
-    "host",
-    [ELSEWHERE, "no-such-host.invalid", "300.300.300.300", "a..b", 64 * "a", "\N{SNOWMAN}.invalid", "-"],
-)
+@pytest.mark.parametrize("host", [ELSEWHERE, "\N{SNOWMAN}.invalid"])
 def test_host_that_is_not_here_is_told_in_one_line(host: str) -> None:
     assert_refused(run_server_to_exit("--host", host), 1, f"can't listen on {re.escape(host)}:8090: .+")
 

@@ -5,6 +5,8 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from subprocess import CompletedProcess, run
 
@@ -13,6 +15,7 @@ import pexpect
 import pytest
 import trustme
 
+from simple_chat.server.__main__ import main
 from tests.harness.programs import DEADLINE, restore_sigint, run_server_process, run_server_to_exit
 
 COMMAND = ("-m", "simple_chat.server", "hash-password")
@@ -26,11 +29,23 @@ sys.exit(main(sys.argv[1:]))
 CTRL_C, CTRL_D = "\x03", "\x04"
 
 
-def hash_of(entry: bytes, **variables: str) -> CompletedProcess[bytes]:
-    """Run the command with its input from a pipe."""
-    environment = os.environ | variables
-    command = [sys.executable, *COMMAND]
-    return run(command, input=entry, env=environment, capture_output=True, timeout=DEADLINE, check=False)
+@dataclass
+class HashPassword:
+    """The command in this process, with its input from a pipe."""
+
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, entry: bytes, encoding: str = "utf-8", errors: str = "strict") -> tuple[int, str, str]:
+        """Return the exit status, stdout and stderr."""
+        self.monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(entry), encoding, errors))
+        status = main(["hash-password"])
+        return status, *self.capsys.readouterr()
+
+
+@pytest.fixture
+def hash_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> HashPassword:
+    return HashPassword(monkeypatch, capsys)
 
 
 def assert_is_hash_of(printed: str, secret: str) -> None:
@@ -49,23 +64,28 @@ def assert_refused(ended: CompletedProcess[str], reason: str) -> None:
 @pytest.mark.parametrize(
     "entry", [b"open sesame\n", b"open sesame\r\n", b"open sesame", b"open sesame\nmore\n"]
 )
-def test_from_a_pipe_a_line_is_read(entry: bytes) -> None:
-    ended = hash_of(entry)
-    assert (ended.returncode, ended.stderr) == (0, b"")
-    assert_is_hash_of(ended.stdout.decode(), "open sesame")
+def test_from_a_pipe_a_line_is_read(hash_of: HashPassword, entry: bytes) -> None:
+    status, printed, complaints = hash_of(entry)
+    assert (status, complaints) == (0, "")
+    assert_is_hash_of(printed, "open sesame")
 
 
 def test_password_may_be_any_text() -> None:
-    ended = hash_of(" ωpen \t sésame 🔑 \n".encode(), PYTHONUTF8="1")
+    entry, environment = " ωpen \t sésame 🔑 \n".encode(), os.environ | {"PYTHONUTF8": "1"}
+    command = [sys.executable, *COMMAND]
+    ended = run(command, input=entry, env=environment, capture_output=True, timeout=DEADLINE, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
     assert_is_hash_of(ended.stdout.decode(), " ωpen \t sésame 🔑 ")
 
 
-@pytest.mark.parametrize("encoding", ["utf-8:strict", "utf-8:surrogateescape"])
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
 @pytest.mark.parametrize("entry", [b"", b"\n", b"\r\n", b"x" * 4092, b"\xfcber\n"], ids=len)
-def test_what_no_client_could_send_is_refused_in_one_line(entry: bytes, encoding: str) -> None:
-    ended = hash_of(entry, PYTHONIOENCODING=encoding)
-    assert (ended.returncode, ended.stdout) == (1, b"")
-    assert re.fullmatch(r"simple_chat: a password is [^\n]+\n", ended.stderr.decode())
+def test_what_no_client_could_send_is_refused_in_one_line(
+    hash_of: HashPassword, entry: bytes, errors: str
+) -> None:
+    status, printed, complaint = hash_of(entry, errors=errors)
+    assert (status, printed) == (1, "")
+    assert re.fullmatch(r"simple_chat: a password is [^\n]+\n", complaint)
 
 
 # At a terminal
@@ -138,7 +158,9 @@ def test_without_argon2_it_is_told_what_to_install(arguments: list[str]) -> None
 def file(tmp_path: Path) -> str:
     """A file with the hash of a password."""
     path = tmp_path / "password"
-    path.write_bytes(hash_of(b"open sesame\n").stdout)
+    path.write_text(
+        f"{argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash('open sesame')}\n"
+    )
     return str(path)
 
 

@@ -12,6 +12,7 @@ from subprocess import CompletedProcess
 import pytest
 import trustme
 
+from tests.harness.peer import BlockingPeer
 from tests.harness.programs import (
     DEADLINE,
     ServerProcess,
@@ -59,30 +60,8 @@ def server(files: Path) -> Iterator[ServerProcess]:
         yield server
 
 
-class Talk:
-    """Somebody who talks TLS with the server, and was greeted."""
-
-    def __init__(self, sock: ssl.SSLSocket) -> None:
-        self.sock = sock
-        self._received = b""
-        assert self.line().startswith("HELLO simple_chat/1 ")
-
-    def line(self) -> str:
-        while b"\n" not in self._received:
-            data = self.sock.recv(65536)
-            assert data, "the server ended"
-            self._received += data
-        line, _, self._received = self._received.partition(b"\n")
-        return line.decode()
-
-    def ask(self, *lines: str) -> list[str]:
-        """Send lines, and return what came until they were carried out."""
-        self.sock.sendall("".join(f"{line}\n" for line in (*lines, "PING")).encode())
-        return list(iter(self.line, "PONG"))
-
-
 @contextmanager
-def talk(server: ServerProcess, shows: trustme.CA | None = None) -> Iterator[Talk]:
+def talk(server: ServerProcess, shows: trustme.CA | None = None) -> Iterator[BlockingPeer]:
     context = ssl.create_default_context()
     AUTHORITY.configure_trust(context)
     if shows is not None:
@@ -91,7 +70,9 @@ def talk(server: ServerProcess, shows: trustme.CA | None = None) -> Iterator[Tal
         socket.create_connection((server.host, int(server.port)), DEADLINE) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as sock,
     ):
-        yield Talk(sock)
+        peer = BlockingPeer(sock)
+        assert peer.line().startswith("HELLO simple_chat/1 ")
+        yield peer
 
 
 def openssl(server: ServerProcess, folder: Path, *more: str) -> Terminal:
@@ -160,8 +141,9 @@ def test_who_talks_no_tls_is_closed_and_no_trouble(server: ServerProcess, data: 
 # A new certificate
 
 
-def serial_number(talk: Talk) -> object:
-    certificate = talk.sock.getpeercert()
+def serial_number(peer: BlockingPeer) -> object:
+    assert isinstance(peer.sock, ssl.SSLSocket)
+    certificate = peer.sock.getpeercert()
     assert certificate is not None
     return certificate["serialNumber"]
 
@@ -230,10 +212,3 @@ def assert_refused(ended: CompletedProcess[str], status: int, reason: str) -> No
 def test_file_that_cannot_be_used_is_told_in_one_line(files: Path, own: str, blamed: str, why: str) -> None:
     ended = run_server_to_exit("--port", "0", *options(files, own))
     assert_refused(ended, 1, f"^simple_chat: can't use {re.escape(str(files / blamed))}: {why}")
-
-
-@pytest.mark.parametrize("own", ["--tls-key key.pem", "--tls-client-ca ca.pem"])
-def test_options_that_need_a_certificate_are_refused_without(files: Path, own: str) -> None:
-    assert_refused(
-        run_server_to_exit("--port", "0", *options(files, own)), 2, "--tls-cert .*--help shows all options"
-    )

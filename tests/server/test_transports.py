@@ -17,7 +17,7 @@ from tests.harness.peer import DEADLINE, Peer, TlsPeer
 from tests.harness.server import TRANSPORTS, ServerHarness, run_server_in_loop
 from tests.server.conftest import LoopFactory, pytest_asyncio_loop_factories
 
-EXAMPLES = int(os.environ.get("TRACE_EXAMPLES", "30"))
+EXAMPLES = int(os.environ.get("TRACE_EXAMPLES", "8"))
 """Scripts that are tried. Some thousands take minutes."""
 
 MAX_LINE = 64

@@ -87,7 +87,7 @@ async def stalled(
 async def test_who_takes_nothing_is_cut_and_has_left(transport: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hub, "_SWEEP_INTERVAL", 0.02)
-        async with run_server_in_loop(Settings(stall_timeout=0.5), transport=transport) as harness:
+        async with run_server_in_loop(Settings(stall_timeout=0.2), transport=transport) as harness:
             talker = await harness.join("talker")
             peer = await harness.join("stalled", receive_buffer=4096)
             peer.pause()
