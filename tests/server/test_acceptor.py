@@ -72,7 +72,7 @@ def _quick_retry(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
 @pytest.mark.usefixtures("_quick_retry")
 @pytest.mark.parametrize("loop", LOOPS)
-def test_without_descriptors_members_go_on_and_those_who_come_wait(loop: str, peers: ExitStack) -> None:
+def test_without_descriptors_members_go_on_and_connections_queue(loop: str, peers: ExitStack) -> None:
     told = "can't accept connections for now: Too many open files\n"
     with run_server_process("--loop", loop) as server:
         ann, bob = peers.enter_context(connect_to(server)), peers.enter_context(connect_to(server))
@@ -105,7 +105,7 @@ def few_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("few_descriptors")
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("options", [(), ("--max-clients", "1000")], ids=["default", "wanted"])
-def test_so_many_come_in_as_there_are_descriptors_for(
+def test_connections_are_limited_by_descriptors(
     loop: str, options: tuple[str, ...], peers: ExitStack
 ) -> None:
     with run_server_process("--loop", loop, *options) as server:
@@ -142,7 +142,7 @@ def test_as_many_descriptors_as_the_system_allows_are_taken(monkeypatch: pytest.
 
 @pytest.mark.usefixtures("few_descriptors")
 @pytest.mark.parametrize("loop", LOOPS)
-def test_places_are_free_again_when_a_crowd_has_gone(loop: str, peers: ExitStack) -> None:
+def test_slots_are_free_again_after_many_connections_ended(loop: str, peers: ExitStack) -> None:
     with run_server_process("--loop", loop) as server:
         observer = peers.enter_context(connect_to(server))
         observer.ask("JOIN observer")
@@ -159,7 +159,7 @@ def test_places_are_free_again_when_a_crowd_has_gone(loop: str, peers: ExitStack
 
 
 @pytest.mark.parametrize("lack", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
-async def test_out_of_descriptors_it_does_not_try_all_the_time(
+async def test_accept_is_not_retried_at_once_without_descriptors(
     lack: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     tries: list[socket.socket] = []
@@ -191,9 +191,7 @@ async def test_out_of_descriptors_it_does_not_try_all_the_time(
 
 
 @pytest.mark.parametrize("passing", [errno.ECONNABORTED, errno.EINTR, errno.EAGAIN])
-async def test_who_went_while_it_was_accepted_keeps_nobody_else_out(
-    passing: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_failed_accept_is_retried(passing: int, monkeypatch: pytest.MonkeyPatch) -> None:
     accept = socket.socket.accept
     failures = [OSError(passing, os.strerror(passing))]
 

@@ -71,7 +71,7 @@ async def test_a_port_is_not_shared_unless_both_servers_are_told_so(first: bool,
                 pytest.fail("two servers on one port")
 
 
-async def test_a_system_that_shares_no_ports_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_reuse_port_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(socket, "SO_REUSEPORT", raising=False)
     with pytest.raises(ListenError, match=r"can't listen on 127\.0\.0\.1:0: this system has no SO_REUSEPORT"):
         async with serve("127.0.0.1", 0, settings=Settings(reuse_port=True)):
@@ -87,7 +87,7 @@ async def test_a_system_that_shares_no_ports_says_so(monkeypatch: pytest.MonkeyP
         ("127.0.0.1", -1),
     ],
 )
-async def test_an_address_that_is_none_of_ours_is_refused(host: str, port: int) -> None:
+async def test_foreign_or_invalid_address_is_refused(host: str, port: int) -> None:
     with pytest.raises(ListenError, match=rf"^can't listen on {re.escape(host)}:{port}: .+$"):
         async with serve(host, port):
             pytest.fail("nobody can listen there")

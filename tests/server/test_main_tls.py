@@ -114,7 +114,7 @@ def test_unix_socket_beside_it_is_plain(files: Path) -> None:
             assert alice.barrier() == ["JOINED bob", "MSG bob hi"]
 
 
-def test_certificates_can_be_demanded(files: Path) -> None:
+def test_client_certificates_can_be_required(files: Path) -> None:
     with run_server_process(*options(files, "--tls-cert both.pem --tls-client-ca ca.pem")) as server:
         for shows in (None, STRANGER):
             with pytest.raises((OSError, AssertionError)), talk(server, shows):
@@ -124,7 +124,7 @@ def test_certificates_can_be_demanded(files: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"JOIN bot\nMSG hi\n", b"GET / HTTP/1.1\r\n\r\n", bytes(99), b""])
-def test_who_talks_no_tls_is_closed_and_no_trouble(server: ServerProcess, data: bytes) -> None:
+def test_plain_text_on_a_tls_port_is_closed_and_logged(server: ServerProcess, data: bytes) -> None:
     with talk(server) as ann:
         ann.ask("JOIN ann")
         with socket.create_connection((server.host, int(server.port)), DEADLINE) as plain:
@@ -148,7 +148,7 @@ def serial_number(peer: BlockingPeer) -> object:
     return certificate["serialNumber"]
 
 
-def test_sighup_reads_the_certificate_again_and_drops_nobody(server: ServerProcess, files: Path) -> None:
+def test_sighup_reloads_the_certificate_and_drops_nobody(server: ServerProcess, files: Path) -> None:
     with talk(server) as ann:
         ann.ask("JOIN ann")
         issue(files)
@@ -209,6 +209,6 @@ def assert_refused(ended: CompletedProcess[str], status: int, reason: str) -> No
         ("--tls-cert both.pem --tls-client-ca key.pem", "key.pem", "there is no certificate in it"),
     ],
 )
-def test_file_that_cannot_be_used_is_told_in_one_line(files: Path, own: str, blamed: str, why: str) -> None:
+def test_unusable_tls_file_is_reported_in_one_line(files: Path, own: str, blamed: str, why: str) -> None:
     ended = run_server_to_exit("--port", "0", *options(files, own))
     assert_refused(ended, 1, f"^simple_chat: can't use {re.escape(str(files / blamed))}: {why}")
