@@ -26,7 +26,7 @@ from time import monotonic_ns
 
 from tests.harness.checker import End, Recording, Violation, check
 from tests.harness.peer import DEADLINE, Peer
-from tests.server.test_crowd import new_event_loop
+from tests.harness.random_clients import new_event_loop
 
 _ROOT = Path(__file__).parents[2]
 _SECOND = 1_000_000_000
