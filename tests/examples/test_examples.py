@@ -103,7 +103,7 @@ async def test_room_in_one_file_hears_itself() -> None:
 async def test_usual_room_that_servers_are_compared_with_is_a_right_one(server: ServerProcess) -> None:
     port = server.port
     server.stop()
-    room = await start("benchmark/usual_room.py", port)
+    room = await start("benchmark/asyncio_streams.py", port)
     load = ("-m", "simple_chat.bench", "--port", port, "--clients", "5", "--senders", "5", "--seconds", "0.2")
     async with asyncio.timeout(DEADLINE):
         status, complaint = await _ended(*load)

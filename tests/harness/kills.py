@@ -95,14 +95,18 @@ def check_crowds(present: Sequence[Crowd], gone: Sequence[Crowd]) -> int:
     received = present[0].listener.room_lines
     for crowd in present[1:]:
         listener = crowd.listener
-        check_same(listener.room_lines, _since_join(received, listener), f"lines that {listener.name} received")
+        check_same(
+            listener.room_lines, _since_join(received, listener), f"lines that {listener.name} received"
+        )
     for crowd in gone:
         listener, shown = crowd.listener, crowd.listener.room_lines
         due = _since_join(received, listener)[: len(shown)]
         check_same(shown, due, f"lines that {listener.name} received")
     for crowd in (*present, *gone):
         for speaker in crowd.speakers:
-            _check_messages(received, speaker, speaker.acknowledged if crowd in gone else len(speaker.sent_messages))
+            _check_messages(
+                received, speaker, speaker.acknowledged if crowd in gone else len(speaker.sent_messages)
+            )
     left = sorted(line for line in received if line.startswith(b"LEFT "))
     assert left == sorted(f"LEFT {member.name}".encode() for crowd in gone for member in crowd.members)
     return len(received)
