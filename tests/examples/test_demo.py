@@ -37,7 +37,7 @@ def read_cast(path: Path) -> tuple[list[str], float]:
 def duration(gif: Path) -> float:
     """Return the seconds that an animated GIF takes."""
     with Image.open(gif) as image:
-        milliseconds = []
+        milliseconds: list[int] = []
         for number in range(getattr(image, "n_frames", 1)):
             image.seek(number)
             milliseconds.append(image.info["duration"])
