@@ -297,12 +297,12 @@ def assert_rejected(capsys: pytest.CaptureFixture[str], reason: str, *arguments:
     "option", ["--cluster-room x", "--cluster-replicas 1", "--cluster-creds x", "--cluster-ca x"]
 )
 def test_cluster_options_without_cluster_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    reason = "--cluster-room, --cluster-replicas, --cluster-creds and --cluster-ca go with --cluster"
+    reason = "--cluster-room, --cluster-replicas, --cluster-creds and --cluster-ca need --cluster"
     assert_rejected(capsys, reason, *option.split())
 
 
 def test_journal_with_a_cluster_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    reason = "--journal does not go with --cluster"
+    reason = "--journal and --cluster exclude each other"
     assert_rejected(capsys, reason, "--cluster", NOWHERE, "--journal", "x")
 
 
@@ -310,12 +310,12 @@ def test_journal_with_a_cluster_is_refused(capsys: pytest.CaptureFixture[str]) -
     "name", ["", "a.b", "a b", "*", ">", "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "x" * 65]
 )
 def test_room_name_that_nats_can_not_have_is_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert_rejected(capsys, "can't be a room", "--cluster", NOWHERE, "--cluster-room", name)
+    assert_rejected(capsys, "is not a room name", "--cluster", NOWHERE, "--cluster-room", name)
 
 
 @pytest.mark.parametrize("urls", ["", "localhost:4222", "http://localhost", "nats://", f"{NOWHERE},"])
 def test_url_that_is_not_of_nats_is_refused(urls: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert_rejected(capsys, "is not the address of a NATS server", "--cluster", urls)
+    assert_rejected(capsys, "is not a NATS URL", "--cluster", urls)
 
 
 def test_two_replicas_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
