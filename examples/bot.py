@@ -1,4 +1,4 @@
-"""A bot that answers whoever mentions it: python examples/bot.py [NAME]."""
+"""A bot that greets new members and answers mentions of its name: python examples/bot.py [NAME]."""
 
 import asyncio
 import os
@@ -11,14 +11,14 @@ PORT = int(os.environ.get("SIMPLE_CHAT_SERVER_PORT") or "8090")
 
 
 async def main(name: str) -> None:
-    """Stay in the room until the server ends."""
+    """Run until the server shuts down."""
     async with simple_chat.connect(HOST, PORT, username=name) as chat:
         async for event in chat:
             match event:
                 case simple_chat.Message(sender, text) if name in text:
                     await chat.send(f"{sender}, you said: {text}")
-                case simple_chat.Joined(newcomer):
-                    await chat.send(f"welcome, {newcomer}")
+                case simple_chat.Joined(member):
+                    await chat.send(f"welcome, {member}")
 
 
 asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "bot"))

@@ -1,4 +1,4 @@
-"""A server and two of its users in one program."""
+"""A server and two clients in one program."""
 
 import asyncio
 
@@ -6,17 +6,17 @@ import simple_chat
 
 
 async def main() -> None:
-    """Let ann say something, and see that ben gets it."""
+    """Send a message from ann to ben."""
     async with simple_chat.serve("127.0.0.1", 0) as server:
         host, port = server.address
         async with (
             simple_chat.connect(host, port, username="ann") as ann,
             simple_chat.connect(host, port, username="ben") as ben,
         ):
-            await ann.send("hello, whoever is here")
+            await ann.send("hello, everybody")
             async for event in ben:
                 if isinstance(event, simple_chat.Message):
-                    print(f"{event.name} said: {event.text}")
+                    print(f"{event.name}: {event.text}")
                     break
 
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the wheel, installs it in an environment of its own, and has a conversation with it, far from the sources.
+# Build the wheel, install it into an empty environment, and send a message with it, outside the source tree.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 built=$(mktemp -d)

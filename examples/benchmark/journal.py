@@ -1,8 +1,7 @@
-"""What a journal costs on this machine: python examples/benchmark/journal.py [--rounds COUNT].
+"""Measure what a journal costs on this machine: python examples/benchmark/journal.py [--rounds COUNT].
 
-Each figure is the median of several runs, in which the ways to keep a journal take turns. A message is on its
-way until everybody has it, so that a batch that waits for the disk holds up those who send the next one: the
-throughput shows it.
+Each figure is the median of several rounds; each round measures every `--sync` once. The load is a closed
+loop: a batch that waits for the disk delays the next messages, which shows in the throughput.
 """
 
 import argparse
@@ -13,30 +12,30 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import uvloop
-from rivals import Rival, running
+from servers import ServerSpec, run_server
 
-from simple_chat.bench.clients import allow_files
-from simple_chat.bench.load import Plan, run
-from simple_chat.bench.processors import apart
+from simple_chat.bench.affinity import pin_apart
+from simple_chat.bench.clients import raise_file_limit
+from simple_chat.bench.load import Workload, run_load
 from simple_chat.bench.result import Result
 from simple_chat.journal.base import Sync
 
 MEMBERS = 500
 WINDOW = 64
-"""Messages on their way at a time."""
+"""Messages in flight."""
 
 
 def main() -> int:
-    """Measure."""
+    """Measure a server without a journal, and with each `--sync`."""
     options = _parse()
-    allow_files(MEMBERS)
-    plan = Plan(clients=MEMBERS, senders=MEMBERS, window=WINDOW, seconds=options.seconds)
-    ways = [_way("no journal"), *(_way(f"--sync {sync}", "--sync", sync) for sync in Sync)]
+    raise_file_limit(MEMBERS)
+    workload = Workload(clients=MEMBERS, senders=MEMBERS, window=WINDOW, seconds=options.seconds)
+    servers = [_server("no journal"), *(_server(f"--sync {sync}", "--sync", sync) for sync in Sync)]
     results: dict[str, list[Result]] = defaultdict(list)
     for number in range(options.rounds):
-        for way in ways:
-            print(f"round {number + 1}, {way.name}", file=sys.stderr)
-            results[way.name].append(_measure(way, plan))
+        for server in servers:
+            print(f"round {number + 1}, {server.name}", file=sys.stderr)
+            results[server.name].append(_measure(server, workload))
     _print_table(results)
     return 0
 
@@ -45,23 +44,27 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python examples/benchmark/journal.py", description="Measure what a journal costs."
     )
-    parser.add_argument("--rounds", type=int, default=5, metavar="COUNT", help="runs a figure (default: 5)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of a run that are measured (default: 3)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="COUNT", help="runs per figure (default: 5)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="measured per run (default: 3)")
     return parser.parse_args()
 
 
-def _way(name: str, *sync: str) -> Rival:
-    def command(folder: Path, port: int) -> list[str]:
-        journal = ["--journal", str(folder), *sync] if sync else []
+def _server(name: str, *sync: str) -> ServerSpec:
+    def command(directory: Path, port: int) -> list[str]:
+        journal = ["--journal", str(directory), *sync] if sync else []
         return [sys.executable, "-m", "simple_chat.server", "--port", str(port), "--rate", "0", *journal]
 
-    return Rival(name, command)
+    return ServerSpec(name, command)
 
 
-def _measure(way: Rival, plan: Plan) -> Result:
-    with TemporaryDirectory() as folder, running(way, Path(folder)) as target, apart(target.pid or 0):
-        result = uvloop.run(run(plan, target, lambda _what, _share: None))
-    assert result.right, result.first_faults
+def _measure(server: ServerSpec, workload: Workload) -> Result:
+    with (
+        TemporaryDirectory() as directory,
+        run_server(server, Path(directory)) as target,
+        pin_apart(target.pid or 0),
+    ):
+        result = uvloop.run(run_load(workload, target, lambda _phase, _done: None))
+    assert result.correct, result.first_faults
     if result.warning:
         print(result.warning, file=sys.stderr)
     return result
@@ -69,20 +72,20 @@ def _measure(way: Rival, plan: Plan) -> Result:
 
 def _print_table(results: dict[str, list[Result]]) -> None:
     """Print a table in Markdown."""
-    rows = {name: _medians(several) for name, several in results.items()}
-    without, *_ = rows.values()
-    print("| | deliveries a second | | median | 99th percentile |\n|---|---|---|---|---|")
+    rows = {name: _medians(runs) for name, runs in results.items()}
+    without_journal, *_ = rows.values()
+    print("| | deliveries/s | | median | 99th percentile |\n|---|---|---|---|---|")
     for name, (rate, median, high) in rows.items():
-        share = f"{rate / without[0]:.2f}"
+        share = f"{rate / without_journal[0]:.2f}"
         print(f"| {name} | {rate:,.0f} | {share} | {median / 1000:.1f} ms | {high / 1000:.1f} ms |")
 
 
-def _medians(several: list[Result]) -> tuple[float, float, float]:
-    """Deliveries a second, and the latency's median and 99th percentile in microseconds."""
+def _medians(runs: list[Result]) -> tuple[float, float, float]:
+    """Return deliveries per second, and the latency's median and 99th percentile in microseconds."""
     return (
-        statistics.median(each.deliveries_per_second for each in several),
-        statistics.median(each.latency_us["p50"] for each in several),
-        statistics.median(each.latency_us["p99"] for each in several),
+        statistics.median(run.deliveries_per_second for run in runs),
+        statistics.median(run.latency_us["p50"] for run in runs),
+        statistics.median(run.latency_us["p99"] for run in runs),
     )
 
 

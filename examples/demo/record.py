@@ -1,4 +1,4 @@
-"""Plays a conversation in a terminal with four panes and films it as an asciicast, version 2."""
+"""Record a conversation in a tmux with four panes as an asciicast, version 2."""
 
 import json
 import os
@@ -14,12 +14,14 @@ from time import monotonic
 import pexpect
 
 ROWS, COLUMNS = 20, 108
-_TOP, _LEFT = 9, 60  # size of the pane in the left upper corner
-_DEADLINE = 15.0  # seconds for something to appear
-_KEY = 0.045  # seconds from key to key
-_GLANCE = 0.7  # seconds that a reader takes to see what happened
-_LOOK = 3.0  # seconds that the last picture stays
+_TOP, _LEFT = 9, 60  # rows and columns of the upper left pane
+_TIMEOUT = 15.0  # seconds for a text to appear
 _PORT = os.environ.get("SIMPLE_CHAT_SERVER_PORT") or "8090"
+
+# Seconds, at speed 1
+_KEY_INTERVAL = 0.045
+_PAUSE = 0.7  # for the viewer, when something happened
+_FINAL_PAUSE = 3.0
 
 _TMUX_OPTIONS = (
     "status off",
@@ -32,74 +34,79 @@ _TMUX_OPTIONS = (
 
 
 class Pane:
-    """One of the panes, and who sits before it."""
+    """A pane that can be typed into."""
 
-    def __init__(self, stage: "Stage", number: int) -> None:
-        self._stage = stage
+    def __init__(self, session: "TmuxSession", number: int) -> None:
+        self._session = session
         self._target = f"demo:0.{number}"
 
     def type(self, text: str, *, enter: bool = True) -> None:
-        """Type at the speed of a person who knows what to say."""
-        self._stage.tmux("select-pane", "-t", self._target)  # where the cursor is shown
-        for key in text:
-            self._stage.tmux("send-keys", "-t", self._target, "-l", key)
-            self._stage.film(_KEY)
+        """Type a text key by key, or several at a time if that is too slow for the session's speed."""
+        self._session.tmux("select-pane", "-t", self._target)  # shows the cursor there
+        step = max(1, round(self._session.speed))
+        for at in range(0, len(text), step):
+            self._session.tmux("send-keys", "-t", self._target, "-l", text[at : at + step])
+            self._session.record(_KEY_INTERVAL * step)
         if enter:
-            self.enter()
+            self._session.record(4 * _KEY_INTERVAL)
+            self._session.tmux("send-keys", "-t", self._target, "Enter")
 
-    def enter(self) -> None:
-        """Press Enter."""
-        self._stage.film(4 * _KEY)
-        self._stage.tmux("send-keys", "-t", self._target, "Enter")
-
-    def see(self, text: str) -> None:
-        """Film until the pane shows a text, and a glance longer.
+    def wait_for(self, text: str) -> None:
+        """Record until the pane shows a text, and a pause.
 
         Raises:
-            TimeoutError: if it does not within the deadline.
+            TimeoutError: it did not appear in time.
         """
-        deadline = monotonic() + _DEADLINE
-        while text not in (shown := self._stage.tmux("capture-pane", "-p", "-t", self._target)):
+        deadline = monotonic() + _TIMEOUT
+        while text not in (shown := self._session.tmux("capture-pane", "-p", "-t", self._target)):
             if monotonic() > deadline:
-                raise TimeoutError(f"{text!r} was not seen, but:\n{shown}")
-            self._stage.film(_KEY)
-        self._stage.film(_GLANCE)
+                raise TimeoutError(f"{text!r} did not appear within {_TIMEOUT:g} s, but:\n{shown}")
+            self._session.record(_KEY_INTERVAL)
+        self._session.record(_PAUSE)
 
 
-class Stage:
-    """A tmux of its own, seen through a terminal that is filmed.
+class TmuxSession:
+    """A tmux server of its own, attached to a terminal that is recorded.
+
+    Args:
+        home: directory for its socket and its shells.
+        speed: factor by which to shorten all pauses.
 
     Attributes:
-        film_so_far: what the terminal put out, as the asciicast's events.
+        events: the terminal's output, as the events of an asciicast.
+        speed: the same.
     """
 
-    def __init__(self, home: str) -> None:
+    def __init__(self, home: str, speed: float) -> None:
         self._socket = str(Path(home, "tmux"))
-        here = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        surroundings = {
+        self.speed = speed
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        variables = {
             "HOME": home,
             "LANG": "C.UTF-8",
-            "PATH": here,
+            "PATH": path,
             "PS1": "$ ",
             "SIMPLE_CHAT_SERVER_PORT": _PORT,
             "TERM": "screen-256color",
         }
-        self._shell = shlex.join(["env", "-i", *(f"{k}={v}" for k, v in surroundings.items()), "sh"])
-        self.film_so_far: list[tuple[float, str, str]] = []
+        self._shell = shlex.join(["env", "-i", *(f"{k}={v}" for k, v in variables.items()), "sh"])
+        self.events: list[tuple[float, str, str]] = []
 
     @contextmanager
-    def lit(self, *titles: str) -> Iterator[list[Pane]]:
-        """Raise the curtain: two rows of two panes with these titles, from the left upper corner on."""
+    def panes(self, *titles: str) -> Iterator[list[Pane]]:
+        """Open two rows of two panes for the length of the block, and start the recording.
+
+        Args:
+            titles: upper left, lower left, upper right, lower right.
+        """
         size = ("-x", str(COLUMNS), "-y", str(ROWS))
         self.tmux("-f", os.devnull, "new-session", "-d", "-s", "demo", *size, self._shell)
         try:
             for option in _TMUX_OPTIONS:
                 self.tmux("set", "-g", *shlex.split(option))
-            self.tmux("split-window", "-h", "-t", "demo:0.0", "-l", str(COLUMNS - _LEFT - 1), self._shell)
+            self._split("-h", "demo:0.0", COLUMNS - _LEFT - 1)
             for upper in (0, 2):
-                self.tmux(
-                    "split-window", "-v", "-t", f"demo:0.{upper}", "-l", str(ROWS - _TOP - 2), self._shell
-                )
+                self._split("-v", f"demo:0.{upper}", ROWS - _TOP - 2)
             for number, title in enumerate(titles):
                 self.tmux("select-pane", "-t", f"demo:0.{number}", "-T", title)
             self._attach()
@@ -107,68 +114,70 @@ class Stage:
         finally:
             self.tmux("kill-server")
 
+    def _split(self, direction: str, target: str, size: int) -> None:
+        self.tmux("split-window", direction, "-t", target, "-l", str(size), self._shell)
+
     def _attach(self) -> None:
-        attach = ["-u", "-S", self._socket, "attach", "-t", "demo"]
-        environment = {**os.environ, "TERM": "screen-256color"}  # without sequences that few terminals know
+        arguments = ["-u", "-S", self._socket, "attach", "-t", "demo"]
+        environment = {**os.environ, "TERM": "screen-256color"}  # no sequences that pyte does not know
         self._terminal = pexpect.spawn(
-            "tmux", attach, dimensions=(ROWS, COLUMNS), env=environment, encoding="utf-8"
+            "tmux", arguments, dimensions=(ROWS, COLUMNS), env=environment, encoding="utf-8"
         )
         self._start = monotonic()
-        self.film(_GLANCE)
+        self.record(_PAUSE)
 
     def tmux(self, *command: str) -> str:
-        """Tell tmux something, and return what it says."""
-        ended = subprocess.run(
-            ["tmux", "-S", self._socket, *command], check=True, capture_output=True, text=True
-        )
-        return ended.stdout
+        """Run a tmux command, and return its output."""
+        command = ("tmux", "-S", self._socket, *command)
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
-    def film(self, seconds: float) -> None:
-        """Take down what the terminal shows for so long."""
-        until = monotonic() + seconds
-        while (left := until - monotonic()) > 0:
+    def record(self, seconds: float) -> None:
+        """Record the terminal's output for a time, which `speed` shortens."""
+        deadline = monotonic() + seconds / self.speed
+        while (left := deadline - monotonic()) > 0:
             try:
-                shown = self._terminal.read_nonblocking(65536, timeout=left)
+                output = self._terminal.read_nonblocking(65536, timeout=left)
             except pexpect.TIMEOUT:
                 return
-            self.film_so_far.append((round(monotonic() - self._start, 3), "o", shown))
+            self.events.append((round(monotonic() - self._start, 3), "o", output))
 
 
-def play(stage: Stage) -> None:
-    """The conversation."""
+def play_conversation(session: TmuxSession) -> None:
+    """Type the conversation of the demo."""
     titles = ("the server", "ann, with the client", "cleo, with nc", "ben, with the client")
-    with stage.lit(*titles) as (server, ann, cleo, ben):
+    with session.panes(*titles) as (server, ann, cleo, ben):
         server.type("python -m simple_chat.server")
-        server.see("listening on")
+        server.wait_for("listening on")
         ann.type("python -m simple_chat.client --username ann")
-        ann.see("ann>")
+        ann.wait_for("ann>")
         ben.type("python -m simple_chat.client --username ben")
-        ben.see("ben>")
+        ben.wait_for("ben>")
         cleo.type(f"nc 127.0.0.1 {_PORT}")
-        cleo.see("HELLO")
+        cleo.wait_for("HELLO")
         cleo.type("JOIN cleo")
-        ben.see("cleo joined")
+        ben.wait_for("cleo joined")
         ben.type("send good morning, al", enter=False)
         cleo.type("MSG anybody here?")
-        ben.see("anybody here?")
+        ben.wait_for("anybody here?")
         ben.type("l of you")
-        ann.see("good morning, all of you")
+        ann.wait_for("good morning, all of you")
         ann.type("send no key was lost, ben")
-        cleo.see("no key was lost")
+        cleo.wait_for("no key was lost")
         ann.type("leave")
-        cleo.see("LEFT ann")
-        stage.film(_LOOK)
+        cleo.wait_for("LEFT ann")
+        session.record(_FINAL_PAUSE)
 
 
-def record(path: Path) -> None:
-    """Play the conversation and write it down.
+def record(path: Path, speed: float = 1.0) -> None:
+    """Record the conversation.
 
     Args:
-        path: of the asciicast.
+        path: the asciicast to write.
+        speed: factor by which to shorten all pauses.
     """
     with TemporaryDirectory() as home:
-        stage = Stage(home)
-        play(stage)
+        session = TmuxSession(home, speed)
+        play_conversation(session)
     header = {"version": 2, "width": COLUMNS, "height": ROWS, "title": "simple_chat"}
-    lines = [json.dumps(line, ensure_ascii=False) for line in (header, *stage.film_so_far)]
+    lines = [json.dumps(line, ensure_ascii=False) for line in (header, *session.events)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,1 +1,1 @@
-"""A load tool for chat servers: how many deliveries, how late, at what cost, and whether all are right."""
+"""Load generator for chat servers: deliveries per second, latencies, CPU time, check of every delivery."""

@@ -1,7 +1,6 @@
-"""The connections: an observer, the clients, and who says the start marks.
+"""The connections of the load generator: an observer, the clients, and the sender of sync markers.
 
-Each connection is read without streams or tasks of its own, so that thousands cost this program less than
-they cost the server.
+Protocols without streams or tasks: thousands of connections must cost this process less than the server.
 """
 
 import asyncio
@@ -15,188 +14,193 @@ from typing import cast
 from simple_chat.address import format_address
 from simple_chat.bench.dialect import Dialect
 from simple_chat.bench.errors import LoadError
-from simple_chat.bench.sync_marker import Arrival, Mark
+from simple_chat.bench.sync_marker import SyncBuffer, SyncMarker
 from simple_chat.errors import describe_error
 
-PATIENCE = 20.0
-"""Seconds without anybody connecting, or coming in, after which there is no use in waiting."""
+SETUP_TIMEOUT = 20.0
+"""Seconds without a connection opened or a client joined after which a run fails."""
 
-_BREATH = 20  # connections that are being opened at a time: fewer than a server lets wait
-_MARK_EVERY = 0.2  # seconds
-_LOOK_EVERY = 0.02  # seconds
-_SPARE_FILES = 64  # for all that is no client
+_CONNECT_BATCH = 20  # connections opened concurrently: fewer than a server's listen backlog
+_MARKER_INTERVAL = 0.2  # seconds
+_POLL_INTERVAL = 0.02  # seconds
+_RESERVED_FILES = 64  # descriptors beside those of the clients
 
-Take = Callable[[bytes], object]
-"""Takes bytes that came in."""
+OnData = Callable[[bytes], object]
+"""Called with received bytes."""
 
-Report = Callable[[float], None]
-"""Is told which share of the work is done."""
+OnProgress = Callable[[float], None]
+"""Called with the fraction of the work that is done."""
 
 
-def allow_files(clients: int) -> None:
-    """Raise the soft limit of open files if it is too low; a server that is started inherits it.
+def raise_file_limit(clients: int) -> None:
+    """Raise the soft limit of open files for a number of clients; a server started later inherits it.
 
     Raises:
         LoadError: the hard limit is too low.
     """
-    needed = clients + _SPARE_FILES
+    needed = clients + _RESERVED_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:
-        raise LoadError(f"{needed} open files are needed, and the limit is {hard} (ulimit -Hn)")
+        raise LoadError(
+            f"{needed} open files are needed, but the hard limit is {hard}: raise it (ulimit -Hn)"
+        )
     if soft != resource.RLIM_INFINITY and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-class Connection:
-    """One connection; before the start, what comes in goes to its arrival.
+class Connection(asyncio.Protocol):
+    """One connection; its bytes go to its sync buffer until `redirect`.
 
     Args:
-        label: what it is called in faults.
+        label: its name in fault messages.
+        login: bytes to send once connected.
+        marker_prefix: how sync markers begin.
 
     Attributes:
         label: the same.
-        transport: where to write.
-        arrival: what came before the start.
-        closed: whether it ended.
+        login: the same.
+        transport: for writing, once connected.
+        sync: what arrived before `redirect`.
+        closed: whether the connection was lost.
     """
 
-    def __init__(self, label: str, prefix: str) -> None:
-        self.label = label
-        self.arrival = Arrival(prefix)
-        self.transport: asyncio.Transport
-        self.closed = False
+    transport: asyncio.Transport
 
-    def receive(self, take: Take, data: bytes) -> None:
-        """Let somebody else have what comes in from now on.
+    def __init__(self, label: str, login: bytes, marker_prefix: str) -> None:
+        self.label = label
+        self.login = login
+        self.sync = SyncBuffer(marker_prefix)
+        self.closed = False
+        self._on_data: OnData = self.sync.feed
+
+    def redirect(self, on_data: OnData, data: bytes) -> None:
+        """Send received bytes elsewhere from now on.
 
         Args:
-            take: is given it.
-            data: is given first.
+            on_data: called with them.
+            data: the first ones, already received.
         """
-        self.transport.set_protocol(_Receiver(self, take))
+        self._on_data = on_data
         if data:
-            take(data)
+            on_data(data)
 
-
-class _Receiver(asyncio.Protocol):
-    def __init__(self, connection: Connection, take: Take, login: bytes = b"") -> None:
-        self._connection = connection
-        self._login = login
-        self._take = take
+    def close(self) -> None:
+        """Close the connection, if it was opened."""
+        if hasattr(self, "transport"):
+            self.transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._connection.transport = cast("asyncio.Transport", transport)
-        self._connection.transport.write(self._login)
+        """Log in."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.write(self.login)
 
     def data_received(self, data: bytes) -> None:
-        self._take(data)
+        """Pass received bytes on."""
+        self._on_data(data)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature is asyncio's
-        self._connection.closed = True
+        """Note the loss."""
+        self.closed = True
 
 
-class Crowd:
+class ClientPool:
     """All connections to the server.
 
     Args:
-        clients: how many there are beside the observer and the starter.
-        dialect: how they log in.
+        clients: number of clients.
+        dialect: the server's protocol.
 
     Attributes:
-        observer: says nothing; it connects first, so that servers tend to write to it first.
+        observer: only receives; it connects first, because servers tend to write to it first.
         clients: the clients.
-        starter: says the start marks, and then nothing.
+        marker_sender: sends the sync markers, and nothing else.
+        all: all of them, in the order in which they connect.
     """
 
     def __init__(self, clients: int, dialect: Dialect) -> None:
         tag = secrets.token_hex(2)
-        self._mark = Mark(tag)
+        self._marker = SyncMarker(tag)
         self._dialect = dialect
-        self._names = (f"b{tag[1:]}{number:x}" for number in range(clients + 2))  # 9 bytes fit an IRC server
-        prefix = self._mark.prefix
-        self.observer = Connection("observer", prefix)
-        self.clients = [Connection(f"client {number}", prefix) for number in range(clients)]
-        self.starter = Connection("starter", prefix)
-        self.all = [self.observer, *self.clients, self.starter]
+        labels = ["observer", *(f"client {number}" for number in range(clients)), "marker sender"]
+        self.all = [
+            # 9 bytes: as long as IRC servers allow names to be
+            Connection(label, dialect.encode_login(f"b{tag[1:]}{number:x}"), self._marker.prefix)
+            for number, label in enumerate(labels)
+        ]
+        self.observer, *self.clients, self.marker_sender = self.all
 
-    async def connect(self, host: str, port: int, report: Report) -> None:
-        """Connect and log in, not all at the same time.
+    async def connect(self, host: str, port: int, on_progress: OnProgress) -> None:
+        """Open all connections and log in, a few at a time.
 
         Raises:
-            LoadError: there is no server, or no longer.
+            LoadError: the server does not accept them.
         """
-        try:
-            for first in range(0, len(self.all), _BREATH):
-                async with asyncio.timeout(PATIENCE):
-                    breath = self.all[first : first + _BREATH]
-                    await asyncio.gather(*(self._open(each, host, port) for each in breath))
-                report(first / len(self.all))
-        except (OSError, UnicodeError) as error:
-            why = "no answer" if isinstance(error, TimeoutError) else describe_error(error)
-            raise LoadError(f"can't connect to {format_address(host, port)}: {why}") from error
-
-    async def _open(self, connection: Connection, host: str, port: int) -> None:
-        login = self._dialect.log_in(next(self._names))
         loop = asyncio.get_running_loop()
-        await loop.create_connection(
-            lambda: _Receiver(connection, connection.arrival.take, login), host, port
-        )
+        try:
+            for first in range(0, len(self.all), _CONNECT_BATCH):
+                batch = self.all[first : first + _CONNECT_BATCH]
+                async with asyncio.timeout(SETUP_TIMEOUT):
+                    await asyncio.gather(
+                        *(loop.create_connection(lambda each=each: each, host, port) for each in batch)  # type: ignore[misc]
+                    )
+                on_progress(first / len(self.all))
+        except (OSError, UnicodeError) as error:
+            reason = "no answer" if isinstance(error, TimeoutError) else describe_error(error)
+            raise LoadError(f"can't connect to {format_address(host, port)}: {reason}") from error
 
-    async def start(self, report: Report) -> list[bytes]:
-        """Wait until all are in the room.
+    async def synchronize(self, on_progress: OnProgress) -> list[bytes]:
+        """Wait until everybody is in the room and received the last sync marker.
 
         Returns:
-            What the observer and each client got after the start.
+            What the observer and each client received behind that marker.
 
         Raises:
-            LoadError: somebody does not come in.
+            LoadError: a connection was lost, or could not join.
         """
-        listeners = self.all[:-1]
-        next_mark = 0.0
-        for left in _waiting(listeners, lambda each: each.arrival.marked):
-            if time.monotonic() >= next_mark:
-                self._knock()
-                next_mark = time.monotonic() + _MARK_EVERY
-            report(1 - left / len(listeners))
-            await asyncio.sleep(_LOOK_EVERY)
-        for _ in _waiting(listeners, lambda each: each.arrival.after(self._mark.last) is not None):
-            await asyncio.sleep(_LOOK_EVERY)
-        return [each.arrival.after(self._mark.last) or b"" for each in listeners]
+        receivers = self.all[:-1]
+        next_marker_at = 0.0
+        for missing in _poll_missing(receivers, lambda each: each.sync.synced):
+            if time.monotonic() >= next_marker_at:
+                self._send_marker()
+                next_marker_at = time.monotonic() + _MARKER_INTERVAL
+            on_progress(1 - missing / len(receivers))
+            await asyncio.sleep(_POLL_INTERVAL)
+        for _ in _poll_missing(receivers, lambda each: each.sync.data_after(self._marker.last) is not None):
+            await asyncio.sleep(_POLL_INTERVAL)
+        return [each.sync.data_after(self._marker.last) or b"" for each in receivers]
 
-    def _knock(self) -> None:
-        """Let everybody who is not known to be in the room enter, and say the next mark."""
-        if self._dialect.enter:
+    def _send_marker(self) -> None:
+        """Send the next marker, after another join of all who have not received one."""
+        if self._dialect.join:
             for each in self.all:
-                if not each.arrival.marked:
-                    each.transport.write(self._dialect.enter.encode())
-        self.starter.transport.write(self._dialect.line(self._mark.next()))
+                if not each.sync.synced:
+                    each.transport.write(self._dialect.join.encode())
+        self.marker_sender.transport.write(self._dialect.encode_message(self._marker.next()))
 
     @contextmanager
     def closing(self) -> Iterator[None]:
-        """Close all connections at the end."""
+        """Close all connections at the end of the block."""
         try:
             yield
         finally:
             for each in self.all:
-                if hasattr(each, "transport"):
-                    each.transport.close()
+                each.close()
 
 
-def _waiting(connections: Iterable[Connection], is_there: Callable[[Connection], bool]) -> Iterator[int]:
-    """Yield how many are not there yet, until all are.
+def _poll_missing(connections: Iterable[Connection], is_ready: Callable[[Connection], bool]) -> Iterator[int]:
+    """Yield the number of connections that are not ready, until all are.
 
     Raises:
-        LoadError: somebody's connection ended, or nobody came for too long.
+        LoadError: a connection was lost, or none became ready for too long.
     """
     missing = list(connections)
-    last_news = time.monotonic()
-    while still := [each for each in missing if not is_there(each)]:
+    last_progress = time.monotonic()
+    while still := [each for each in missing if not is_ready(each)]:
         if len(still) < len(missing):
-            last_news = time.monotonic()
-        closed = any(each.closed for each in still)
-        if closed or time.monotonic() > last_news + PATIENCE:
-            example = next((each for each in still if each.closed), still[0])
-            what = "was disconnected" if closed else "is not in the room"
-            raise LoadError(f"{example.label} {what}; the server's last line: {example.arrival.last_line!r}")
+            last_progress = time.monotonic()
+        lost = next((each for each in still if each.closed), None)
+        if lost or time.monotonic() > last_progress + SETUP_TIMEOUT:
+            example, what = (lost, "was disconnected") if lost else (still[0], "could not join the room")
+            raise LoadError(f"{example.label} {what}; the server's last line: {example.sync.last_line!r}")
         missing = still
         yield len(still)

@@ -1,4 +1,4 @@
-"""How a line protocol logs in and says something: all that the load tool knows of a server.
+"""How a line protocol logs in and sends a message: all that the load generator knows of a server.
 
 Pure.
 """
@@ -8,30 +8,30 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    r"""How to log in and to say something.
+    r"""The lines that log in and send a message.
 
-    What others get must be the same bytes for all of them and end with the text, and senders must not get
-    their own. IRC servers do it as well: ``Dialect("NICK {name}\r\nUSER {name} 0 * :x\r\n",
+    A delivered line must be the same bytes for all receivers and end with the text; senders must not receive
+    their own. IRC servers meet this: ``Dialect("NICK {name}\r\nUSER {name} 0 * :x\r\n",
     "PRIVMSG #r :{text}\r\n", "JOIN #r\r\n")``.
 
     Args:
-        login: what a connection sends first, with ``{name}`` in it.
-        say: a message, with ``{text}`` in it.
-        enter: what it sends then to enter the room, again and again until it is in there: a server may
-            refuse it as long as it is not done with the login.
+        login: template of the first bytes of a connection, with ``{name}``.
+        message: template of a message, with ``{text}``.
+        join: what enters the room after the login, repeated until it worked: a server may reject it while the
+            login is not complete.
     """
 
     login: str
-    say: str
-    enter: str = ""
+    message: str
+    join: str = ""
 
-    def log_in(self, name: str) -> bytes:
-        """Write what logs a user in."""
+    def encode_login(self, name: str) -> bytes:
+        """Return the bytes that log in a user."""
         return self.login.format(name=name).encode()
 
-    def line(self, text: str) -> bytes:
-        """Write what says a text."""
-        return self.say.format(text=text).encode()
+    def encode_message(self, text: str) -> bytes:
+        """Return the bytes that send a text."""
+        return self.message.format(text=text).encode()
 
 
 SIMPLE_CHAT = Dialect("JOIN {name}\n", "MSG {text}\n")

@@ -1,7 +1,7 @@
-"""Why there is no result."""
+"""The load generator's error."""
 
 from simple_chat.errors import ChatError
 
 
 class LoadError(ChatError):
-    """The load can't be made or measured; the message says why in one line."""
+    """The load can't be generated or measured; the message says why in one line."""

@@ -1,4 +1,4 @@
-"""Latencies in a log-linear histogram: any number of them in little memory, each to within one percent.
+"""Latencies in a log-linear histogram: constant memory, each value within one percent.
 
 Pure.
 """
@@ -7,29 +7,29 @@ import math
 from collections.abc import Sequence
 from itertools import accumulate
 
-_STEPS = 128  # of a power of two: what makes it one percent
+_SUB_BUCKETS = 128  # of a power of two: at most 1/128 apart, hence one percent
 _BITS = 64
-_PIECE = 8  # latencies taken of one piece of a stream; see `Latencies.add`
+_SAMPLES_MAX = 8  # of one chunk of a stream; see `LatencyRecorder.record_batch`
 
 
 class Histogram:
-    """Counts values of at least 0, which are nanoseconds here."""
+    """Counts of values of at least 0, in nanoseconds here."""
 
     def __init__(self) -> None:
-        self._counts = [0] * _STEPS * _BITS
+        self._counts = [0] * _SUB_BUCKETS * _BITS
 
     def record(self, value: int, weight: int = 1) -> None:
         """Count a value.
 
         Args:
             value: below 2**64.
-            weight: how many values it stands for.
+            weight: number of values it stands for.
         """
-        shift = max(value.bit_length() - 8, 0)  # leaves 8 bits, of which the first is set: 128 steps
-        self._counts[shift * _STEPS + (value >> shift)] += weight
+        shift = max(value.bit_length() - 8, 0)  # leaves 8 bits, of which the first is set: 128 buckets
+        self._counts[shift * _SUB_BUCKETS + (value >> shift)] += weight
 
     def percentiles(self, percents: Sequence[float]) -> list[float] | None:
-        """Read the values that so many percent of all do not exceed, or None where there are none.
+        """Return the percentiles, or None if there are no values.
 
         Args:
             percents: from 0 to 100, ascending.
@@ -42,35 +42,36 @@ class Histogram:
 
 
 def _middle(index: int) -> float:
-    shift = max(index // _STEPS - 1, 0)
-    return ((index - shift * _STEPS) << shift) + ((1 << shift) - 1) / 2
+    """Return the middle of a bucket."""
+    shift = max(index // _SUB_BUCKETS - 1, 0)
+    return ((index - shift * _SUB_BUCKETS) << shift) + ((1 << shift) - 1) / 2
 
 
-class Latencies:
-    """The latencies of the messages that were sent since the measurement began."""
+class LatencyRecorder:
+    """Latencies of the messages that were sent during the measurement."""
 
     def __init__(self) -> None:
         self.histogram = Histogram()
         self._since: float = math.inf
 
-    def begin(self, now: int) -> None:
-        """Count messages that are sent from now on.
+    def start(self, now: int) -> None:
+        """Record messages sent from now on.
 
         Args:
             now: time in nanoseconds.
         """
         self._since = now
 
-    def add(self, sent: Sequence[int], now: int) -> None:
-        """Count messages that arrived together.
+    def record_batch(self, send_times: Sequence[int], now: int) -> None:
+        """Record messages that arrived together.
 
-        Of many, every n-th stands for n: those between are no news, and cost as much.
+        Of many, every n-th is recorded with weight n: the others would cost CPU time and add no information.
 
         Args:
-            sent: when they were sent, in nanoseconds.
+            send_times: when they were sent, in nanoseconds.
             now: when they arrived, in nanoseconds.
         """
-        step = len(sent) // _PIECE + 1
-        for each in sent[::step]:
-            if each >= self._since:
-                self.histogram.record(now - each, step)
+        step = len(send_times) // _SAMPLES_MAX + 1
+        for sent_at in send_times[::step]:
+            if sent_at >= self._since:
+                self.histogram.record(now - sent_at, step)

@@ -1,4 +1,4 @@
-"""One run: everybody comes in, messages are said and measured, and every delivery is checked."""
+"""One run: connect, join, send and measure, and check every delivery."""
 
 import asyncio
 import time
@@ -6,39 +6,41 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from simple_chat.bench import message
-from simple_chat.bench.clients import Crowd, allow_files
+from simple_chat.bench.clients import ClientPool, Connection, OnData, OnProgress, raise_file_limit
 from simple_chat.bench.dialect import SIMPLE_CHAT, Dialect
-from simple_chat.bench.latency import Latencies
-from simple_chat.bench.pacing import Pace, Rate, Window
-from simple_chat.bench.result import CURVE, PERCENTS, Result
+from simple_chat.bench.latency import LatencyRecorder
+from simple_chat.bench.pacing import ClosedLoop, OpenLoop, Pacing
+from simple_chat.bench.result import CURVE_PERCENTILES, PERCENTILES, Result
 from simple_chat.bench.server_process import Target
-from simple_chat.bench.usage import Server
-from simple_chat.bench.verify import Reference, Stream
+from simple_chat.bench.usage import ProcessTree
+from simple_chat.bench.verify import ClientStream, Reference
 
 WARM_UP = 1.0
-"""Seconds before the measurement."""
+"""Seconds of load before the measurement, if that takes as long; a shorter one has as short a warm-up."""
 
-_SAMPLE = 50  # clients whose latencies are taken, and up to twice as many
-_STEP = 0.2  # seconds between reports
-_DRAIN = 5.0  # seconds without a delivery after which no more are waited for
-_LOOK_EVERY = 0.02  # seconds
-_FAULTS_TOLD = 10
+DRAIN_TIMEOUT = 5.0
+"""Seconds without a delivery after which messages in flight are lost."""
 
-Progress = Callable[[str, float], None]
-"""Is told what is being done and which share of it is done."""
+_SAMPLED_CLIENTS = 50  # at least, and less than twice as many, whose latencies are recorded
+_PROGRESS_INTERVAL = 0.2  # seconds
+_POLL_INTERVAL = 0.02  # seconds
+_LISTED_FAULTS = 10
+
+OnPhase = Callable[[str, float], None]
+"""Called with the name of the current phase and the fraction of it that is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to do.
+class Workload:
+    """What to send.
 
     Attributes:
-        clients: how many come.
-        senders: how many of them say something.
-        window: messages on their way at a time, unless there is a rate.
-        rate: messages a second.
-        size: bytes of a message's text, `message.SHORTEST` at least.
-        seconds: how long to measure.
+        clients: number of clients in the room.
+        senders: number of clients that send, in turn.
+        window: messages in flight, unless there is a rate.
+        rate: messages per second.
+        size: bytes of a message's text, at least `message.SIZE_MIN`.
+        seconds: duration of the measurement.
         dialect: the server's protocol.
     """
 
@@ -51,129 +53,134 @@ class Plan:
     dialect: Dialect = SIMPLE_CHAT
 
 
-async def run(plan: Plan, target: Target, progress: Progress) -> Result:
+async def run_load(workload: Workload, target: Target, on_phase: OnPhase) -> Result:
     """Put a server under load.
 
     Raises:
-        LoadError: that is not possible.
+        LoadError: the load can't be generated or measured.
     """
-    server = None if target.pid is None else Server(target.pid)
-    memory = server.memory() if server else 0
-    crowd = Crowd(plan.clients, plan.dialect)
-    allow_files(plan.clients)
-    with crowd.closing():
-        await crowd.connect(target.host, target.port, lambda share: progress("connecting", share))
-        talk = Talk(plan, crowd)
-        talk.listen(await crowd.start(lambda share: progress("joining", share)))
-        grown = (server.memory() - memory) / 1024 / len(crowd.all) if server else None
-        begin, end = await _measure(talk, plan.seconds, server, progress)
-        await _drain(talk)
-        talk.finish()
-    return _result(plan, talk, begin, end, grown)
+    server = None if target.pid is None else ProcessTree(target.pid)
+    memory_before = server.resident_bytes() if server else 0
+    pool = ClientPool(workload.clients, workload.dialect)
+    raise_file_limit(workload.clients)
+    with pool.closing():
+        await pool.connect(target.host, target.port, lambda done: on_phase("connecting", done))
+        load = LoadRun(workload, pool)
+        load.attach(await pool.synchronize(lambda done: on_phase("joining", done)))
+        growth = server.resident_bytes() - memory_before if server else None
+        before, after = await _measure(load, workload.seconds, server, on_phase)
+        await _drain(load)
+        load.finish()
+    kib_per_member = None if growth is None else growth / 1024 / len(pool.all)
+    return _result(load, before, after, kib_per_member)
 
 
-class Talk:
-    """What is said after the start, and what becomes of it.
+class LoadRun:
+    """The messages of a run, and the check of their deliveries.
 
     Args:
-        plan: who says what.
-        crowd: everybody, in the room.
+        workload: what to send.
+        pool: all connections, in the room.
 
     Attributes:
+        workload: the same.
         sent: messages so far.
-        delivered: lines so far that clients and observer got.
-        latencies: of the sample.
-        pace: says when.
+        delivered: lines that clients and observer received so far.
+        latencies: of the sampled clients.
+        pacing: decides when messages are sent.
     """
 
-    def __init__(self, plan: Plan, crowd: Crowd) -> None:
+    def __init__(self, workload: Workload, pool: ClientPool) -> None:
+        self.workload = workload
         self.sent = 0
         self.delivered = 0
-        self.latencies = Latencies()
-        # Everybody gets it but its sender, and so does the observer: that makes as many as clients.
-        self._fan = plan.clients
-        self.pace: Pace = (
-            Rate(self._say, plan.rate) if plan.rate else Window(self._say, self._fan, plan.window)
+        self.latencies = LatencyRecorder()
+        self._fan_out = workload.clients  # all but the sender, and the observer
+        self.pacing: Pacing = (
+            OpenLoop(self._send, workload.rate)
+            if workload.rate
+            else ClosedLoop(self._send, self._fan_out, workload.window)
         )
-        self._plan = plan
-        self._crowd = crowd
-        self._reference = Reference(plan.senders)
-        self._streams = [self._stream(number) for number in range(plan.clients)]
-        self._clients = list(zip(crowd.clients, self._streams, strict=True))
+        self._pool = pool
+        self._reference = Reference(workload.senders)
+        self._streams = [self._make_stream(number) for number in range(workload.clients)]
+        self._clients: list[tuple[Connection, ClientStream]] = list(
+            zip(pool.clients, self._streams, strict=True)
+        )
 
-    def _stream(self, number: int) -> Stream:
-        is_sampled = number % max(self._plan.clients // _SAMPLE, 1) == 0
-        sender = number if number < self._plan.senders else None
-        return Stream(self._reference, sender, self.latencies if is_sampled else None)
+    def _make_stream(self, number: int) -> ClientStream:
+        is_sampled = number % max(self.workload.clients // _SAMPLED_CLIENTS, 1) == 0
+        sender = number if number < self.workload.senders else None
+        return ClientStream(self._reference, sender, self.latencies if is_sampled else None)
 
-    def listen(self, already: Sequence[bytes]) -> None:
-        """Check what everybody gets from the start on.
+    def attach(self, received: Sequence[bytes]) -> None:
+        """Check what everybody receives from now on.
 
         Args:
-            already: what the observer and each client have got of it.
+            received: what the observer and each client have received already.
         """
-        of_observer, *of_clients = already
-        self._crowd.observer.receive(self._take_reference, of_observer)
+        of_observer, *of_clients = received
+        self._pool.observer.redirect(self._on_observer_data, of_observer)
         for (connection, stream), data in zip(self._clients, of_clients, strict=True):
-            connection.receive(self._taker(stream), data)
+            connection.redirect(self._make_receiver(stream), data)
 
-    def _taker(self, stream: Stream) -> Callable[[bytes], None]:
-        def take(data: bytes) -> None:
-            stream.take(data, time.monotonic_ns())
-            self._count(data)
+    def _make_receiver(self, stream: ClientStream) -> OnData:
+        def on_data(data: bytes) -> None:
+            stream.feed(data, time.monotonic_ns())
+            self._count_deliveries(data)
 
-        return take
+        return on_data
 
-    def _take_reference(self, data: bytes) -> None:
-        self._reference.grow(data)
-        self._count(data)
+    def _on_observer_data(self, data: bytes) -> None:
+        self._reference.feed(data)
+        self._count_deliveries(data)
 
-    def _count(self, data: bytes) -> None:
+    def _count_deliveries(self, data: bytes) -> None:
         lines = data.count(b"\n")
         self.delivered += lines
-        self.pace.delivered(lines)
+        self.pacing.on_delivered(lines)
 
-    def _say(self, now: int) -> None:
-        number, sender = divmod(self.sent, self._plan.senders)
-        text = message.compose(now, sender, number, self._plan.size)
+    def _send(self, now: int) -> None:
+        number, sender = divmod(self.sent, self.workload.senders)
+        text = message.compose(now, sender, number, self.workload.size)
         self._reference.expect(sender, text.encode())
         self.sent += 1
-        transport = self._crowd.clients[sender].transport
+        transport = self._pool.clients[sender].transport
         if not transport.is_closing():
-            transport.write(self._plan.dialect.line(text))
+            transport.write(self.workload.dialect.encode_message(text))
 
-    def tidy(self) -> None:
-        """Forget what everybody got."""
-        behind = (each.position for each in self._streams if not each.fault)
-        self._reference.forget(min(behind, default=self._reference.end))
+    def discard_checked(self) -> None:
+        """Free the memory of what everybody has received."""
+        positions = (each.position for each in self._streams if not each.fault)
+        self._reference.discard_before(min(positions, default=self._reference.end))
 
     @property
-    def done(self) -> bool:
-        """Whether there is nothing to wait for."""
+    def drained(self) -> bool:
+        """Whether nothing more is expected."""
         return self._reference.complete and all(each.fault or each.at_end for each in self._streams)
 
-    def note_closed(self) -> None:
-        """Note whose connection ended: nothing more comes there."""
+    def check_connections(self) -> None:
+        """Record a fault for each lost connection."""
         for connection, stream in self._clients:
             if connection.closed:
                 stream.fail("was disconnected")
 
     def finish(self) -> None:
-        """Note what can be wrong only if nothing more comes."""
+        """Check what is only wrong if nothing more arrives."""
         self._reference.finish()
         for each in self._streams:
             each.finish()
 
     @property
     def lost(self) -> int:
-        """Deliveries that did not come, or came after a fault."""
-        right = sum(each.messages() for each in self._streams)
-        return self.sent * self._fan - right - self._reference.messages(self._reference.end)
+        """Deliveries that are missing, or came after a fault."""
+        received = sum(each.messages() for each in self._streams)
+        return self.sent * self._fan_out - received - self._reference.messages_before(self._reference.end)
 
     @property
     def faults(self) -> list[str]:
-        """All that was wrong, in words."""
-        others = (each for each in (self._crowd.observer, self._crowd.starter) if each.closed)
+        """Descriptions of all faults."""
+        others = (each for each in (self._pool.observer, self._pool.marker_sender) if each.closed)
         return [
             *(f"{each.label}: was disconnected" for each in others),
             *self._reference.faults,
@@ -182,8 +189,8 @@ class Talk:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
-    """The counters at one time; processor times and the time itself in seconds."""
+class _Counters:
+    """The counters at one time; the time and CPU times in seconds."""
 
     time: float
     sent: int
@@ -192,69 +199,76 @@ class _Reading:
     server_cpu: float | None
 
 
-def _read(talk: Talk, server: Server | None) -> _Reading:
-    server_cpu = server.cpu() if server else None
-    return _Reading(time.monotonic(), talk.sent, talk.delivered, time.process_time(), server_cpu)
+def _read_counters(load: LoadRun, server: ProcessTree | None) -> _Counters:
+    server_cpu = server.cpu_seconds() if server else None
+    return _Counters(time.monotonic(), load.sent, load.delivered, time.process_time(), server_cpu)
 
 
 async def _measure(
-    talk: Talk, seconds: float, server: Server | None, progress: Progress
-) -> tuple[_Reading, _Reading]:
-    talk.pace.start()
-    await _pass(WARM_UP, talk, lambda share: progress("warming up", share))
-    talk.latencies.begin(time.monotonic_ns())
-    begin = _read(talk, server)
-    await _pass(seconds, talk, lambda share: progress("measuring", share))
-    end = _read(talk, server)
-    talk.pace.stop()
-    return begin, end
+    load: LoadRun, seconds: float, server: ProcessTree | None, on_phase: OnPhase
+) -> tuple[_Counters, _Counters]:
+    """Return the counters at the begin and the end of the measurement."""
+    load.pacing.start()
+    await _run_phase(min(WARM_UP, seconds), load, lambda done: on_phase("warming up", done))
+    load.latencies.start(time.monotonic_ns())
+    before = _read_counters(load, server)
+    await _run_phase(seconds, load, lambda done: on_phase("measuring", done))
+    after = _read_counters(load, server)
+    load.pacing.stop()
+    return before, after
 
 
-async def _pass(seconds: float, talk: Talk, report: Callable[[float], None]) -> None:
+async def _run_phase(seconds: float, load: LoadRun, on_progress: OnProgress) -> None:
     begin = time.monotonic()
-    while (passed := time.monotonic() - begin) < seconds:
-        report(passed / seconds)
-        talk.tidy()
-        await asyncio.sleep(min(_STEP, seconds - passed))
+    while (elapsed := time.monotonic() - begin) < seconds:
+        on_progress(elapsed / seconds)
+        load.discard_checked()
+        await asyncio.sleep(min(_PROGRESS_INTERVAL, seconds - elapsed))
 
 
-async def _drain(talk: Talk) -> None:
-    """Wait for what is on its way."""
-    delivered, since = talk.delivered, time.monotonic()
-    talk.note_closed()
-    while not talk.done and time.monotonic() < since + _DRAIN:
-        await asyncio.sleep(_LOOK_EVERY)
-        talk.note_closed()
-        if talk.delivered > delivered:
-            delivered, since = talk.delivered, time.monotonic()
+async def _drain(load: LoadRun) -> None:
+    """Wait for the messages in flight."""
+    delivered, since = load.delivered, time.monotonic()
+    load.check_connections()
+    while not load.drained and time.monotonic() < since + DRAIN_TIMEOUT:
+        await asyncio.sleep(_POLL_INTERVAL)
+        load.check_connections()
+        if load.delivered > delivered:
+            delivered, since = load.delivered, time.monotonic()
 
 
-def _result(plan: Plan, talk: Talk, begin: _Reading, end: _Reading, kib_per_member: float | None) -> Result:
-    seconds = end.time - begin.time
-    deliveries = end.delivered - begin.delivered
-    spent = None if begin.server_cpu is None or end.server_cpu is None else end.server_cpu - begin.server_cpu
-    percents = talk.latencies.histogram.percentiles(PERCENTS)
-    curve = talk.latencies.histogram.percentiles(CURVE)
-    faults = talk.faults
+def _result(load: LoadRun, before: _Counters, after: _Counters, kib_per_member: float | None) -> Result:
+    workload, faults = load.workload, load.faults
+    seconds = after.time - before.time
+    deliveries = after.delivered - before.delivered
+    cpu = (
+        None
+        if before.server_cpu is None or after.server_cpu is None
+        else after.server_cpu - before.server_cpu
+    )
     return Result(
-        clients=plan.clients,
-        senders=plan.senders,
-        window=None if plan.rate else plan.window,
-        rate=plan.rate,
-        size=plan.size,
+        clients=workload.clients,
+        senders=workload.senders,
+        window=None if workload.rate else workload.window,
+        rate=workload.rate,
+        size=workload.size,
         seconds=seconds,
-        messages=end.sent - begin.sent,
+        messages=after.sent - before.sent,
         deliveries=deliveries,
         deliveries_per_second=deliveries / seconds,
-        latency_us={
-            f"p{percent:g}": ns / 1000 for percent, ns in zip(PERCENTS, percents or (), strict=False)
-        },
-        latency_curve_us=[(percent, ns / 1000) for percent, ns in zip(CURVE, curve or (), strict=False)],
-        cpu_us_per_delivery=None if spent is None or not deliveries else spent * 1e6 / deliveries,
+        latency_us={f"p{percent:g}": us for percent, us in _latencies_us(load, PERCENTILES)},
+        latency_curve_us=_latencies_us(load, CURVE_PERCENTILES),
+        cpu_us_per_delivery=None if cpu is None or not deliveries else cpu * 1e6 / deliveries,
         kib_per_member=kib_per_member,
-        tool_cpu=(end.tool_cpu - begin.tool_cpu) / seconds,
-        server_cpu=None if spent is None else spent / seconds,
-        lost=talk.lost,
+        tool_cpu=(after.tool_cpu - before.tool_cpu) / seconds,
+        server_cpu=None if cpu is None else cpu / seconds,
+        lost=load.lost,
         faults=len(faults),
-        first_faults=faults[:_FAULTS_TOLD],
+        first_faults=faults[:_LISTED_FAULTS],
     )
+
+
+def _latencies_us(load: LoadRun, percents: Sequence[float]) -> list[tuple[float, float]]:
+    """Return pairs of percentile and microseconds; none if no latency was recorded."""
+    values = load.latencies.histogram.percentiles(percents) or ()
+    return [(percent, ns / 1000) for percent, ns in zip(percents, values, strict=False)]

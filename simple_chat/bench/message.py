@@ -1,4 +1,4 @@
-"""The text of a message tells when, by whom and as which of theirs it was sent.
+"""Message texts that carry their send time, their sender and their number.
 
 Pure.
 """
@@ -6,40 +6,40 @@ Pure.
 import re
 from dataclasses import dataclass
 
-SHORTEST = 33
-"""Bytes of the shortest text."""
+SIZE_MIN = 33
+"""Bytes of the shortest text: ``@``, 16 hexadecimal digits of the time, 8 of the sender, 8 of the number."""
 
 _TEXT = re.compile(rb"@([0-9a-f]{16})([0-9a-f]{8})[0-9a-f]{8}x*(?=\r?\Z)")
 
 
-def compose(sent: int, sender: int, number: int, size: int) -> str:
-    """Write a text.
-
-    Args:
-        sent: time in nanoseconds.
-        sender: number of the client that says it.
-        number: how many the client has said before.
-        size: bytes that the text is filled up to.
-    """
-    return f"@{sent:016x}{sender:08x}{number:08x}".ljust(size, "x")
-
-
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A text that was found at the end of a line.
+class ParsedMessage:
+    """A text found at the end of a line.
 
     Attributes:
-        text: all of it.
-        sent: time in nanoseconds.
-        sender: number of the client that said it.
+        text: the whole text.
+        sent_at: time in nanoseconds.
+        sender: number of the client that sent it.
     """
 
     text: bytes
-    sent: int
+    sent_at: int
     sender: int
 
 
-def find(line: bytes) -> Found | None:
-    """Find a text at the end of a line, which is without its LF; None if somebody else said it."""
+def compose(sent_at: int, sender: int, number: int, size: int) -> str:
+    """Compose a text.
+
+    Args:
+        sent_at: time in nanoseconds.
+        sender: number of the client that sends it.
+        number: messages this client sent before.
+        size: bytes to pad the text to.
+    """
+    return f"@{sent_at:016x}{sender:08x}{number:08x}".ljust(size, "x")
+
+
+def parse(line: bytes) -> ParsedMessage | None:
+    """Return the text at the end of a line without LF, or None if the line has none."""
     match = _TEXT.search(line)
-    return match and Found(match[0], int(match[1], 16), int(match[2], 16))
+    return match and ParsedMessage(match[0], int(match[1], 16), int(match[2], 16))

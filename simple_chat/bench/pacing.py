@@ -1,100 +1,100 @@
-"""When the next message is said: when a window has room for it, or at a rate whatever the server does."""
+"""When to send the next message: closed loop (a window of messages in flight) or open loop (a fixed rate)."""
 
 import asyncio
 import time
 from collections.abc import Callable
 from typing import Protocol
 
-Say = Callable[[int], None]
-"""Says the next message, as sent at that time in nanoseconds."""
+Send = Callable[[int], None]
+"""Sends the next message, stamped with a time in nanoseconds."""
 
 _TICK = 0.001
-"""Seconds between looks at what is due; event loops have no finer timers."""
+"""Seconds between checks for messages that are due; event loops have no finer timers."""
 
-_LATE = 2_000_000  # nanoseconds
+_TIMER_TOLERANCE = 2_000_000  # nanoseconds that a timer may be late
 
 
-class Pace(Protocol):
-    """When the next message is said."""
+class Pacing(Protocol):
+    """Decides when messages are sent."""
 
     def start(self) -> None:
-        """Say something from now on."""
+        """Start sending."""
 
     def stop(self) -> None:
-        """Say nothing any more."""
+        """Stop sending."""
 
-    def delivered(self, lines: int) -> None:
-        """Take note of deliveries."""
+    def on_delivered(self, lines: int) -> None:
+        """Count deliveries."""
 
 
-class Window:
-    """The closed loop: no more than a number of messages are on their way, and as many as that.
+class ClosedLoop:
+    """Keep a fixed number of messages in flight.
 
     Args:
-        say: says a message.
-        fan: deliveries that a message makes.
-        size: messages on their way.
+        send: sends a message.
+        fan_out: deliveries per message.
+        window: messages in flight.
     """
 
-    def __init__(self, say: Say, fan: int, size: int) -> None:
-        self._say = say
-        self._fan = fan
-        self._free = 0  # deliveries that may be added to those on their way
-        self._size = size
+    def __init__(self, send: Send, fan_out: int, window: int) -> None:
+        self._send = send
+        self._fan_out = fan_out
+        self._window = window
+        self._free = 0  # deliveries missing to a full window
 
     def start(self) -> None:
         """Fill the window."""
-        self.delivered(self._size * self._fan)
+        self.on_delivered(self._window * self._fan_out)
 
     def stop(self) -> None:
-        """Say nothing any more."""
-        self._say = _say_nothing
+        """Stop sending."""
+        self._send = _discard
 
-    def delivered(self, lines: int) -> None:
+    def on_delivered(self, lines: int) -> None:
         """Refill the window."""
         self._free += lines
-        while self._free >= self._fan:
-            self._free -= self._fan
-            self._say(time.monotonic_ns())
+        while self._free >= self._fan_out:
+            self._free -= self._fan_out
+            self._send(time.monotonic_ns())
 
 
-def _say_nothing(_now: int) -> None:
+def _discard(_now: int) -> None:
     pass
 
 
-class Rate:
-    """The open loop: so many messages a second.
+class OpenLoop:
+    """Send at a fixed rate, whatever the server does.
 
-    A message counts as sent when it was due, so that a program that is held up does not make latencies look
-    better, but for the lateness that timers have anyway.
+    A message is stamped with the time it was due, so that a stalled load generator does not improve the
+    latencies (coordinated omission); lateness within the precision of timers is not counted.
 
     Args:
-        say: says a message.
-        rate: messages a second.
+        send: sends a message.
+        rate: messages per second.
     """
 
-    def __init__(self, say: Say, rate: int) -> None:
-        self._say = say
+    def __init__(self, send: Send, rate: int) -> None:
+        self._send = send
         self._rate = rate
-        self._said = 0
+        self._sent = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin the schedule."""
-        self._begin = time.monotonic_ns()
-        self._catch_up()
+        """Start the schedule."""
+        self._started_at = time.monotonic_ns()
+        self._send_due()
 
     def stop(self) -> None:
-        """Say nothing any more."""
+        """Stop sending."""
         if self._timer:
             self._timer.cancel()
 
-    def delivered(self, lines: int) -> None:
-        """Be none the wiser."""
+    def on_delivered(self, lines: int) -> None:
+        """Ignore deliveries."""
 
-    def _catch_up(self) -> None:
+    def _send_due(self) -> None:
         now = time.monotonic_ns()
-        while (due := self._begin + self._said * 10**9 // self._rate) <= now:
-            self._say(now if now - due < _LATE else due)
-            self._said += 1
-        self._timer = asyncio.get_running_loop().call_later(_TICK, self._catch_up)
+        while (due := self._started_at + self._sent * 10**9 // self._rate) <= now:
+            self._send(now if now - due < _TIMER_TOLERANCE else due)
+            self._sent += 1
+        self._timer = asyncio.get_running_loop().call_later(_TICK, self._send_due)

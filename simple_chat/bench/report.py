@@ -1,4 +1,4 @@
-"""The result for people, for programs and as a picture."""
+"""A result as a table, as JSON and as a plot."""
 
 import json
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ from pathlib import Path
 from simple_chat.bench.result import Result
 
 
-def as_json(result: Result) -> str:
-    """Write a result as one JSON object on one line."""
+def to_json(result: Result) -> str:
+    """Return a result as one JSON object on one line."""
     return json.dumps(asdict(result) | {"warning": result.warning})
 
 
 def print_table(result: Result) -> None:
-    """Print a result on stdout."""
+    """Print a result to stdout."""
     from rich.console import Console  # noqa: PLC0415 - not needed for JSON
     from rich.table import Table  # noqa: PLC0415
 
@@ -32,17 +32,17 @@ def _rows(result: Result) -> Iterator[tuple[str, str, str]]:
     if result.rate:
         yield "rate", f"{result.rate:,}", "messages/s"
     else:
-        yield "window", f"{result.window:,}", "messages on their way"
+        yield "window", f"{result.window:,}", "messages in flight"
     yield "text", f"{result.size:,}", "bytes"
     yield "measured", f"{result.seconds:.1f}", "s"
     yield "messages", f"{result.messages / result.seconds:,.0f}", "messages/s"
     yield "deliveries", f"{result.deliveries_per_second:,.0f}", "deliveries/s"
     for percentile, value in result.latency_us.items():
         yield f"latency {percentile}", f"{value / 1000:,.2f}", "ms"
-    yield "server's processor time", _number(result.cpu_us_per_delivery, 2), "µs a delivery"
-    yield "server's memory", _number(result.kib_per_member, 1), "KiB a member"
-    yield "processors used by the server", _number(result.server_cpu, 2), "of 1"
-    yield "processors used by this tool", _number(result.tool_cpu, 2), "of 1"
+    yield "server: CPU time", _number(result.cpu_us_per_delivery, 2), "µs/delivery"
+    yield "server: memory", _number(result.kib_per_member, 1), "KiB/member"
+    yield "server: CPU usage", _number(result.server_cpu, 2), "processors"
+    yield "load generator: CPU usage", _number(result.tool_cpu, 2), "processors"
     yield "lost", f"{result.lost:,}", "deliveries"
     yield "faults", f"{result.faults:,}", ""
 
@@ -52,17 +52,17 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def plot(result: Result, path: Path) -> None:
-    """Draw the distribution of the latencies.
+    """Plot the distribution of the latencies.
 
     Args:
         result: the run's.
-        path: the picture, which is a PNG or an SVG by the end of its name.
+        path: the .png or .svg to write.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to load
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    # Each step to the right has a tenth of the messages beyond it.
+    # Logarithmic in the share beyond: each decade to the right has a tenth of the deliveries above it.
     axes.plot(
         [100 / (100 - percent) for percent, _ in result.latency_curve_us],
         [value / 1000 for _, value in result.latency_curve_us],
@@ -70,8 +70,8 @@ def plot(result: Result, path: Path) -> None:
     axes.set_xscale("log")
     axes.set_xticks([1, 2, 10, 100, 1000, 10_000], ["0", "50", "90", "99", "99.9", "99.99"])
     axes.minorticks_off()
-    axes.set_xlabel("percent of the deliveries")
-    axes.set_ylabel("latency at most, ms")
+    axes.set_xlabel("percentile of the deliveries")
+    axes.set_ylabel("latency, ms")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.set_title(_title(result))
@@ -79,9 +79,9 @@ def plot(result: Result, path: Path) -> None:
 
 
 def _title(result: Result) -> str:
-    pace = f"{result.rate:,} messages/s" if result.rate else f"window {result.window:,}"
+    pacing = f"{result.rate:,} messages/s" if result.rate else f"window {result.window:,}"
     cost = _number(result.cpu_us_per_delivery, 2)
     return (
-        f"{result.clients:,} clients, {pace}: {result.deliveries_per_second:,.0f} deliveries/s, "
-        f"{cost} µs of processor time each"
+        f"{result.clients:,} clients, {pacing}: {result.deliveries_per_second:,.0f} deliveries/s, "
+        f"{cost} µs of CPU time each"
     )

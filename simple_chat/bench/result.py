@@ -1,4 +1,4 @@
-"""What a run found out.
+"""The result of a run.
 
 Pure.
 """
@@ -6,39 +6,39 @@ Pure.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-PERCENTS = (50.0, 90.0, 99.0, 99.9)
-"""The percentiles that a table has room for."""
+PERCENTILES = (50.0, 90.0, 99.0, 99.9)
+"""The percentiles of the table."""
 
-CURVE = tuple(100 - 100 / 10 ** (step / 10) for step in range(41))
-"""The percentiles that a plot shows: from 0 to 99.99, as close to each other on the scale that it has."""
+CURVE_PERCENTILES = tuple(100 - 100 / 10 ** (step / 10) for step in range(41))
+"""The percentiles of the plot: from 0 to 99.99, evenly spaced on its logarithmic axis."""
 
-BUSY = 0.9
-"""Share of a processor above which a program is as fast as it can be."""
+SATURATED = 0.9
+"""Share of a processor above which a single-threaded process is considered to be at its limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a run found out.
+    """The result of a run; the names are those of the JSON output.
 
     Attributes:
-        clients: how many there were, without the observer and the starter.
-        senders: how many of them said something.
-        window: messages on their way at a time, or None for a rate.
-        rate: messages a second that were to be said, or None for a window.
+        clients: number of clients, without the observer and the marker sender.
+        senders: number of clients that sent messages.
+        window: messages in flight (closed loop), None with a rate.
+        rate: messages due per second (open loop), None with a window.
         size: bytes of a message's text.
-        seconds: how long it was measured.
-        messages: said in that time.
-        deliveries: lines that clients and observer got in that time; the starter's are not counted.
+        seconds: duration of the measurement.
+        messages: sent during the measurement.
+        deliveries: lines that clients and observer received during it; the marker sender's don't count.
         deliveries_per_second: their rate.
-        latency_us: microseconds from sending to arriving, by percentile; without any, empty.
-        latency_curve_us: the same as pairs of percentile and microseconds, close enough for a plot.
-        cpu_us_per_delivery: microseconds of processor time of the server, None if its process is not known.
-        kib_per_member: growth of the server's memory while the members came, None if not known.
-        tool_cpu: processors that the load tool itself used, 1.0 being one that did nothing else.
+        latency_us: microseconds from sending to receiving, by percentile; empty if there were none.
+        latency_curve_us: pairs of percentile and microseconds, for the plot.
+        cpu_us_per_delivery: microseconds of the server's CPU time, None if its process is not known.
+        kib_per_member: growth of the server's memory per joined connection, None if not known.
+        tool_cpu: processors that the load generator used, 1.0 being one fully busy.
         server_cpu: processors that the server used, None if not known.
-        lost: deliveries of the whole run that did not come, or came after a fault.
-        faults: how many connections or messages something was wrong with.
-        first_faults: some of them in words.
+        lost: deliveries of the whole run that are missing, or came after a fault.
+        faults: number of connections and messages with a fault.
+        first_faults: descriptions of the first ones.
     """
 
     clients: int
@@ -61,15 +61,15 @@ class Result:
     first_faults: Sequence[str]
 
     @property
-    def right(self) -> bool:
-        """Whether everybody got what they should, and nothing else."""
+    def correct(self) -> bool:
+        """Whether everybody received what they should have, and nothing else."""
         return not self.lost and not self.faults
 
     @property
     def warning(self) -> str | None:
-        """What to know before believing the figures."""
-        if self.tool_cpu <= BUSY or (self.server_cpu or 0) > BUSY:
+        """Why the figures may not be the server's, or None."""
+        if self.tool_cpu <= SATURATED or (self.server_cpu or 0) > SATURATED:
             return None
-        perhaps = "may be" if self.server_cpu is None else "are"
-        used = f"this tool used {self.tool_cpu:.0%} of a processor"
-        return f"{used}: the figures {perhaps} its limit, not the server's"
+        verb = "may be" if self.server_cpu is None else "are"
+        used = f"the load generator used {self.tool_cpu:.0%} of a processor"
+        return f"{used}: the figures {verb} its limit, not the server's"

@@ -1,63 +1,63 @@
-"""Where the streams begin: behind a mark that everybody got, so that what came before can differ.
+"""Markers that tell where the checked streams begin: what a connection received before may differ.
 
-One connection says marks with ascending numbers until everybody has got any of them. Then all are in the
-room, so the last that was said comes to all of them, and it is the start.
+One connection sends markers with ascending numbers until every other has received one. Then all are in the
+room, so everybody receives the last marker sent: the streams begin behind it.
 
 Pure.
 """
 
 
-class Mark:
-    """The marks of one run.
+class SyncMarker:
+    """The markers of one run.
 
     Args:
-        tag: what makes them different from those of another run.
+        tag: distinguishes them from those of other runs.
     """
 
     def __init__(self, tag: str) -> None:
         self.prefix = f"start-{tag}-"
-        self._said = 0
+        self._number = 0
 
     def next(self) -> str:
-        """Write the next mark."""
-        self._said += 1
+        """Return the next marker."""
+        self._number += 1
         return self.last
 
     @property
     def last(self) -> str:
-        """The last that was said."""
-        return f"{self.prefix}{self._said:08x}"
+        """The marker returned last."""
+        return f"{self.prefix}{self._number:08x}"
 
 
-class Arrival:
-    """What one connection got before the start.
+class SyncBuffer:
+    """What one connection received before its stream begins.
 
     Args:
-        prefix: how marks begin.
+        prefix: how markers begin.
 
     Attributes:
-        marked: whether it got any mark.
-        last_line: the last whole line before it got one: an answer of the server, if it is not let in.
+        synced: whether it received a marker.
+        last_line: the last complete line before the first marker: the server's answer if it rejects the JOIN.
     """
 
     def __init__(self, prefix: str) -> None:
-        self.marked = False
+        self.synced = False
         self.last_line = b""
         self._prefix = prefix.encode()
-        self._kept = b""  # from the first mark on; before, what came of the last line
+        self._data = b""  # from the first marker on; before it, the incomplete line
 
-    def take(self, data: bytes) -> None:
-        """Look at what the connection got."""
-        self._kept += data
-        if not self.marked:
-            *whole, torn = self._kept.split(b"\n")
-            marks = [at for at, line in enumerate(whole) if self._prefix in line]
-            self.marked = bool(marks)
-            self.last_line = whole[-1] if whole else self.last_line
-            self._kept = b"\n".join([*whole[marks[0] :], torn]) if marks else torn
+    def feed(self, data: bytes) -> None:
+        """Process received bytes."""
+        self._data += data
+        if not self.synced:
+            *lines, incomplete = self._data.split(b"\n")
+            markers = [at for at, line in enumerate(lines) if self._prefix in line]
+            self.synced = bool(markers)
+            self.last_line = lines[-1] if lines else self.last_line
+            self._data = b"\n".join([*lines[markers[0] :], incomplete]) if markers else incomplete
 
-    def after(self, mark: str) -> bytes | None:
-        """Return what came behind a mark's line, None if that did not come yet."""
-        at = self._kept.find(mark.encode())
-        end = self._kept.find(b"\n", at)
-        return self._kept[end + 1 :] if min(at, end) >= 0 else None
+    def data_after(self, marker: str) -> bytes | None:
+        """Return the bytes behind a marker's line, or None if that line has not arrived."""
+        at = self._data.find(marker.encode())
+        end = self._data.find(b"\n", at)
+        return self._data[end + 1 :] if min(at, end) >= 0 else None

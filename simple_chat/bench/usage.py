@@ -1,4 +1,4 @@
-"""What the server costs: processor time and memory of its process."""
+"""CPU time and memory of the server's processes."""
 
 from typing import TYPE_CHECKING
 
@@ -10,36 +10,36 @@ if TYPE_CHECKING:
     import psutil
 
 
-class Server:
-    """A server's process and its children.
+class ProcessTree:
+    """A process and its children.
 
     Args:
-        pid: its process.
+        pid: the process.
 
     Raises:
         LoadError: there is no such process.
     """
 
     def __init__(self, pid: int) -> None:
-        import psutil  # noqa: PLC0415 - not needed without a process to look at
+        import psutil  # noqa: PLC0415 - not needed without a process to measure
 
         self._psutil = psutil
         try:
             root = psutil.Process(pid)
             self._processes = [root, *root.children(recursive=True)]
         except psutil.Error as error:
-            raise LoadError(f"there is no process {pid} that can be looked at") from error
+            raise LoadError(f"can't measure process {pid}: it does not exist or is not readable") from error
 
-    def cpu(self) -> float:
-        """Return the processor time it took so far, in seconds: user's and system's."""
+    def cpu_seconds(self) -> float:
+        """Return the CPU time used so far, user and system."""
         return self._sum(lambda each: sum(each.cpu_times()[:2]))
 
-    def memory(self) -> int:
-        """Return the bytes it has in memory."""
+    def resident_bytes(self) -> int:
+        """Return the resident memory."""
         return int(self._sum(lambda each: each.memory_info().rss))
 
     def _sum(self, read: "Callable[[psutil.Process], float]") -> float:
         try:
             return sum(map(read, self._processes))
         except self._psutil.Error as error:
-            raise LoadError("the server's process is gone") from error
+            raise LoadError("the server ended during the measurement") from error

@@ -1,8 +1,8 @@
-"""The exact check of every delivery: a client must get what the observer got, less its own lines.
+"""The exact check of every delivery: a client must receive what the observer received, less its own lines.
 
-The observer never says anything, so it gets every line: that is the reference. In it the texts must be those
-that were sent, each sender's in their order and once. What a client gets is compared byte for byte, many
-lines at a time, which is fast.
+The observer sends nothing, so it receives every line: its bytes are the reference. Their texts must be those
+that were sent, once and in each sender's order. What a client receives is compared with them byte for byte,
+many lines at a time, which is fast.
 
 Pure.
 """
@@ -13,225 +13,227 @@ from collections import deque
 from collections.abc import Sequence
 
 from simple_chat.bench import message
-from simple_chat.bench.latency import Latencies
+from simple_chat.bench.latency import LatencyRecorder
 
-_SHOWN = 80  # bytes of a line that a fault shows
+_EXCERPT = 80  # bytes of a line in a fault message
 
 
 class Reference:
-    """What the observer got since the start.
-
-    Positions in it are numbers of bytes since the start.
+    """What the observer received. Positions are bytes since the start.
 
     Args:
-        senders: how many clients say something; their numbers begin with 0.
+        senders: number of clients that send; they are numbered from 0.
 
     Attributes:
-        faults: what is wrong with what the observer got.
-        end: position behind the last whole line.
-        own: where each sender's lines begin and end, as far as its stream has not passed them.
+        faults: what is wrong with what the observer received.
+        end: position behind the last complete line.
+        own_ranges: where each sender's lines begin and end, unless its own stream is past them.
     """
 
     def __init__(self, senders: int) -> None:
         self.faults: list[str] = []
         self.end = 0
-        self.own: list[deque[tuple[int, int]]] = [deque() for _ in range(senders)]
-        self._texts: list[deque[bytes]] = [deque() for _ in range(senders)]  # on their way
-        self._bytes = bytearray()  # whole lines, from position _base on
+        self.own_ranges: list[deque[tuple[int, int]]] = [deque() for _ in range(senders)]
+        self._in_flight: list[deque[bytes]] = [deque() for _ in range(senders)]
+        self._data = bytearray()  # complete lines, from position _base on
         self._base = 0
-        self._torn = b""  # what came of the line behind them
-        self._ends = array("Q")  # of the lines that messages arrived in
-        self._sent = array("Q")  # the times of the same messages
-        self._forgotten = 0  # messages before them
-        self._waiting: list[Stream] = []
+        self._incomplete = b""  # of the line behind them
+        self._message_ends = array("Q")  # positions
+        self._send_times = array("Q")  # of the same messages
+        self._discarded = 0  # messages before them
+        self._blocked: list[ClientStream] = []
 
-    # What is sent, and what arrives
+    # Input
 
     def expect(self, sender: int, text: bytes) -> None:
-        """Take note of a text that is being sent."""
-        self._texts[sender].append(text)
+        """Expect a text that is being sent."""
+        self._in_flight[sender].append(text)
 
-    def grow(self, data: bytes) -> None:
-        """Take what the observer got; streams that waited for it go on."""
-        data = self._torn + data
-        whole = data.rfind(b"\n") + 1
-        lines, self._torn = data[:whole], data[whole:]
-        self._bytes += lines
+    def feed(self, data: bytes) -> None:
+        """Process bytes that the observer received, and resume the streams that were ahead of it."""
+        data = self._incomplete + data
+        complete = data.rfind(b"\n") + 1
+        lines, self._incomplete = data[:complete], data[complete:]
+        self._data += lines
         for line in lines.split(b"\n")[:-1]:
             start, self.end = self.end, self.end + len(line) + 1
-            if found := message.find(line):
-                self._note(found, start)
-        waiting, self._waiting = self._waiting, []
-        for stream in waiting:
-            stream.advance()
+            if parsed := message.parse(line):
+                self._record(parsed, start)
+        blocked, self._blocked = self._blocked, []
+        for stream in blocked:
+            stream.resume()
 
-    def wait(self, stream: "Stream") -> None:
-        """Let a stream advance when there is more of the reference."""
-        self._waiting.append(stream)
+    def resume_on_growth(self, stream: "ClientStream") -> None:
+        """Resume a stream when the observer has received more."""
+        self._blocked.append(stream)
 
     def finish(self) -> None:
-        """Note what can be wrong only if nothing more comes."""
-        if self._torn:
-            self.faults.append(f"observer: the last line has no end: {self._torn[:_SHOWN]!r}")
+        """Check what is only wrong if nothing more arrives."""
+        if self._incomplete:
+            self.faults.append(f"observer: incomplete last line: {self._incomplete[:_EXCERPT]!r}")
 
-    def _note(self, found: message.Found, start: int) -> None:
-        if found.sender >= len(self.own):
-            self.faults.append(f"observer: nobody said {found.text[:_SHOWN]!r}")
+    def _record(self, parsed: message.ParsedMessage, start: int) -> None:
+        if parsed.sender >= len(self.own_ranges):
+            self.faults.append(f"observer: unknown sender: {parsed.text[:_EXCERPT]!r}")
             return
-        self.own[found.sender].append((start, self.end))
-        if self._is_next(found):
-            self._ends.append(self.end)
-            self._sent.append(found.sent)
+        self.own_ranges[parsed.sender].append((start, self.end))
+        if self._match_in_flight(parsed):
+            self._message_ends.append(self.end)
+            self._send_times.append(parsed.sent_at)
 
-    def _is_next(self, found: message.Found) -> bool:
-        """Whether it is the next that its sender said, or at least one that was still to come."""
-        texts = self._texts[found.sender]
-        if texts and texts[0] == found.text:
+    def _match_in_flight(self, parsed: message.ParsedMessage) -> bool:
+        """Return whether a message is in flight, and record a fault unless it is its sender's next."""
+        texts = self._in_flight[parsed.sender]
+        if texts and texts[0] == parsed.text:
             texts.popleft()
             return True
-        lost = texts.index(found.text) if found.text in texts else None
+        skipped = texts.index(parsed.text) if parsed.text in texts else None
         what = (
-            "comes twice or was never said" if lost is None else f"comes, but {lost} said before it did not"
+            "is a duplicate, or was never sent" if skipped is None else f"came before {skipped} earlier ones"
         )
-        self.faults.append(f"observer: {found.text[:_SHOWN]!r} {what}")
-        for _ in range(0 if lost is None else lost + 1):
+        self.faults.append(f"observer: {parsed.text[:_EXCERPT]!r} {what}")
+        for _ in range(0 if skipped is None else skipped + 1):
             texts.popleft()
-        return lost is not None
+        return skipped is not None
 
-    # What streams ask
+    # Queries of the streams
 
-    def has(self, data: bytes, position: int) -> bool:
-        """Whether these bytes are at that position."""
-        return self._bytes.startswith(data, position - self._base)  # memcmp, and no copy
+    def matches(self, data: bytes, position: int) -> bool:
+        """Return whether these bytes are at that position."""
+        return self._data.startswith(data, position - self._base)  # memcmp, without a copy
 
-    def messages(self, position: int) -> int:
-        """How many messages came up to a position."""
-        return self._forgotten + bisect_right(self._ends, position)
+    def messages_before(self, position: int) -> int:
+        """Return the number of messages that end at or before a position."""
+        return self._discarded + bisect_right(self._message_ends, position)
 
-    def sent(self, begin: int, end: int) -> Sequence[int]:
-        """When the messages were sent that came between two positions, in nanoseconds."""
-        return self._sent[self.messages(begin) - self._forgotten : self.messages(end) - self._forgotten]
+    def send_times(self, begin: int, end: int) -> Sequence[int]:
+        """Return when the messages between two positions were sent, in nanoseconds."""
+        first, stop = self.messages_before(begin), self.messages_before(end)
+        return self._send_times[first - self._discarded : stop - self._discarded]
 
-    def line(self, position: int) -> tuple[int, bytes]:
-        """Return where the line begins that a position is in, and that line."""
+    def line_at(self, position: int) -> tuple[int, bytes]:
+        """Return the start of the line that contains a position, and that line."""
         at = position - self._base
-        start = self._bytes.rfind(b"\n", 0, at) + 1
-        return start + self._base, bytes(self._bytes[start : self._bytes.find(b"\n", at) + 1])
+        start = self._data.rfind(b"\n", 0, at) + 1
+        return start + self._base, bytes(self._data[start : self._data.find(b"\n", at) + 1])
 
-    # What the load asks
+    # Queries of the load
 
     @property
     def complete(self) -> bool:
-        """Whether no text is on its way any more."""
-        return not any(self._texts)
+        """Whether no message is in flight."""
+        return not any(self._in_flight)
 
-    def forget(self, position: int) -> None:
-        """Forget what every stream has passed."""
-        gone = self.messages(position) - self._forgotten
-        del self._ends[:gone], self._sent[:gone], self._bytes[: position - self._base]
-        self._forgotten += gone
+    def discard_before(self, position: int) -> None:
+        """Free the memory of what every stream is past."""
+        count = self.messages_before(position) - self._discarded
+        del self._message_ends[:count], self._send_times[:count], self._data[: position - self._base]
+        self._discarded += count
         self._base = position
 
 
-class Stream:
-    """What one client got since the start, and whether it is what it should be.
+class ClientStream:
+    """What one client received, compared with the reference.
 
     Args:
-        reference: what the observer got.
-        sender: the client's number if it says something.
-        latencies: takes those of this client, if it is one of the sample.
+        reference: what the observer received.
+        sender: the client's number if it sends.
+        latencies: records this client's, if it is in the sample.
 
     Attributes:
-        position: up to where in the reference it is right, own lines included.
-        fault: the first thing that was wrong; nothing is checked after it.
+        position: position in the reference up to which it is correct, own lines included.
+        fault: the first thing that is wrong; nothing is checked behind it.
     """
 
-    __slots__ = ("_held", "_latencies", "_own", "_own_passed", "_reference", "fault", "position")
+    __slots__ = ("_ahead", "_latencies", "_own", "_own_skipped", "_reference", "fault", "position")
 
-    def __init__(self, reference: Reference, sender: int | None, latencies: Latencies | None) -> None:
+    def __init__(self, reference: Reference, sender: int | None, latencies: LatencyRecorder | None) -> None:
         self.position = 0
         self.fault: str | None = None
         self._reference = reference
-        self._own = deque[tuple[int, int]]() if sender is None else reference.own[sender]
-        self._own_passed = 0
+        self._own = deque[tuple[int, int]]() if sender is None else reference.own_ranges[sender]
+        self._own_skipped = 0
         self._latencies = latencies
-        self._held = deque[tuple[bytes, int]]()  # came before the observer got it
+        self._ahead = deque[tuple[bytes, int]]()  # arrived before the observer received it
 
-    def take(self, data: bytes, now: int) -> None:
-        """Check what the client got.
+    def feed(self, data: bytes, now: int) -> None:
+        """Check received bytes.
 
         Args:
             data: the bytes.
-            now: when, in nanoseconds.
+            now: time in nanoseconds.
         """
-        if self._held:
-            self._held.append((data, now))
+        if self._ahead:
+            self._ahead.append((data, now))
         elif not self.fault and (rest := self._match(data, now)):
             self._hold(rest, now)
 
-    def advance(self) -> None:
-        """Go on with what was held back: the reference has grown."""
-        while self._held:
-            data, now = self._held.popleft()
+    def resume(self) -> None:
+        """Check held bytes: the reference has grown."""
+        while self._ahead:
+            data, now = self._ahead.popleft()
             if rest := self._match(data, now):
                 self._hold(rest, now)
                 return
 
     def finish(self) -> None:
-        """Note what can be wrong only if nothing more comes."""
-        if self._held:
-            self.fail(f"got what the observer did not: {self._held[0][0][:_SHOWN]!r}")
+        """Check what is only wrong if nothing more arrives."""
+        if self._ahead:
+            self.fail(f"received what the observer did not: {self._ahead[0][0][:_EXCERPT]!r}")
 
     def fail(self, fault: str) -> None:
-        """Note that something is wrong, if it is the first."""
+        """Record a fault, if it is the first."""
         self.fault = self.fault or fault
-        self._held.clear()
+        self._ahead.clear()
 
     @property
     def at_end(self) -> bool:
-        """Whether it has all that the reference has."""
-        self._pass_own()
+        """Whether it has received all of the reference."""
+        self._skip_own()
         return self.position == self._reference.end
 
     def messages(self) -> int:
-        """How many messages of others it got."""
-        return self._reference.messages(self.position) - self._own_passed
+        """Return the number of messages of others that it received."""
+        return self._reference.messages_before(self.position) - self._own_skipped
 
     def _hold(self, rest: bytes, now: int) -> None:
-        self._held.appendleft((rest, now))
-        self._reference.wait(self)
+        self._ahead.appendleft((rest, now))
+        self._reference.resume_on_growth(self)
 
     def _match(self, data: bytes, now: int) -> bytes:
         """Compare with the reference, and return what is beyond its end."""
         while data:
-            self._pass_own()
+            self._skip_own()
             stop = self._own[0][0] if self._own else self._reference.end
             piece = data[: stop - self.position]
             if not piece:
                 break
-            if not self._reference.has(piece, self.position):
-                self._differ(piece)
+            if not self._reference.matches(piece, self.position):
+                self._fail_at_mismatch(piece)
                 return b""
-            self._go_to(self.position + len(piece), now)
+            self._advance(self.position + len(piece), now)
             data = data[len(piece) :]
         return data
 
-    def _go_to(self, position: int, now: int) -> None:
+    def _advance(self, position: int, now: int) -> None:
         if self._latencies:
-            self._latencies.add(self._reference.sent(self.position, position), now)
+            self._latencies.record_batch(self._reference.send_times(self.position, position), now)
         self.position = position
 
-    def _pass_own(self) -> None:
+    def _skip_own(self) -> None:
         while self._own and self._own[0][0] == self.position:
             _, end = self._own.popleft()
-            self._own_passed += self._reference.messages(end) - self._reference.messages(self.position)
+            before, after = map(self._reference.messages_before, (self.position, end))
+            self._own_skipped += after - before
             self.position = end
 
-    def _differ(self, piece: bytes) -> None:
-        right = next(
-            size for size in range(len(piece)) if not self._reference.has(piece[: size + 1], self.position)
+    def _fail_at_mismatch(self, piece: bytes) -> None:
+        matching = next(
+            size
+            for size in range(len(piece))
+            if not self._reference.matches(piece[: size + 1], self.position)
         )
-        start, expected = self._reference.line(self.position + right)
+        start, expected = self._reference.line_at(self.position + matching)
         begin = max(start - self.position, 0)
-        got = piece[begin : begin + _SHOWN]
-        self.fail(f"got {got!r} where the observer got {expected[:_SHOWN]!r}")
+        received = piece[begin : begin + _EXCERPT]
+        self.fail(f"received {received!r} where the observer received {expected[:_EXCERPT]!r}")

@@ -1,4 +1,4 @@
-"""Whatever here needs an event loop runs in both of them."""
+"""Every asynchronous test here runs in both event loops."""
 
 from tests.server.conftest import nothing_is_logged_as_wrong, pytest_asyncio_loop_factories
 

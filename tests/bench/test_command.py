@@ -1,4 +1,4 @@
-"""The load tool's command line: what it prints, draws and answers, and its exit statuses."""
+"""The load generator's command line: output, plots and exit statuses."""
 
 import json
 import re
@@ -7,26 +7,33 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess, run
-from typing import Any
+from typing import Any, cast
 
 import pexpect
 import pytest
 
+from simple_chat.bench.__main__ import main
 from tests.harness.programs import ServerProcess, Terminal, find_program
 
 DEADLINE = 60.0
 
-BENCH = (sys.executable, "-m", "simple_chat.bench")
-SHORT = ("--clients", "20", "--senders", "3", "--seconds", "0.5")
+COMMAND = (sys.executable, "-m", "simple_chat.bench")
+SHORT = ("--clients", "20", "--senders", "3", "--seconds", "0.2")
+Capture = pytest.CaptureFixture[str]
 
 
-def bench(*options: str) -> CompletedProcess[str]:
-    return run([*BENCH, *options], capture_output=True, text=True, timeout=DEADLINE, check=False)
+def bench(capsys: Capture, *options: str) -> CompletedProcess[str]:
+    """Run the command line in this process, which saves the imports."""
+    try:
+        status = main(options)
+    except SystemExit as ended:
+        status = cast("int", ended.code)
+    return CompletedProcess(options, status, *capsys.readouterr())
 
 
-def measured(*options: str) -> dict[str, Any]:
-    """Run it, check that all is well, and return the result."""
-    ended = bench(*SHORT, "--json", *options)
+def measure(capsys: Capture, *options: str) -> dict[str, Any]:
+    """Run it, check that every delivery was correct, and return the result."""
+    ended = bench(capsys, *SHORT, "--json", *options)
     result = json.loads(ended.stdout)
     assert isinstance(result, dict)
     warning = result["warning"]  # a busy machine is no mistake
@@ -36,13 +43,13 @@ def measured(*options: str) -> dict[str, Any]:
     return result
 
 
-def assert_refused(ended: CompletedProcess[str], status: int, reason: str) -> None:
+def assert_fails(ended: CompletedProcess[str], status: int, reason: str) -> None:
     assert (ended.returncode, ended.stdout) == (status, "")
     assert re.fullmatch(f".*{reason}.*\n", ended.stderr)
 
 
-def test_own_server_is_measured() -> None:
-    result = measured()
+def test_server_started_for_the_run_is_measured(capsys: Capture) -> None:
+    result = measure(capsys)
     assert (result["clients"], result["senders"], result["window"], result["rate"]) == (20, 3, 8, None)
     assert list(result["latency_us"]) == ["p50", "p90", "p99", "p99.9"]
     assert sorted(result["latency_us"].values()) == list(result["latency_us"].values())
@@ -53,59 +60,65 @@ def test_own_server_is_measured() -> None:
     assert result["tool_cpu"] > 0
 
 
-def test_running_server_is_measured(server: ServerProcess) -> None:
+def test_running_server_is_measured_twice(capsys: Capture, server: ServerProcess) -> None:
     where = ("--host", server.host, "--port", server.port)
-    assert measured(*where, "--pid", str(server.process.pid))["cpu_us_per_delivery"] > 0
-    assert measured(*where)["cpu_us_per_delivery"] is None  # and the names are free again
+    assert measure(capsys, *where, "--pid", str(server.process.pid))["cpu_us_per_delivery"] > 0
+    assert measure(capsys, *where)["cpu_us_per_delivery"] is None  # and the names are free again
 
 
-def test_everybody_may_be_a_sender() -> None:
-    assert measured("--senders", "20", "--window", "40")["senders"] == 20
+def test_every_client_may_send(capsys: Capture, server: ServerProcess) -> None:
+    result = measure(capsys, "--port", server.port, "--senders", "20", "--window", "40")
+    assert result["senders"] == 20
 
 
-def test_rate_is_kept() -> None:
-    result = measured("--rate", "200", "--size", "100")
+def test_rate_is_kept(capsys: Capture, server: ServerProcess) -> None:
+    result = measure(capsys, "--port", server.port, "--rate", "200", "--size", "100", "--seconds", "0.5")
     assert (result["window"], result["rate"], result["size"]) == (None, 200, 100)
     assert result["messages"] == pytest.approx(200 * result["seconds"], rel=0.5)
 
 
-def test_table_shows_the_result() -> None:
-    ended = bench(*SHORT)
+def test_table_has_the_result(capsys: Capture, server: ServerProcess) -> None:
+    ended = bench(capsys, *SHORT, "--port", server.port)
     assert ended.returncode == 0
     assert {"deliveries/s", "lost", "window"} <= set(re.findall(r"[\w/]+", ended.stdout))
 
 
 @pytest.mark.parametrize(("name", "magic"), [("out.png", b"\x89PNG\r\n\x1a\n"), ("out.svg", b"<?xml")])
-def test_plot_is_drawn(tmp_path: Path, name: str, magic: bytes) -> None:
-    measured("--plot", str(tmp_path / name))
+def test_plot_is_written(
+    capsys: Capture, server: ServerProcess, tmp_path: Path, name: str, magic: bytes
+) -> None:
+    measure(capsys, "--port", server.port, "--plot", str(tmp_path / name))
     picture = (tmp_path / name).read_bytes()
     assert picture.startswith(magic)
     assert len(picture) > 10_000
 
 
-def test_server_that_is_not_there_is_told_in_one_line() -> None:
+def test_program_that_finds_no_server_prints_one_line_and_exits_with_1() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # and does not listen
         port = unused.getsockname()[1]
-        assert_refused(
-            bench("--port", str(port)), 1, f"can't connect to 127.0.0.1:{port}: Connection refused"
-        )
+        command = [*COMMAND, "--port", str(port)]
+        ended = run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+        assert_fails(ended, 1, f"can't connect to 127.0.0.1:{port}: Connection refused")
 
 
-def test_process_that_is_not_there_is_told_in_one_line(server: ServerProcess) -> None:
-    assert_refused(bench("--port", server.port, "--pid", "4194305"), 1, "there is no process 4194305")
+def test_unknown_process_is_reported_in_one_line(capsys: Capture) -> None:
+    assert_fails(bench(capsys, "--port", "1", "--pid", "4194305"), 1, "can't measure process 4194305")
 
 
-def test_mistakes_of_the_server_are_told_and_counted(server: ServerProcess) -> None:
-    too_long = "5000"  # for a line of that server
-    ended = bench("--port", server.port, "--clients", "3", "--seconds", "0.1", "--size", too_long, "--json")
+def test_lost_deliveries_and_faults_are_counted(
+    capsys: Capture, server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simple_chat.bench.load.DRAIN_TIMEOUT", 0.5)
+    too_long = ("--size", "5000")  # for a line of that server
+    where = ("--port", server.port)
+    ended = bench(capsys, *where, "--clients", "3", "--seconds", "0.1", "--json", *too_long)
     assert ended.returncode == 1
     result = json.loads(ended.stdout)
     assert (result["lost"] >= 8 * 3, result["faults"]) == (True, 1)
-    told = (
-        f"deliveries lost: {result['lost']}, faults: 1, the first: client 0: got what the observer did not: "
-    )
-    assert ended.stderr.startswith(f"simple_chat.bench: {told}")
+    counts = f"lost deliveries: {result['lost']}, faults: 1, first fault: "
+    fault = "client 0: received what the observer did not: "
+    assert ended.stderr.startswith(f"simple_chat.bench: {counts}{fault}")
     assert ended.stderr.count("\n") == 1
 
 
@@ -114,13 +127,13 @@ def test_mistakes_of_the_server_are_told_and_counted(server: ServerProcess) -> N
 
 @pytest.fixture
 def terminal() -> Iterator[Terminal]:
-    """The tool, with all the time in the world, at a terminal."""
-    command = [find_program("env"), "TERM=xterm", *BENCH, "--clients", "2", "--seconds", "1000"]
+    """The program at a terminal, measuring for a long time."""
+    command = [find_program("env"), "TERM=xterm", *COMMAND, "--clients", "2", "--seconds", "1000"]
     with Terminal(*command) as terminal:
         yield terminal
 
 
-def test_terminal_shows_how_far_it_is_and_ctrl_c_ends_it(terminal: Terminal) -> None:
+def test_terminal_shows_the_phases_and_ctrl_c_exits_with_130(terminal: Terminal) -> None:
     for phase in ("joining", "warming up", "measuring"):
         terminal.child.expect_exact(phase)
     terminal.child.sendintr()
@@ -129,10 +142,10 @@ def test_terminal_shows_how_far_it_is_and_ctrl_c_ends_it(terminal: Terminal) -> 
     assert "Traceback" not in (terminal.child.before or "")
 
 
-# What it is asked
+# Options
 
 
-def test_help_is_shown_without_what_takes_long_to_load() -> None:
+def test_help_is_printed_without_slow_imports() -> None:
     code = (
         "import sys\n"
         "from simple_chat.bench.__main__ import main\n"
@@ -160,18 +173,16 @@ def test_help_is_shown_without_what_takes_long_to_load() -> None:
         "surplus",
     ],
 )
-def test_bad_option_is_refused_in_one_line(options: str) -> None:
-    assert_refused(bench(*options.split()), 2, "--help shows all options")
+def test_invalid_option_exits_with_2_and_one_line(capsys: Capture, options: str) -> None:
+    assert_fails(bench(capsys, *options.split()), 2, "--help shows all options")
 
 
 @pytest.mark.parametrize(
     ("package", "options"), [("psutil", []), ("rich", []), ("matplotlib", ["--plot", "out.png"])]
 )
-def test_package_that_is_not_installed_is_told_in_one_line(package: str, options: list[str]) -> None:
-    code = (
-        f"import sys; sys.modules[{package!r}] = None\n"
-        "from simple_chat.bench.__main__ import main\n"
-        f"sys.exit(main({options}))"
-    )
-    ended = run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE, check=False)
-    assert_refused(ended, 2, f"{package} is not installed: it comes with simple_chat's extra 'bench'")
+def test_missing_package_exits_with_2_and_one_line(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, package: str, options: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    command = r"pip install 'simple_chat\[bench\]'"
+    assert_fails(bench(capsys, *options), 2, f"{package} is not installed: {command}")

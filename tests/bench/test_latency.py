@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_chat.bench.latency import Histogram, Latencies
+from simple_chat.bench.latency import Histogram, LatencyRecorder
 
 
-def test_without_values_there_are_no_percentiles() -> None:
+def test_empty_histogram_has_no_percentiles() -> None:
     assert Histogram().percentiles([50]) is None
 
 
@@ -31,23 +31,23 @@ def test_any_value_is_within_one_percent(value: int) -> None:
     assert histogram.percentiles([50]) == pytest.approx([value], rel=0.01)
 
 
-def test_a_value_stands_for_as_many_as_its_weight() -> None:
+def test_weight_counts_a_value_several_times() -> None:
     histogram = Histogram()
     histogram.record(10, 9)
     histogram.record(20)
     assert histogram.percentiles([90, 91]) == [10, 20]
 
 
-def test_what_was_sent_before_the_measurement_does_not_count() -> None:
-    latencies = Latencies()
-    latencies.add([1, 2], 90)
-    latencies.begin(10)
-    latencies.add([9, 10, 20], 30)
-    assert latencies.histogram.percentiles([0, 50, 100]) == [10, 10, 20]
+def test_messages_sent_before_the_measurement_are_not_recorded() -> None:
+    recorder = LatencyRecorder()
+    recorder.record_batch([1, 2], 90)
+    recorder.start(10)
+    recorder.record_batch([9, 10, 20], 30)
+    assert recorder.histogram.percentiles([0, 50, 100]) == [10, 10, 20]
 
 
-def test_of_many_that_arrive_together_a_few_stand_for_all() -> None:
-    latencies = Latencies()
-    latencies.begin(0)
-    latencies.add(range(100), 100)
-    assert latencies.histogram.percentiles([50, 100]) == pytest.approx([50, 100], abs=13)
+def test_large_batch_is_sampled() -> None:
+    recorder = LatencyRecorder()
+    recorder.start(0)
+    recorder.record_batch(range(100), 100)
+    assert recorder.histogram.percentiles([50, 100]) == pytest.approx([50, 100], abs=13)

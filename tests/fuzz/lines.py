@@ -1,7 +1,7 @@
-"""Fuzzes what a client's bytes go through: telnet, lines, commands, and what others are sent of them.
+"""Fuzz telnet decoding, framing, parsing and encoding with a client's bytes.
 
-Needs the extra ``fuzz``. Inputs that are worth keeping go to the first directory, a failure to a file that
-``python tests/fuzz/lines.py FILE`` repeats:
+Needs the extra ``fuzz``. New inputs go to the first directory; a failing one goes to a file, which
+``python tests/fuzz/lines.py FILE`` runs again:
 
     mkdir -p found && python tests/fuzz/lines.py -runs=1000000 -max_len=300 found tests/fuzz/corpus
 """
@@ -12,19 +12,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-# By name, because it has no types and is not installed where the types are checked.
+# By name: it has no types, and is not installed where mypy runs.
 atheris = import_module("atheris")
 
-# Only the core: the invariants would only slow it down, and lead it to what the core doesn't tell apart.
+# Coverage of the code under test only: that of the invariants would slow the fuzzer down and mislead it.
 with atheris.instrument_imports(include=["simple_chat"]):
-    for module in ("errors", "text", "telnet", "framing", "protocol"):
+    for module in ("errors", "core.text", "core.telnet", "core.detect", "core.framing", "core.protocol"):
         import_module(f"simple_chat.{module}")
 
-from tests.fuzz.invariants import check  # noqa: E402 - behind the instrumented modules
+from tests.fuzz.invariants import check  # noqa: E402 - after the instrumented modules
 
 
 def main() -> None:
-    """Fuzz until something fails, or as long as libFuzzer's options say."""
+    """Fuzz until an input fails, or until libFuzzer's options say."""
     atheris.Setup(sys.argv, check)
     atheris.Fuzz()
 

@@ -1,4 +1,4 @@
-"""What the fuzzer checks, of each input it begins with and of some more; it needs no fuzzer."""
+"""The invariants hold for the fuzzer's corpus and for some generated inputs; needs no fuzzer."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.invariants import HEAD, check, read_case
+from tests.fuzz.invariants import HEAD, check, parse_case
 
 CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())
 
@@ -22,29 +22,29 @@ inputs = st.tuples(st.binary(min_size=HEAD, max_size=HEAD), st.lists(pieces, max
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
-def test_input_of_the_corpus_holds(path: Path) -> None:
+def test_invariants_hold_for_the_corpus(path: Path) -> None:
     check(path.read_bytes())
 
 
 @settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(inputs)
-def test_made_up_input_holds(parts: tuple[bytes, bytes]) -> None:
+def test_invariants_hold_for_generated_pieces(parts: tuple[bytes, bytes]) -> None:
     check(b"".join(parts))
 
 
 @settings(max_examples=500, deadline=None)
 @given(st.binary(max_size=60))
-def test_any_bytes_hold(data: bytes) -> None:
+def test_invariants_hold_for_random_bytes(data: bytes) -> None:
     check(data)
 
 
 @given(st.binary(max_size=200))
-def test_every_byte_behind_the_head_is_sent(data: bytes) -> None:
-    assert read_case(data).stream == data[HEAD:]
+def test_all_bytes_after_the_head_are_sent(data: bytes) -> None:
+    assert parse_case(data).stream == data[HEAD:]
 
 
-def test_corpus_sends_in_every_way() -> None:
-    cases = [read_case(path.read_bytes()) for path in CORPUS]
+def test_corpus_covers_all_settings() -> None:
+    cases = [parse_case(path.read_bytes()) for path in CORPUS]
     assert {case.max_line for case in cases} == {8, 20, 64, 4096}
-    assert {case.telnet for case in cases} == {case.ends for case in cases} == {True, False}
+    assert {case.telnet for case in cases} == {case.eof for case in cases} == {True, False}
     assert len({len(case.packets) for case in cases}) > 10

@@ -1,20 +1,16 @@
 """Load on chat servers that share a room, and what their members must have received after any kill."""
 
 import asyncio
-import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
+from tests.harness.async_programs import AsyncServerProcess, run_async_server
 from tests.harness.cluster import cluster_options
 from tests.harness.nats import NatsCluster
-from tests.soak.abuse import Server
 from tests.soak.journal_kills import Member, Speaker, check_same, join
 
 _SERVERS = 3
-_ROOT = Path(__file__).parents[2]
 _FILLERS = (0, 60)  # bytes that make a message longer, for each speaker
 
 
@@ -32,7 +28,7 @@ class Crowd:
 
 
 @asynccontextmanager
-async def chat_programs(nats: NatsCluster, room: str) -> AsyncIterator[list[Server]]:
+async def chat_programs(nats: NatsCluster, room: str) -> AsyncIterator[list[AsyncServerProcess]]:
     """Run three servers of a room as programs."""
     async with AsyncExitStack() as stack:
         starting = (stack.enter_async_context(_chat_program(nats, room)) for _ in range(_SERVERS))
@@ -40,23 +36,13 @@ async def chat_programs(nats: NatsCluster, room: str) -> AsyncIterator[list[Serv
 
 
 @asynccontextmanager
-async def _chat_program(nats: NatsCluster, room: str) -> AsyncIterator[Server]:
-    options = ["--port", "0", "--rate", "0", *cluster_options(nats, room)]
-    command = [sys.executable, "-m", "simple_chat.server", *options]
-    process = await asyncio.create_subprocess_exec(*command, stderr=PIPE, cwd=_ROOT)
-    server = Server(process)
-    try:
-        await server.start()
+async def _chat_program(nats: NatsCluster, room: str) -> AsyncIterator[AsyncServerProcess]:
+    async with run_async_server("--rate", "0", *cluster_options(nats, room)) as server:
         yield server
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await server.read_log()
-        await process.wait()
     assert "Traceback" not in "".join(server.log)
 
 
-async def join_crowds(servers: Sequence[Server], run: int) -> list[Crowd]:
+async def join_crowds(servers: Sequence[AsyncServerProcess], run: int) -> list[Crowd]:
     """Join a crowd on each server, all listeners first."""
     crowds = [Crowd(Member(f"listener{index}"), []) for index in range(len(servers))]
     for crowd, server in zip(crowds, servers, strict=True):

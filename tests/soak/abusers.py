@@ -1,9 +1,9 @@
-"""Bad company, ten thousand of them in one process: started by `tests.soak.abuse`, and for Linux.
+"""Thousands of abusers in one process: started by `tests.soak.abuse`, for Linux.
 
     python -m tests.soak.abusers HOST PORT IDLE GARBAGE MUTE DRIP PAUSE
 
-It says ``ready`` when all are connected, goes on until its stdin ends, and then says as JSON what became of
-them. Whoever is thrown out comes again at once.
+Prints ``ready`` when all are connected, runs until its stdin ends, then prints its counts as JSON. An abuser
+that the server disconnects connects again at once.
 """
 
 import errno
@@ -20,76 +20,76 @@ from heapq import heappop, heappush
 from itertools import count
 from time import monotonic
 
-_AT_ONCE = 32  # connections that are opened before events are looked at again
-_PATIENCE = 0.005  # seconds that events are waited for
+_CONNECTS_PER_POLL = 32
+_POLL_TIMEOUT = 0.005  # seconds
 _GARBAGE = random.randbytes(1 << 20)
-_READS = select.EPOLLIN | select.EPOLLRDHUP
+_READ_EVENTS = select.EPOLLIN | select.EPOLLRDHUP
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What one of them does.
+    """A kind of abuser.
 
     Attributes:
-        name: what it is called in the counts.
-        first: what it sends when it is connected.
-        piece: makes what it sends again and again.
-        pause: seconds in between; 0 for nothing more at all.
-        reads: whether it takes what it is sent.
+        name: in the counts.
+        first: returns what it sends when it is connected.
+        payload: returns what it sends each time.
+        interval: seconds between payloads; 0 to send none.
+        reads: whether it reads.
     """
 
     name: str
     first: Callable[[], bytes] = bytes
-    piece: Callable[[], bytes] = bytes
-    pause: float = 0.0
+    payload: Callable[[], bytes] = bytes
+    interval: float = 0.0
     reads: bool = True
 
 
-class Swarm:
-    """All of them.
+class Abusers:
+    """All abusers.
 
     Args:
         address: of the server.
-        wanted: how many of each kind there are to be.
+        numbers: how many of each kind.
     """
 
-    def __init__(self, address: tuple[str, int], wanted: dict[Kind, int]) -> None:
+    def __init__(self, address: tuple[str, int], numbers: dict[Kind, int]) -> None:
         self.counts: Counter[str] = Counter()
         self._address = address
         self._epoll = select.epoll()
-        self._kinds: dict[int, Kind] = {}  # by file descriptor
+        self._kinds: dict[int, Kind] = {}  # by file descriptor, as all below
         self._sockets: dict[int, socket.socket] = {}
-        self._to_come = deque(kind for kind, number in wanted.items() for _ in range(number))
-        random.shuffle(self._to_come)
-        self._first_time = len(self._to_come)  # who were never connected yet
-        self._due: list[tuple[float, int, int]] = []  # when, a number, whose turn it is
-        self._turns: dict[int, int] = {}  # the number of whose turn is still to come
-        self._numbers = count()
+        self._to_connect = deque(kind for kind, number in numbers.items() for _ in range(number))
+        random.shuffle(self._to_connect)
+        self._never_connected = len(self._to_connect)
+        self._timers: list[tuple[float, int, int]] = []  # due time, timer, file descriptor
+        self._active_timers: dict[int, int] = {}
+        self._timer_numbers = count()
 
     def run(self, stdin: int) -> None:
-        """Go on until stdin ends."""
+        """Run until stdin ends."""
         self._epoll.register(stdin, select.EPOLLIN)
         while True:
-            for _ in range(min(_AT_ONCE, len(self._to_come))):
-                self._come(self._to_come.popleft())
-            for number, events in self._epoll.poll(_PATIENCE):
+            for _ in range(min(_CONNECTS_PER_POLL, len(self._to_connect))):
+                self._connect(self._to_connect.popleft())
+            for number, events in self._epoll.poll(_POLL_TIMEOUT):
                 if number == stdin:
                     return
                 if number in self._kinds:
                     self._handle(number, events)
             self._send_due(monotonic())
 
-    def _come(self, kind: Kind) -> None:
+    def _connect(self, kind: Kind) -> None:
         sock = socket.socket()
         sock.setblocking(False)  # noqa: FBT003 - the signature is the socket's
         if not kind.reads:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-        # From many addresses: each has 28,000 ports, and one is not free again for a minute.
+        # From many addresses: each has 28,000 ports, which are in TIME_WAIT for a minute.
         sock.bind((f"127.0.1.{random.randint(1, 250)}", 0))
         if sock.connect_ex(self._address) not in {0, errno.EINPROGRESS}:
             sock.close()
-            self.counts[f"{kind.name} not connected"] += 1
-            self._to_come.append(kind)
+            self.counts[f"{kind.name} failed to connect"] += 1
+            self._to_connect.append(kind)
             return
         self._kinds[sock.fileno()], self._sockets[sock.fileno()] = kind, sock
         self._epoll.register(sock, select.EPOLLOUT)
@@ -98,57 +98,57 @@ class Swarm:
         kind, sock = self._kinds[number], self._sockets[number]
         try:
             if events & (select.EPOLLERR | select.EPOLLHUP):
-                self._go(number)
+                self._reconnect(number)
             elif events & select.EPOLLOUT:
-                self._be_connected(number, kind)
+                self._on_connected(number, kind)
             elif not sock.recv(65_536):
-                self._go(number)
+                self._reconnect(number)
         except BlockingIOError:
             pass
         except OSError:
-            self._go(number)
+            self._reconnect(number)
 
-    def _be_connected(self, number: int, kind: Kind) -> None:
+    def _on_connected(self, number: int, kind: Kind) -> None:
         self.counts[f"{kind.name} connected"] += 1
-        self._epoll.modify(number, _READS if kind.reads else 0)
+        self._epoll.modify(number, _READ_EVENTS if kind.reads else 0)
         if first := kind.first():
             self._sockets[number].send(first)
-        if kind.pause:
-            self._plan(number, monotonic() + random.uniform(0, kind.pause))
-        self._first_time -= 1
-        if self._first_time == 0:
+        if kind.interval:
+            self._start_timer(number, monotonic() + random.uniform(0, kind.interval))
+        self._never_connected -= 1
+        if self._never_connected == 0:
             print("ready", flush=True)  # noqa: T201 - a program prints
 
-    def _go(self, number: int) -> None:
+    def _reconnect(self, number: int) -> None:
         kind = self._kinds.pop(number)
-        self._turns.pop(number, None)
+        self._active_timers.pop(number, None)
         self._epoll.unregister(number)
         self._sockets.pop(number).close()
-        self.counts[f"{kind.name} thrown out"] += 1
-        self._to_come.append(kind)
+        self.counts[f"{kind.name} disconnected"] += 1
+        self._to_connect.append(kind)
 
-    def _plan(self, number: int, time: float) -> None:
-        self._turns[number] = turn = next(self._numbers)
-        heappush(self._due, (time, turn, number))
+    def _start_timer(self, number: int, due: float) -> None:
+        self._active_timers[number] = timer = next(self._timer_numbers)
+        heappush(self._timers, (due, timer, number))
 
     def _send_due(self, now: float) -> None:
-        while self._due and self._due[0][0] <= now:
-            time, turn, number = heappop(self._due)
-            if self._turns.get(number) != turn:
-                continue  # it is gone, and another has its number
+        while self._timers and self._timers[0][0] <= now:
+            due, timer, number = heappop(self._timers)
+            if self._active_timers.get(number) != timer:
+                continue  # of a connection that is closed, whose file descriptor another may have
             kind = self._kinds[number]
             try:
-                self.counts[f"{kind.name} bytes"] += self._sockets[number].send(kind.piece())
+                self.counts[f"{kind.name} bytes"] += self._sockets[number].send(kind.payload())
             except BlockingIOError:
-                self.counts[f"{kind.name} held up"] += 1
+                self.counts[f"{kind.name} blocked"] += 1
             except OSError:
-                self._go(number)
+                self._reconnect(number)
                 continue
-            self._plan(number, max(time + kind.pause, now))
+            self._start_timer(number, max(due + kind.interval, now))
 
 
 def main() -> None:
-    """Be bad company."""
+    """Run the abusers of the command line."""
     host, port, *numbers, pause = sys.argv[1:]
     names = count()
 
@@ -156,18 +156,19 @@ def main() -> None:
         at = random.randrange(len(_GARBAGE) - 4096)
         return _GARBAGE[at : at + random.randint(1, 4096)]
 
-    def joining() -> bytes:
+    def join() -> bytes:
         return f"JOIN mute{next(names)}\n".encode()
 
-    idle = Kind("idle")
-    loud = Kind("garbage", piece=garbage, pause=float(pause))
-    mute = Kind("mute", first=joining, reads=False)
-    drip = Kind("drip", piece=lambda: b"M", pause=1.0)
-    kinds = (idle, loud, mute, drip)
-    swarm = Swarm((host, int(port)), dict(zip(kinds, map(int, numbers), strict=True)))
-    swarm.run(sys.stdin.fileno())
-    seconds = sum(os.times()[:2])
-    print(json.dumps({**swarm.counts, "processor seconds": round(seconds, 1)}))  # noqa: T201
+    kinds = (
+        Kind("idle"),
+        Kind("garbage", payload=garbage, interval=float(pause)),
+        Kind("mute", first=join, reads=False),
+        Kind("drip", payload=lambda: b"M", interval=1.0),
+    )
+    abusers = Abusers((host, int(port)), dict(zip(kinds, map(int, numbers), strict=True)))
+    abusers.run(sys.stdin.fileno())
+    cpu_seconds = sum(os.times()[:2])
+    print(json.dumps({**abusers.counts, "CPU seconds": round(cpu_seconds, 1)}))  # noqa: T201
 
 
 if __name__ == "__main__":

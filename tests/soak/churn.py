@@ -1,7 +1,7 @@
-"""Connections that come and end in every way, a thousand and more a second.
+"""Connections that open and end in every way, more than a thousand per second.
 
-Plain sockets: what comes and goes this fast must cost less than the server that it is to wear out. Each way
-is a generator, and a batch of them goes on in step, so that nobody waits for the server alone.
+Plain sockets, which cost less than the server under test. Each way is a generator; a batch of them advances
+in step, so that their waits for the server overlap.
 """
 
 import socket
@@ -17,7 +17,7 @@ Steps = Generator[None, None, None]
 
 OBSERVER = "observer"
 _BATCH = 48  # connections at a time
-_RUBBISH = (
+_GARBAGE = (
     b"GET / HTTP/1.1\r\nHost: chat.example\r\nAccept: */*\r\n\r\n",
     b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + bytes(range(128)),
     b"\xff\xfd\x03\xff\xfb\x18\xff\xfa\x1f\x00\x50\x00\x18",
@@ -26,7 +26,7 @@ _RUBBISH = (
 )
 
 
-class _Guest:
+class _Client:
     """One connection."""
 
     def __init__(self, address: tuple[str, int], source: str) -> None:
@@ -42,8 +42,8 @@ class _Guest:
     def half_close(self) -> None:
         self._sock.shutdown(socket.SHUT_WR)
 
-    def read_until(self, mark: bytes) -> None:
-        while mark not in self.received:
+    def read_until(self, expected: bytes) -> None:
+        while expected not in self.received:
             self._read()
 
     def read_to_end(self) -> None:
@@ -54,7 +54,7 @@ class _Guest:
     def _read(self) -> None:
         data = self._sock.recv(65_536)
         if not data:
-            raise EOFError(f"the connection ended behind {self.received[-80:]!r}")
+            raise EOFError(f"the connection ended after {self.received[-80:]!r}")
         self.received += data
 
     def close(self) -> None:
@@ -66,10 +66,10 @@ class _Guest:
 
 
 class Observer:
-    """A member who sees everybody come and go.
+    """A member that checks every JOINED and LEFT.
 
     Attributes:
-        joined: how many came.
+        joined: number of JOINEDs.
     """
 
     def __init__(self, address: tuple[str, int]) -> None:
@@ -77,35 +77,40 @@ class Observer:
         self._present: set[str] = set()
         self._sock = socket.create_connection(address, DEADLINE)
         self._sock.sendall(f"JOIN {OBSERVER}\n".encode())
-        self._torn = b""
+        self._incomplete = b""
 
     def read(self) -> None:
-        """Read what there is, without waiting."""
+        """Read what has arrived, without waiting."""
         self._sock.setblocking(False)  # noqa: FBT003 - the signature is the socket's
         with suppress(BlockingIOError):
             while True:
-                self._take(self._sock.recv(1 << 20))
+                self._process(self._sock.recv(1 << 20))
         self._sock.settimeout(DEADLINE)
 
-    def settle(self) -> None:
-        """Wait until nobody else is there, by what was told and by what WHO says."""
+    def wait_until_alone(self) -> None:
+        """Wait until nobody else is in the room, by JOINED and LEFT and by WHO."""
         deadline = monotonic() + DEADLINE
-        count = ""
-        while count != "OK WHO 1" or self._present:
-            assert monotonic() < deadline, f"{count}; still there: {sorted(self._present)[:9]}"
+        answer = ""
+        while answer != "OK WHO 1" or self._present:
+            assert monotonic() < deadline, f"{answer}; still present: {sorted(self._present)[:9]}"
             self._sock.sendall(b"WHO\n")
-            while not (found := [line for line in self._take(self._sock.recv(1 << 20)) if "OK WHO" in line]):
-                pass
-            count = found[-1]
+            answer = self._read_answer()
+
+    def _read_answer(self) -> str:
+        """Read up to the end of an answer to WHO."""
+        while True:
+            for line in self._process(self._sock.recv(1 << 20)):
+                if line.startswith("OK WHO "):
+                    return line
 
     def close(self) -> None:
         self._sock.close()
 
-    def _take(self, data: bytes) -> list[str]:
+    def _process(self, data: bytes) -> list[str]:
         assert data, "the observer's connection ended"
-        *lines, self._torn = (self._torn + data).split(b"\n")
-        told = [line.decode() for line in lines]
-        for line in told:
+        *lines, self._incomplete = (self._incomplete + data).split(b"\n")
+        events = [line.decode() for line in lines]
+        for line in events:
             verb, _, name = line.partition(" ")
             assert verb not in {"GAP", "BYE", "ERR"}, line
             if verb == "JOINED":
@@ -114,17 +119,16 @@ class Observer:
                 self.joined += 1
             elif verb == "LEFT":
                 self._present.remove(name)
-        return told
+        return events
 
 
 class Churn:
-    """Comes and goes.
+    """Opens and ends connections.
 
     Args:
-        address: of the server, where somebody holds the name `OBSERVER`.
-        sources: addresses of this machine to come from: a port that a connection had can't be used again
-            for a minute, and there are 28,000.
-        drop: has the server drop a member by its name, for whoever has the server at hand.
+        address: of the server; the name `OBSERVER` must be taken there.
+        sources: local addresses to connect from: each has 28,000 ports, which are in TIME_WAIT for a minute.
+        drop: makes the server close a member's connection; only where the server is in this process.
     """
 
     def __init__(
@@ -136,135 +140,142 @@ class Churn:
         self._address = address
         self._sources = cycle(sources)
         self._numbers = count()
-        self._guests: list[_Guest] = []  # of this batch
+        self._clients: list[_Client] = []  # of the current batch
         self._drop = drop or (lambda _name: None)
-        ends = [self._quit, self._half_close, self._close, self._close_unread, self._leave_and_close]
-        ends += [self._reset, self._reset_in_mid_line, self._reset_at_once, self._be_refused, self._err]
-        ends += [self._send_rubbish] * len(_RUBBISH)
+        ways = [self._quit, self._half_close, self._close, self._close_unread, self._leave_and_close]
+        ways += [
+            self._reset,
+            self._reset_within_line,
+            self._reset_at_once,
+            self._get_refused,
+            self._send_errors,
+        ]
+        ways += [self._send_garbage] * len(_GARBAGE)
         if drop is not None:
-            ends.append(self._be_dropped)
-        self._ends = cycle(ends)
-        self._rubbish = cycle(_RUBBISH)
+            ways.append(self._get_dropped)
+        self._ways = cycle(ways)
+        self._garbage = cycle(_GARBAGE)
 
     def run(self, cycles: int, observer: Observer) -> None:
-        """Let as many come and go, each in the next way; wait until all are gone."""
-        each = (end() for end in islice(self._ends, cycles))
+        """Open and end connections, each in the next way, and wait until all have left."""
+        each = (way() for way in islice(self._ways, cycles))
         while batch := list(islice(each, _BATCH)):
             try:
-                _go_on_in_step(batch)
-            finally:  # if one failed, the others would be left in the middle
-                while self._guests:
-                    self._guests.pop().close()
+                _advance_in_step(batch)
+            finally:  # if one failed, the others are still open
+                while self._clients:
+                    self._clients.pop().close()
             observer.read()
-        observer.settle()
+        observer.wait_until_alone()
 
-    def _guest(self) -> _Guest:
-        guest = _Guest(self._address, next(self._sources))
-        self._guests.append(guest)
-        return guest
+    def _connect(self) -> _Client:
+        client = _Client(self._address, next(self._sources))
+        self._clients.append(client)
+        return client
 
     def _name(self) -> str:
         return f"name{next(self._numbers)}"
 
     def _quit(self) -> Steps:
-        guest = self._guest()
-        guest.send(f"JOIN {self._name()}", "MSG hello", "QUIT")
+        client = self._connect()
+        client.send(f"JOIN {self._name()}", "MSG hello", "QUIT")
         yield
-        guest.read_to_end()
-        assert guest.received.endswith(b"\nBYE quit\n"), guest.received
-        guest.close()
+        client.read_to_end()
+        assert client.received.endswith(b"\nBYE quit\n"), client.received
+        client.close()
 
     def _half_close(self) -> Steps:
-        guest = self._guest()
-        guest.send(f"JOIN {self._name()}", "MSG hello")
-        guest.half_close()
+        client = self._connect()
+        client.send(f"JOIN {self._name()}", "MSG hello")
+        client.half_close()
         yield
-        guest.read_to_end()
-        assert guest.received.endswith(b"\nBYE quit\n"), guest.received
-        guest.close()
+        client.read_to_end()
+        assert client.received.endswith(b"\nBYE quit\n"), client.received
+        client.close()
 
     def _close(self) -> Steps:
-        guest = self._joined()
+        client = self._join()
         yield
-        guest.read_until(b"\nPONG in\n")
-        guest.close()
+        client.read_until(b"\nPONG in\n")
+        client.close()
 
     def _close_unread(self) -> Steps:
-        """What was not read makes it a reset, for Linux."""
-        guest = self._joined()
+        """Linux resets a connection that is closed with unread data."""
+        client = self._join()
         yield
-        guest.close()
+        client.close()
 
     def _leave_and_close(self) -> Steps:
-        guest = self._guest()
-        guest.send(f"JOIN {self._name()}", "LEAVE", f"JOIN {self._name()}", "HISTORY 2", "LEAVE", "PING out")
+        client = self._connect()
+        client.send(f"JOIN {self._name()}", "LEAVE", f"JOIN {self._name()}", "HISTORY 2", "LEAVE", "PING out")
         yield
-        guest.read_until(b"\nPONG out\n")
-        guest.close()
+        client.read_until(b"\nPONG out\n")
+        client.close()
 
     def _reset(self) -> Steps:
-        guest = self._joined()
+        client = self._join()
         yield
-        guest.read_until(b"\nPONG in\n")
-        guest.reset()
+        client.read_until(b"\nPONG in\n")
+        client.reset()
 
-    def _reset_in_mid_line(self) -> Steps:
-        guest = self._joined()
-        guest.write(b"MSG that is not com")
+    def _reset_within_line(self) -> Steps:
+        client = self._join()
+        client.write(b"MSG that is not com")
         yield
-        guest.reset()
+        client.reset()
 
     def _reset_at_once(self) -> Steps:
-        self._guest().reset()
+        self._connect().reset()
         yield
 
-    def _be_refused(self) -> Steps:
-        guest = self._guest()
-        guest.send(f"JOIN {OBSERVER}")
+    def _get_refused(self) -> Steps:
+        client = self._connect()
+        client.send(f"JOIN {OBSERVER}")
         yield
-        guest.read_until(b"\nERR name-taken ")
-        guest.close()
+        client.read_until(b"\nERR name-taken ")
+        client.close()
 
-    def _err(self) -> Steps:
-        guest = self._joined()
-        guest.write(b"JOIN x\nNICK\nMSG\nMSG \xff\n" + b"x" * 5_000 + b"\nPING errors\n")
+    def _send_errors(self) -> Steps:
+        client = self._join()
+        client.write(b"JOIN x\nNICK\nMSG\nMSG \xff\n" + b"x" * 5_000 + b"\nPING errors\n")
         yield
-        guest.read_until(b"\nPONG errors\n")
-        assert guest.received.count(b"\nERR ") == 5, guest.received
-        guest.close()
+        client.read_until(b"\nPONG errors\n")
+        assert client.received.count(b"\nERR ") == 5, client.received
+        client.close()
 
-    def _send_rubbish(self) -> Steps:
-        """Whichever side has enough of it first."""
-        guest = self._guest()
+    def _send_garbage(self) -> Steps:
+        """Either side may close first."""
+        client = self._connect()
         with suppress(ConnectionError):
-            guest.write(next(self._rubbish))
-            guest.half_close()
+            client.write(next(self._garbage))
+            client.half_close()
         yield
         with suppress(ConnectionError):
-            guest.read_to_end()
-        guest.close()
+            client.read_to_end()
+        client.close()
 
-    def _be_dropped(self) -> Steps:
-        guest, name = self._guest(), self._name()
-        guest.send(f"JOIN {name}", "PING in")
+    def _get_dropped(self) -> Steps:
+        client, name = self._connect(), self._name()
+        client.send(f"JOIN {name}", "PING in")
         yield
-        guest.read_until(b"\nPONG in\n")
+        client.read_until(b"\nPONG in\n")
         self._drop(name)
         yield
         with suppress(ConnectionError):
-            guest.read_to_end()
-        guest.close()
+            client.read_to_end()
+        client.close()
 
-    def _joined(self) -> _Guest:
-        guest = self._guest()
-        guest.send(f"JOIN {self._name()}", "MSG hello", "PING in")
-        return guest
+    def _join(self) -> _Client:
+        client = self._connect()
+        client.send(f"JOIN {self._name()}", "MSG hello", "PING in")
+        return client
 
 
-def _go_on_in_step(batch: list[Steps]) -> None:
+def _advance_in_step(batch: list[Steps]) -> None:
     while batch:
-        batch = [steps for steps in batch if _goes_on(steps)]
+        batch = [steps for steps in batch if _advance(steps)]
 
 
-def _goes_on(steps: Iterator[None]) -> bool:
+def _advance(steps: Iterator[None]) -> bool:
+    """Return whether there are more steps."""
     return next(steps, steps) is None

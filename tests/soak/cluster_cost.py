@@ -16,9 +16,9 @@ from tempfile import TemporaryDirectory
 
 import uvloop
 
-from simple_chat.bench.clients import allow_files
-from simple_chat.bench.load import Plan, run
-from simple_chat.bench.processors import apart
+from simple_chat.bench.affinity import pin_apart
+from simple_chat.bench.clients import raise_file_limit
+from simple_chat.bench.load import Workload, run_load
 from simple_chat.bench.result import Result
 from simple_chat.bench.server_process import Target
 from tests.harness.cluster import cluster_options
@@ -36,9 +36,9 @@ RATE = 50
 def main() -> int:
     """Measure, and print a table."""
     options = _parse()
-    allow_files(options.members)
-    plan = Plan(clients=options.members, senders=options.members, window=WINDOW, seconds=options.seconds)
-    paced = Plan(clients=options.members, senders=options.members, rate=RATE, seconds=options.seconds)
+    raise_file_limit(options.members)
+    plan = Workload(clients=options.members, senders=options.members, window=WINDOW, seconds=options.seconds)
+    paced = Workload(clients=options.members, senders=options.members, rate=RATE, seconds=options.seconds)
     results: dict[str, list[tuple[Result, Result]]] = defaultdict(list)
     with TemporaryDirectory() as folder, _running_nats(Path(folder)) as nats:
         cluster = cluster_options(nats, ROOM)
@@ -63,7 +63,7 @@ def _parse() -> argparse.Namespace:
 
 @contextlib.contextmanager
 def _running_nats(folder: Path) -> Iterator[NatsCluster]:
-    """Run NATS on the processor that the load tool uses while it measures; see `apart`."""
+    """Run NATS on the processor that the load tool uses while it measures; see `pin_apart`."""
     mine = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(mine)})
     with NatsCluster(folder) as nats:
@@ -71,12 +71,12 @@ def _running_nats(folder: Path) -> Iterator[NatsCluster]:
         yield nats
 
 
-def _measure(plan: Plan, *more: str) -> Result:
+def _measure(plan: Workload, *more: str) -> Result:
     with run_server_process(*more) as server:
         target = Target(server.host, int(server.port), server.process.pid)
-        with apart(server.process.pid):
-            result = uvloop.run(run(plan, target, lambda _what, _share: None))
-    assert result.right, result.first_faults
+        with pin_apart(server.process.pid):
+            result = uvloop.run(run_load(plan, target, lambda _what, _share: None))
+    assert result.correct, result.first_faults
     return result
 
 

@@ -5,8 +5,6 @@ of every speaker that are not read, not written or not answered yet.
 """
 
 import asyncio
-import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
@@ -15,11 +13,10 @@ from pathlib import Path
 from simple_chat.journal.base import Sync
 from simple_chat.journal.directory import list_segments
 from simple_chat.journal.record import Record
+from tests.harness.async_programs import AsyncServerProcess, run_async_server
 from tests.harness.peer import DEADLINE, Peer
-from tests.soak.abuse import Server
 
 START = b"START"
-_ROOT = Path(__file__).parents[2]
 _SEGMENT = "64K"  # so that one segment follows another all the time
 _LISTENERS = 3
 _FILLERS = (0, 0, 20, 100, 400, 1500)  # bytes that make a message longer, for each speaker
@@ -113,21 +110,11 @@ class Speaker(Member):
 
 
 @asynccontextmanager
-async def running(directory: Path, sync: Sync, *options: str) -> AsyncIterator[Server]:
+async def running(directory: Path, sync: Sync, *options: str) -> AsyncIterator[AsyncServerProcess]:
     """Run a server with a journal as a program."""
-    arguments = ["--port", "0", "--rate", "0", "--journal", str(directory), "--sync", sync]
-    arguments += ["--journal-segment", _SEGMENT, *options]
-    command = [sys.executable, "-m", "simple_chat.server", *arguments]
-    process = await asyncio.create_subprocess_exec(*command, stderr=PIPE, cwd=_ROOT)
-    server = Server(process)
-    try:
-        await server.start()
+    journal = ("--journal", str(directory), "--sync", sync, "--journal-segment", _SEGMENT)
+    async with run_async_server("--rate", "0", *journal, *options) as server:
         yield server
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await server.read_log()
-        await process.wait()
 
 
 async def join_all(address: tuple[str, int], run: int) -> list[Member]:

@@ -1,7 +1,7 @@
-"""Members whose cable is cut: their name must be free again though no packet tells that they are gone.
+"""The name of a member whose network fails is free within 90 s, though no packet closes its connection.
 
-DEAD_PEERS=1 pytest -s tests/soak/test_dead_peers.py, as root on Linux; it takes some minutes, and tells how
-many seconds it was.
+DEAD_PEERS=1 pytest -s tests/soak/test_dead_peers.py, as root on Linux; takes some minutes, and prints the
+measured times.
 """
 
 import ctypes
@@ -25,15 +25,15 @@ pytestmark = pytest.mark.skipif(
     reason="needs DEAD_PEERS=1, Linux and root",
 )
 
-FREE_WITHIN = 90.0
-"""Seconds from the cut to the moment the name is free, with the server's own settings."""
+NAME_FREE_TIMEOUT = 90.0
+"""Seconds from the failure until the name is free, with the server's default settings."""
 
-HERE, THERE = "192.0.2.1", "192.0.2.2"  # set aside for documentation (RFC 5737)
+SERVER_ADDRESS, CLIENT_ADDRESS = "192.0.2.1", "192.0.2.2"  # reserved for documentation (RFC 5737)
 _CLONE_NEWNET = 0x40000000
 
 
 class Network:
-    """A server's machine and a client's, with a cable between them."""
+    """Two network namespaces, of a server and of a client, connected by a veth pair."""
 
     def __init__(self) -> None:
         self.server, self.client = (f"chat-{os.getpid()}-{side}" for side in ("server", "client"))
@@ -41,11 +41,11 @@ class Network:
     def __enter__(self) -> Self:
         ip("netns", "add", self.server)
         ip("netns", "add", self.client)
-        cable = ["name", "cable", "type", "veth", "peer", "name", "cable", "netns", self.client]
-        ip("link", "add", *cable, netns=self.server)
-        for netns, address in ((self.server, HERE), (self.client, THERE)):
-            ip("address", "add", f"{address}/24", "dev", "cable", netns=netns)
-            ip("link", "set", "cable", "up", netns=netns)
+        veth = ["name", "chat0", "type", "veth", "peer", "name", "chat0", "netns", self.client]
+        ip("link", "add", *veth, netns=self.server)
+        for netns, address in ((self.server, SERVER_ADDRESS), (self.client, CLIENT_ADDRESS)):
+            ip("address", "add", f"{address}/24", "dev", "chat0", netns=netns)
+            ip("link", "set", "chat0", "up", netns=netns)
             ip("link", "set", "lo", "up", netns=netns)
         return self
 
@@ -54,26 +54,26 @@ class Network:
             with suppress(OSError):
                 ip("netns", "delete", netns)
 
-    def cut(self) -> None:
-        """Cut the cable, at the client's end."""
-        ip("link", "set", "cable", "down", netns=self.client)
+    def fail(self) -> None:
+        """Take the client's end of the connection down."""
+        ip("link", "set", "chat0", "down", netns=self.client)
 
     def connect(self, port: int) -> socket.socket:
-        """Connect to the server from the client's machine."""
-        with ThreadPoolExecutor(1) as threads:  # a thread of its own, which ends there
+        """Connect to the server from the client's namespace."""
+        with ThreadPoolExecutor(1) as threads:  # setns stays in effect for the thread
             return threads.submit(self._connect, port).result()
 
     def _connect(self, port: int) -> socket.socket:
         with Path(f"/run/netns/{self.client}").open("rb") as netns:
             libc = ctypes.CDLL(None, use_errno=True)
             assert libc.setns(netns.fileno(), _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
-        return socket.create_connection((HERE, port), DEADLINE)
+        return socket.create_connection((SERVER_ADDRESS, port), DEADLINE)
 
 
 def ip(*arguments: str, netns: str | None = None) -> None:
-    """Run iproute2's ip, where it is told."""
-    where = [] if netns is None else ["-netns", netns]
-    run([find_program("ip"), *where, *arguments], check=True, timeout=DEADLINE)
+    """Run iproute2's ip, in a namespace if one is given."""
+    namespace = [] if netns is None else ["-netns", netns]
+    run([find_program("ip"), *namespace, *arguments], check=True, timeout=DEADLINE)
 
 
 @pytest.fixture
@@ -83,8 +83,8 @@ def network() -> Iterator[Network]:
 
 
 @contextmanager
-def server_in(network: Network, *options: str) -> Iterator[ServerProcess]:
-    """Run a server on the server's machine."""
+def run_server_in(network: Network, *options: str) -> Iterator[ServerProcess]:
+    """Run a server in the server's namespace."""
     command = [
         find_program("ip"),
         "netns",
@@ -94,7 +94,7 @@ def server_in(network: Network, *options: str) -> Iterator[ServerProcess]:
         "-m",
         "simple_chat.server",
     ]
-    with Popen([*command, "--host", HERE, "--port", "0", *options], stderr=PIPE) as process:
+    with Popen([*command, "--host", SERVER_ADDRESS, "--port", "0", *options], stderr=PIPE) as process:
         try:
             with ExitStack() as terminals:
                 yield ServerProcess(process, terminals)
@@ -102,13 +102,13 @@ def server_in(network: Network, *options: str) -> Iterator[ServerProcess]:
             process.kill()
 
 
-class Guest:
-    """Somebody who is connected to the server, and has joined."""
+class Client:
+    """A client that has joined."""
 
     def __init__(self, sock: socket.socket, name: str) -> None:
         self._sock = sock
         self._received = b""
-        sock.settimeout(FREE_WITHIN + DEADLINE)
+        sock.settimeout(NAME_FREE_TIMEOUT + DEADLINE)
         self.send(f"JOIN {name}")
         self.wait_for(f"OK JOIN {name}")
 
@@ -116,52 +116,52 @@ class Guest:
         self._sock.sendall(f"{line}\n".encode())
 
     def wait_for(self, line: str) -> None:
-        mark = f"{line}\n".encode()
-        while mark not in self._received:
+        expected = f"{line}\n".encode()
+        while expected not in self._received:
             data = self._sock.recv(65_536)
             assert data, f"the connection ended before {line!r}"
             self._received += data
-        self._received = self._received.partition(mark)[2]
+        self._received = self._received.partition(expected)[2]
 
     def close(self) -> None:
         self._sock.close()
 
 
-def stay_silent(witness: Guest) -> None:
-    """Say nothing to the one who is gone."""
+def send_nothing(witness: Client) -> None:
+    """Leave the detection to keepalive."""
 
 
-def say_once(witness: Guest) -> None:
-    """Say something that the one who is gone would get."""
-    witness.send("MSG are you there?")
+def send_one_message(witness: Client) -> None:
+    """Leave the detection to retransmissions."""
+    witness.send("MSG hello")
 
 
-def say_much(witness: Guest) -> None:
-    """Say more than the kernel takes for one who is gone."""
+def send_many_messages(witness: Client) -> None:
+    """Send more than the kernel buffers for the dead peer."""
     for _ in range(100):
         witness.send("MSG " + 4000 * "x")
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-@pytest.mark.parametrize("do", [stay_silent, say_once, say_much])
-def test_name_of_a_member_whose_cable_is_cut_is_free(
-    network: Network, tmp_path: Path, do: Callable[[Guest], None], loop: str
+@pytest.mark.parametrize("send", [send_nothing, send_one_message, send_many_messages])
+def test_name_of_a_dead_peer_is_free_in_time(
+    network: Network, tmp_path: Path, send: Callable[[Client], None], loop: str
 ) -> None:
     path = str(tmp_path / "chat")
-    with server_in(network, "--unix", path, "--loop", loop) as server:
+    with run_server_in(network, "--unix", path, "--loop", loop) as server:
         server.log.expect_exact(f"listening on unix:{path}\n")
-        inside = socket.socket(socket.AF_UNIX)  # a file: it leads into the server's machine
-        inside.connect(path)
-        witness = Guest(inside, "witness")
-        gone = Guest(network.connect(int(server.port)), "gone")
-        witness.wait_for("JOINED gone")
-        network.cut()
+        unix = socket.socket(socket.AF_UNIX)  # a file: reachable from every namespace
+        unix.connect(path)
+        witness = Client(unix, "witness")
+        dead = Client(network.connect(int(server.port)), "dead")
+        witness.wait_for("JOINED dead")
+        network.fail()
         begin = monotonic()
-        do(witness)
-        witness.wait_for("LEFT gone")
+        send(witness)
+        witness.wait_for("LEFT dead")
         seconds = monotonic() - begin
-        gone.close()
+        dead.close()
         witness.close()
         server.stop()
-    print(f"{loop}, {do.__name__}: free after {seconds:.0f} s")  # noqa: T201 - with pytest -s
-    assert seconds <= FREE_WITHIN
+    print(f"{loop}, {send.__name__}: free after {seconds:.0f} s")  # noqa: T201 - with pytest -s
+    assert seconds <= NAME_FREE_TIMEOUT

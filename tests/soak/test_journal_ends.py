@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 
 from simple_chat.journal.base import Sync
-from tests.soak.abuse import Server
+from tests.harness.async_programs import AsyncServerProcess
 from tests.soak.journal_kills import (
     START,
     Member,
@@ -50,7 +50,7 @@ async def test_shutdown_under_load_completes_the_journal_and_every_member(tmp_pa
     print(report)  # noqa: T201 - as above
 
 
-async def end(server: Server) -> float:
+async def end(server: AsyncServerProcess) -> float:
     """Shut a server down, and check its exit status; return the seconds it took."""
     begin = monotonic()
     server.process.terminate()

@@ -15,8 +15,8 @@ import pytest
 from simple_chat.journal.base import Sync
 from simple_chat.journal.directory import list_segments
 from simple_chat.journal.record import Record
+from tests.harness.async_programs import AsyncServerProcess
 from tests.harness.peer import DEADLINE, connect
-from tests.soak.abuse import Server
 from tests.soak.journal_kills import (
     START,
     Member,
@@ -81,7 +81,7 @@ class Trial:
             f" {self._number} records, {self._torn} torn and cut off"
         )
 
-    async def check_restart(self, members: list[Member], server: Server) -> None:
+    async def check_restart(self, members: list[Member], server: AsyncServerProcess) -> None:
         """Check the journal and the history of a server that has just started.
 
         Args:
