@@ -2,14 +2,31 @@
 
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from simple_chat.client import chat as chat_module
+from tests.client.pipe_client import joined_peer
+from tests.harness.peer import Peer
+from tests.harness.programs import ServerProcess, run_server_process
 from tests.server.conftest import nothing_is_logged_as_wrong, pytest_asyncio_loop_factories
 
 __all__ = ["nothing_is_logged_as_wrong", "pytest_asyncio_loop_factories"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    """A server process for the tests of a module; its room is empty when a test begins."""
+    with run_server_process() as server:
+        yield server
+
+
+@pytest.fixture
+async def ann(server: ServerProcess) -> AsyncIterator[Peer]:
+    """A member of the room of `server`."""
+    async with joined_peer(server, "ann") as peer:
+        yield peer
 
 
 @pytest.fixture

@@ -35,10 +35,10 @@ def test_errors_say_what_to_do(server: ServerProcess) -> None:
         "LEAVE": "ERR not-joined JOIN <name> first",
         "JOIN Jürgen": bad_name,
         "JOIN two words": bad_name,
-        "JOIN ALICE": "ERR name-taken somebody here has that name, JOIN with another one",
+        "JOIN DAVE": "ERR name-taken somebody here has that name, JOIN with another one",
     }
-    alice, terminal = server.join("alice"), server.nc()
+    dave, terminal = server.join("dave"), server.nc()
     terminal.type(*answers)
     assert terminal.barrier() == [*answers.values()]
-    alice.type("JOIN alicia")
-    assert alice.barrier() == ["ERR already-joined you are in the room, LEAVE before you JOIN again"]
+    dave.type("JOIN david")
+    assert dave.barrier() == ["ERR already-joined you are in the room, LEAVE before you JOIN again"]

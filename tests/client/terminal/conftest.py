@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.programs import ServerProcess, run_server_process
+from tests.harness.line_socket import FakeServer, LineSocket, connect
+from tests.harness.programs import ServerProcess
 from tests.harness.screen import CLIENT, Screen
-from tests.harness.wire import FakeServer, Wire, connect
 
 
 @pytest.fixture(autouse=True)
@@ -16,13 +16,6 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ServerProcess]:
-    """A server, empty when a test begins; only its history is that of the module's tests so far."""
-    with run_server_process() as server:
-        yield server
 
 
 @pytest.fixture
@@ -51,13 +44,13 @@ def join(server: ServerProcess, start: Callable[..., Screen]) -> Callable[..., S
 
 
 @pytest.fixture
-def member(server: ServerProcess) -> Iterator[Callable[[str], Wire]]:
+def member(server: ServerProcess) -> Iterator[Callable[[str], LineSocket]]:
     """Lets members join that need no terminal."""
-    with ExitStack() as wires:
+    with ExitStack() as sockets:
 
-        def join(name: str) -> Wire:
-            wire = wires.enter_context(connect(server.port))
-            wire.join(name)
-            return wire
+        def join(name: str) -> LineSocket:
+            connection = sockets.enter_context(connect(server.port))
+            connection.join(name)
+            return connection
 
         yield join

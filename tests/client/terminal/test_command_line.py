@@ -7,13 +7,13 @@ from socket import socket
 
 import pytest
 
+from tests.harness.line_socket import FakeServer, LineSocket
 from tests.harness.programs import ServerProcess, run_server_process
 from tests.harness.screen import CLIENT, END, Screen
-from tests.harness.wire import FakeServer, Wire
 
 Start = Callable[..., Screen]
 Join = Callable[..., Screen]
-Member = Callable[[str], Wire]
+Member = Callable[[str], LineSocket]
 
 COLORS = re.compile(rb"\x1b\[[0-9;]*[1-9][0-9;]*m")
 

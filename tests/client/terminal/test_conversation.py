@@ -3,11 +3,11 @@
 import re
 from collections.abc import Callable
 
+from tests.harness.line_socket import FakeServer, LineSocket
 from tests.harness.screen import Screen, wrapped
-from tests.harness.wire import FakeServer, Wire
 
 Join = Callable[..., Screen]
-Member = Callable[[str], Wire]
+Member = Callable[[str], LineSocket]
 
 
 def test_two_terminals_converse_and_nobody_gets_their_own_message_back(join: Join) -> None:
@@ -48,7 +48,7 @@ def test_questions_are_answered_while_the_server_can_acknowledge_nothing(
     fake_server: FakeServer, start: Join
 ) -> None:
     ann = start("--port", fake_server.port, "--username", "ann", "--history", "0")
-    with fake_server.let_in("ann") as connection:
+    with fake_server.accept_join("ann") as connection:
         ann.wait_for("ann>")
         for name in ("ben", "cleo"):
             ann.type("who")

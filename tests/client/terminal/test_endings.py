@@ -8,13 +8,13 @@ from subprocess import run
 
 import pytest
 
+from tests.harness.line_socket import FakeServer, LineSocket
 from tests.harness.programs import ServerProcess
 from tests.harness.screen import END, INTERRUPT, Screen
-from tests.harness.wire import FakeServer, Wire
 
 Start = Callable[..., Screen]
 Join = Callable[..., Screen]
-Member = Callable[[str], Wire]
+Member = Callable[[str], LineSocket]
 
 _CRASHING_CLIENT = """
 from simple_chat.client import formatting

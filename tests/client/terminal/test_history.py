@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.harness.line_socket import LineSocket
 from tests.harness.programs import ServerProcess, run_server_process
 from tests.harness.screen import Screen
-from tests.harness.wire import Wire
 
 Start = Callable[..., Screen]
 Join = Callable[..., Screen]
-Member = Callable[[str], Wire]
+Member = Callable[[str], LineSocket]
 
 
 @pytest.fixture

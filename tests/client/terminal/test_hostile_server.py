@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from tests.harness.line_socket import FakeServer
 from tests.harness.screen import HARMFUL, INTERRUPT, Screen
-from tests.harness.wire import FakeServer
 
 Start = Callable[..., Screen]
 
@@ -45,7 +45,7 @@ def test_refusal_is_shown_and_not_obeyed(fake_server: FakeServer, start: Start) 
 
 def test_line_that_cannot_be_read_is_left_out_and_said_to_be(fake_server: FakeServer, start: Start) -> None:
     ann = start("--port", fake_server.port, "--username", "ann", "--history", "0")
-    with fake_server.let_in("ann") as connection:
+    with fake_server.accept_join("ann") as connection:
         ann.wait_for("ann>")
         for line, code in {
             b"MSG \x1b[2J hello": "bad-syntax",
@@ -69,7 +69,7 @@ def test_line_that_cannot_be_read_is_left_out_and_said_to_be(fake_server: FakeSe
 
 def test_server_that_is_cut_off_within_a_line_has_not_said_it(fake_server: FakeServer, start: Start) -> None:
     ann = start("--port", fake_server.port, "--username", "ann", "--history", "0", "--no-reconnect")
-    with fake_server.let_in("ann") as connection:
+    with fake_server.accept_join("ann") as connection:
         ann.wait_for("ann>")
         connection.write(b"MSG ben whole\nMSG ben half\x1b[2J")
     assert ann.wait_for_end() == 1

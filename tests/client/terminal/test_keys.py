@@ -6,11 +6,11 @@ from shutil import rmtree
 
 import pytest
 
+from tests.harness.line_socket import LineSocket
 from tests.harness.screen import INTERRUPT, SEARCH, UP, Screen
-from tests.harness.wire import Wire
 
 Join = Callable[..., Screen]
-Member = Callable[[str], Wire]
+Member = Callable[[str], LineSocket]
 
 
 def test_tab_completes_a_command_and_a_name(join: Join, member: Member) -> None:

@@ -10,9 +10,9 @@ from socket import socket
 import pytest
 import trustme
 
+from tests.harness.line_socket import FakeServer
 from tests.harness.screen import END, INTERRUPT, Screen
-from tests.harness.tls_servers import encrypted
-from tests.harness.wire import FakeServer
+from tests.harness.tls_servers import encrypt_key
 
 Start = Callable[..., Screen]
 
@@ -51,7 +51,7 @@ def question(fake_server: FakeServer, ann: Screen) -> str:
 
 def test_password_is_asked_for_without_echo(fake_server: FakeServer, ann: Screen, question: str) -> None:
     ann.type("s3cret word")
-    with fake_server.let_in("ann", "s3cret word") as connection:
+    with fake_server.accept_join("ann", "s3cret word") as connection:
         ann.wait_for(question, "ann>")
         ann.type("send hello")
         connection.wait_for("MSG hello")
@@ -70,7 +70,7 @@ def test_password_is_asked_for_in_the_name_of_the_server_that_demands_it(
         fake_server.refuse("JOIN ann", REQUIRED)
         ann.wait_for(f"Password of 127.0.0.1:{fake_server.port}:")
         ann.type("s3cret")
-        with fake_server.let_in("ann", "s3cret"):
+        with fake_server.accept_join("ann", "s3cret"):
             ann.wait_until(lambda: ann.rows()[-1] == "ann>")
 
 
@@ -79,7 +79,7 @@ def test_wrong_password_is_asked_for_again(fake_server: FakeServer, ann: Screen,
     fake_server.refuse("PASS wr0ng", FAILED)
     ann.wait_for(question, WRONG, question)
     ann.type("s3cret")
-    with fake_server.let_in("ann", "s3cret"):
+    with fake_server.accept_join("ann", "s3cret"):
         ann.wait_for(question, WRONG, question, "ann>")
     assert b"wr0ng" not in ann.raw
     assert b"s3cret" not in ann.raw
@@ -112,7 +112,7 @@ def test_password_that_cannot_be_sent_is_asked_for_again(
     ann.child.send(typed + b"\r")
     ann.wait_for(question, f"simple_chat: {complaint}", question)
     ann.type("s3cret")
-    with fake_server.let_in("ann", "s3cret"):
+    with fake_server.accept_join("ann", "s3cret"):
         ann.wait_for("ann>")
 
 
@@ -168,7 +168,7 @@ def test_password_that_was_asked_for_is_sent_again_when_the_client_comes_back(
 ) -> None:
     ann.type("s3cret")
     for _ in range(2):
-        with fake_server.let_in("ann", "s3cret"):
+        with fake_server.accept_join("ann", "s3cret"):
             ann.wait_until(lambda: ann.rows()[-1] == "ann>")
     ann.wait_until(lambda: "* back in the room" in ann.rows())
     assert b"s3cret" not in ann.raw
@@ -177,12 +177,12 @@ def test_password_that_was_asked_for_is_sent_again_when_the_client_comes_back(
 def test_password_that_is_new_when_the_client_comes_back_is_asked_for(
     fake_server: FakeServer, ann: Screen
 ) -> None:
-    with fake_server.let_in("ann"):
+    with fake_server.accept_join("ann"):
         ann.wait_for("ann>")
     fake_server.refuse("JOIN ann", REQUIRED)
     ann.wait_until(lambda: ann.rows()[-1] == f"Password of 127.0.0.1:{fake_server.port}:")
     ann.type("s3cret")
-    with fake_server.let_in("ann", "s3cret"):
+    with fake_server.accept_join("ann", "s3cret"):
         ann.wait_until(lambda: ann.rows()[-1] == "ann>")
     assert b"s3cret" not in ann.raw
 
@@ -199,7 +199,7 @@ def test_password_that_was_given_is_not_asked_for(
     monkeypatch.setenv("SIMPLE_CHAT_PASSWORD", "the variable's" if by_file else "s3cret")
     options = ["--password-file", str(tmp_path / "password")] if by_file else []
     ann = start("--port", fake_server.port, "--username", "ann", "--history", "0", *options)
-    with fake_server.let_in("ann", "s3cret"):
+    with fake_server.accept_join("ann", "s3cret"):
         ann.wait_for("ann>")
     assert ann.rows()[0] == "ann>"
 
@@ -218,7 +218,7 @@ def test_passphrase_of_a_key_is_not_asked_for(start: Start, tmp_path: Path) -> N
     leaf = trustme.CA().issue_cert("ann@example.org")
     certificate, key = tmp_path / "c", tmp_path / "k"
     leaf.cert_chain_pems[0].write_to_path(certificate)
-    key.write_bytes(encrypted(leaf.private_key_pem.bytes()))
+    key.write_bytes(encrypt_key(leaf.private_key_pem.bytes()))
     ann = start("--username", "ann", "--tls", "--tls-cert", str(certificate), "--tls-key", str(key))
     assert ann.wait_for_end() == 1
     why = "the key in it is encrypted, store it without a passphrase"

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
+from tests.harness.line_socket import LineSocket
 from tests.harness.screen import HARMFUL, INTERRUPT, Screen
-from tests.harness.wire import Wire
 
 Join = Callable[..., Screen]
-Member = Callable[[str], Wire]
+Member = Callable[[str], LineSocket]
 
 FOUR = ("send one", "two", "three", "four")
 

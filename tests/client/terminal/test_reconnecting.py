@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from subprocess import PIPE, Popen
 
+from tests.harness.line_socket import FakeServer, connect
 from tests.harness.programs import ServerProcess, run_server_process
 from tests.harness.screen import Screen
-from tests.harness.wire import FakeServer, connect
 
 Start = Callable[..., Screen]
 
@@ -85,13 +85,13 @@ def test_name_that_the_lost_connection_holds_is_waited_for_and_told_of_once(star
     with FakeServer() as first, FakeServer() as second:
         hosts = f"127.0.0.1:{first.port},127.0.0.1:{second.port}"
         ann = start("--host", hosts, "--username", "ann", "--history", "0")
-        with first.let_in("ann"):
+        with first.accept_join("ann"):
             ann.wait_for("ann>")
             ann.press("send patience")
         second.refuse("JOIN ann", taken)
         first.refuse("JOIN ann", taken)
         second.refuse("JOIN ann", taken)
-        with first.let_in("ann") as connection:
+        with first.accept_join("ann") as connection:
             ann.wait_until(lambda: "* back in the room" in ann.rows())
             ann.wait_until(lambda: ann.rows()[-1] == "ann> send patience")
             ann.press("\r")
@@ -116,7 +116,7 @@ def test_client_says_why_it_was_sent_away_and_comes_back(start: Start) -> None:
 
 def test_message_whose_fate_is_unknown_is_said_to_be(fake_server: FakeServer, start: Start) -> None:
     ann = start("--port", fake_server.port, "--username", "ann", "--history", "0", "--no-reconnect")
-    with fake_server.let_in("ann") as connection:
+    with fake_server.accept_join("ann") as connection:
         ann.wait_for("ann>")
         ann.type("send did it arrive?")
         connection.wait_for("MSG did it arrive?")
@@ -128,12 +128,12 @@ def test_nobody_talks_behind_the_users_back_while_the_server_is_gone(
     fake_server: FakeServer, start: Start
 ) -> None:
     ann = start("--port", fake_server.port, "--username", "ann", "--history", "0")
-    with fake_server.let_in("ann"):
+    with fake_server.accept_join("ann"):
         ann.wait_for("ann>")
     ann.wait_until(lambda: "* connection lost: " in ann.rows()[0])
     ann.type("send lost", "who")
     ann.wait_until(lambda: "* not sent: lost" in ann.rows())
-    with fake_server.let_in("ann") as connection:
+    with fake_server.accept_join("ann") as connection:
         ann.wait_until(lambda: "* back in the room" in ann.rows())
         ann.type("send found")
         assert connection.wait_for("MSG found") == []
@@ -162,11 +162,11 @@ def test_without_reconnect_a_server_that_ends_is_the_end_with_status_1(start: St
 def test_client_that_loses_the_server_as_it_comes_back_comes_back_again(start: Start) -> None:
     with FakeServer() as fake:
         ann = start("--port", fake.port, "--username", "ann", "--history", "0")
-        with fake.let_in("ann"):
+        with fake.accept_join("ann"):
             ann.wait_for("ann>")
-        with fake.accept() as wire:
-            wire.send("HELLO simple_chat/1 welcome", "OK JOIN ann")
-            wire.wait_for("WHO")
-        with fake.let_in("ann") as wire:
+        with fake.accept() as connection:
+            connection.send("HELLO simple_chat/1 welcome", "OK JOIN ann")
+            connection.wait_for("WHO")
+        with fake.accept_join("ann") as connection:
             ann.type("send hello")
-            wire.wait_for("MSG hello")
+            connection.wait_for("MSG hello")

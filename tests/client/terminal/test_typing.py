@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.harness.line_socket import LineSocket
 from tests.harness.screen import LEFT, Screen, wrapped
-from tests.harness.wire import Wire
 
 Join = Callable[..., Screen]
-Member = Callable[[str], Wire]
+Member = Callable[[str], LineSocket]
 
 
 def test_message_stands_above_the_line_that_is_being_typed(join: Join, member: Member) -> None:
