@@ -87,11 +87,11 @@ async def test_untrusted_server_is_one_line_and_status_1(
     to_server: Handler, options: str, name: str, reason: str
 ) -> None:
     async with serve_connections(to_server, trusted_context(name)) as (_, port):
-        ended = await run(*command(port, "--tls", *options.split()), SSL_CERT_FILE="stranger.pem")
-    assert_error(ended, 1, f"simple_chat: can't connect to 127.0.0.1:{port}: {reason}")
+        outcome = await run(*command(port, "--tls", *options.split()), SSL_CERT_FILE="stranger.pem")
+    assert_error(outcome, 1, f"simple_chat: can't connect to 127.0.0.1:{port}: {reason}")
 
 
 async def test_server_without_tls_is_one_line_and_status_1(server: ServerProcess) -> None:
-    ended = await run(*command(int(server.port), "--tls", "--tls-ca", "ca.pem"))
+    outcome = await run(*command(int(server.port), "--tls", "--tls-ca", "ca.pem"))
     where = f"127.0.0.1:{server.port}"
-    assert_error(ended, 1, f"simple_chat: can't connect to {where}: the peer does not speak TLS")
+    assert_error(outcome, 1, f"simple_chat: can't connect to {where}: the peer does not speak TLS")

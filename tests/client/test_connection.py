@@ -1,4 +1,4 @@
-"""One connection: servers that are none, and lines of servers that nobody knows."""
+"""One connection: other servers, and lines of servers that nobody trusts."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ from tests.client.scripted_server import (
 
 
 @pytest.mark.parametrize(
-    ("says", "reason"),
+    ("greeting", "reason"),
     [
         (b"", "closed"),
         (b"220 mail.example ESMTP\r\n", "closed"),
@@ -40,20 +40,20 @@ from tests.client.scripted_server import (
     ],
     ids=["silence", "smtp", "http", "other", "version", "bytes", "full", "hangs-up", "shuts-down"],
 )
-async def test_other_servers_are_a_connect_error_and_get_disconnected(says: bytes, reason: str) -> None:
-    async with scripted_server(says, half_close=True) as server:
+async def test_other_servers_are_a_connect_error_and_get_disconnected(greeting: bytes, reason: str) -> None:
+    async with scripted_server(greeting, half_close=True) as server:
         with pytest.raises(ConnectError, match=reason) as failed:
             await join_and_leave(server.address)
         assert f"127.0.0.1:{server.address[1]}" in str(failed.value)
         await server.peer.rest()  # we have closed our side too
 
 
-@pytest.mark.parametrize("says", [b"", b"SSH-2.0-OpenSSH_9.9\r\n"], ids=["silent", "ssh"])
+@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-OpenSSH_9.9\r\n"], ids=["silent", "ssh"])
 async def test_missing_hello_times_out_with_a_connect_error(
-    says: bytes, monkeypatch: pytest.MonkeyPatch
+    greeting: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_module, "_HELLO_TIMEOUT", 0.05)
-    async with scripted_server(says) as server:
+    async with scripted_server(greeting) as server:
         with pytest.raises(ConnectError, match="no answer"):
             await join_and_leave(server.address)
         await server.peer.rest()
@@ -128,7 +128,7 @@ async def test_malformed_line_becomes_one_notice_and_the_chat_continues(line: by
 
 
 async def events_of(line: bytes) -> list[ChatEvent]:
-    """What a line of the server becomes; the chat must not suffer from it."""
+    """Return the events of a line of the server, after which the chat has to work as before."""
     async with scripted_server() as server, joined(server.address) as ann:
         await server.join_requested()
         server.peer.write(line + b"\n")

@@ -95,11 +95,11 @@ async def test_unanswered_join_times_out_with_a_connect_error(monkeypatch: pytes
         await server.peer.rest()
 
 
-@pytest.mark.parametrize("says", [b"", HELLO], ids=["before HELLO", "before OK JOIN"])
-async def test_cancelled_join_closes_the_connection(says: bytes) -> None:
-    async with scripted_server(says) as server:
+@pytest.mark.parametrize("greeting", [b"", HELLO], ids=["before HELLO", "before OK JOIN"])
+async def test_cancelled_join_closes_the_connection(greeting: bytes) -> None:
+    async with scripted_server(greeting) as server:
         entering = asyncio.create_task(join_and_leave(server.address))
-        peer = await (server.join_requested() if says else server.connected())
+        peer = await (server.join_requested() if greeting else server.connected())
         entering.cancel()
         with pytest.raises(asyncio.CancelledError):
             await entering
@@ -218,7 +218,7 @@ async def test_wrong_password_is_refused_and_join_is_not_sent(code: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("password", "complaint"),
+    ("password", "message"),
     [
         ("", "empty"),
         ("s3cret\nJOIN eve", "several lines"),
@@ -228,9 +228,9 @@ async def test_wrong_password_is_refused_and_join_is_not_sent(code: str) -> None
     ],
     ids=["empty", "lines", "carriage return", "surrogate", "long"],
 )
-async def test_invalid_password_is_neither_sent_nor_in_the_error(password: str, complaint: str) -> None:
+async def test_invalid_password_is_neither_sent_nor_in_the_error(password: str, message: str) -> None:
     async with scripted_server() as server:
-        with pytest.raises(InvalidMessageError, match=complaint) as failed:
+        with pytest.raises(InvalidMessageError, match=message) as failed:
             await join_and_leave(server.address, password=password)
         assert "password" in str(failed.value)
         assert password == "" or password not in str(failed.value)

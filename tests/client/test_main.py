@@ -25,8 +25,8 @@ def main_outcome(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     def run_main(*arguments: str) -> Outcome:
         try:
             status = main(arguments)
-        except SystemExit as ended:
-            status = int(ended.code or 0)
+        except SystemExit as exit_:
+            status = int(exit_.code or 0)
         return Outcome(status, *capsys.readouterr())
 
     return run_main

@@ -1,4 +1,4 @@
-"""Reconnecting: which refusals are retried, in which rhythm, and what the user is told."""
+"""Reconnecting: which refusals are retried, in which rhythm, and what is reported."""
 
 import asyncio
 import contextlib
@@ -194,7 +194,7 @@ async def test_attempts_are_delayed_after_each_row_of_all_servers(
         joined_at_any(first.address, second.address) as ann,
     ):
         await (await first.join_requested()).close()
-        _, *failures, back = await next_events(ann, 4)  # each failure is told once
+        _, *failures, back = await next_events(ann, 4)  # each failure is reported once
         assert failures == [
             Disconnected(f"can't connect to {format_address(*each)}: come back later", 0)
             for each in (second.address, first.address)

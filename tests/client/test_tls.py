@@ -317,18 +317,18 @@ async def test_nothing_is_sent_to_a_server_before_it_is_verified() -> None:
 
 
 async def test_cancelled_handshake_closes_the_connection() -> None:
-    begun, ended = asyncio.Event(), asyncio.Event()
+    started, ended = asyncio.Event(), asyncio.Event()
 
     async def wait(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.readexactly(1)
-        begun.set()
+        started.set()
         with contextlib.suppress(OSError):
             await reader.read()
         ended.set()
 
     async with asyncio.timeout(DEADLINE), serve_connections(wait) as address:
         entering = asyncio.create_task(join_and_leave(address, trusting()))
-        await begun.wait()
+        await started.wait()
         entering.cancel()
         with pytest.raises(asyncio.CancelledError):
             await entering
@@ -339,7 +339,7 @@ async def test_cancelled_handshake_closes_the_connection() -> None:
     ("error", "words"),
     [
         (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), "in the middle of TLS"),
-        (ssl.SSLError(1, "what a future version says"), "TLS failed: unknown reason"),
+        (ssl.SSLError(1, "a message of a future version"), "TLS failed: unknown reason"),
     ],
 )
 def test_tls_error_without_a_reason_is_described(error: ssl.SSLError, words: str) -> None:

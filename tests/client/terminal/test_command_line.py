@@ -28,9 +28,9 @@ def test_end_of_input_at_the_name_prompt_is_status_130(start: Start) -> None:
     screen = start()
     screen.wait_for("Your name in the room:")
     screen.press(END)
-    assert screen.wait_for_end() == 130
+    assert screen.wait_for_exit() == 130
     assert "Traceback" not in "".join(screen.rows())
-    assert screen.is_as_before()
+    assert screen.is_restored()
 
 
 def test_taken_name_is_one_line_on_stderr_and_no_prompt(
@@ -41,7 +41,7 @@ def test_taken_name_is_one_line_on_stderr_and_no_prompt(
     with Screen(
         "sh", "-c", 'exec "$@" 2>"$0"', str(errors), *CLIENT, "--port", server.port, "--username", "ann"
     ) as screen:
-        assert screen.wait_for_end() == 1
+        assert screen.wait_for_exit() == 1
         assert screen.raw == b""
     assert (
         errors.read_text() == "simple_chat: name-taken: somebody here has that name, JOIN with another one\n"
@@ -53,14 +53,14 @@ def test_server_of_another_protocol_is_one_line_and_status_1(fake_server: FakeSe
     with fake_server.accept() as connection:
         connection.send("220 mail.example ESMTP")
         connection.close()
-        assert screen.wait_for_end() == 1
+        assert screen.wait_for_exit() == 1
     assert screen.raw.count(b"\n") == 1
     assert screen.rows()[0].startswith(f"simple_chat: can't connect to 127.0.0.1:{fake_server.port}: ")
 
 
 def test_invalid_name_is_one_escaped_line_and_status_2(start: Start) -> None:
     screen = start("--username", "ann\x1b]0;x\x07")
-    assert screen.wait_for_end() == 2
+    assert screen.wait_for_exit() == 2
     assert screen.raw.count(b"\n") == 1
     assert screen.raw.startswith(rb"python -m simple_chat.client: 'ann\x1b]0;x\x07' is not a valid name")
 
@@ -105,6 +105,6 @@ def test_dumb_terminal_gets_plain_lines_and_no_prompt(
     ann.press("send hello ben\n")
     ben.wait_for("MSG ann hello ben")
     ann.press("leave\n")
-    assert ann.wait_for_end() == 0
+    assert ann.wait_for_exit() == 0
     assert ann.rows() == ["ben: hello ann", "send hello ben", "leave"]
     assert b"\x1b" not in ann.raw

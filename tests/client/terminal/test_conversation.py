@@ -21,7 +21,7 @@ def test_two_terminals_see_the_messages_of_each_other_and_their_own_input_once(j
     ann.type("send how are you?")
     ben.wait_for("ann: how are you?", "ben>")
     ben.type("leave")
-    assert ben.wait_for_end() == 0
+    assert ben.wait_for_exit() == 0
     ann.wait_for("* ben left", "ann>")
     assert ben.rows() == ["ann: hello ben", "> send hello ann", "ann: how are you?", "> leave"]
     assert ann.rows() == [
@@ -72,7 +72,7 @@ def test_help_lists_the_commands(join: Join) -> None:
 def test_invalid_input_gets_a_hint_and_is_not_sent(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
-    shown = []
+    displayed = []
     for line, hint in {
         "hello": "* there is no command 'hello'; to send a message: send <MSG>, for all commands: help",
         "send": "* the message is missing: send <MSG>",
@@ -81,8 +81,8 @@ def test_invalid_input_gets_a_hint_and_is_not_sent(join: Join, member: Member) -
         "leave me alone": "* leave takes no argument",
     }.items():
         ann.type(line)
-        shown += [f"> {line}".rstrip(), *wrapped(hint)]
-        ann.wait_for(*shown, "ann>")
+        displayed += [f"> {line}".rstrip(), *wrapped(hint)]
+        ann.wait_for(*displayed, "ann>")
     ann.type("send all is well")
     assert ben.wait_for("MSG ann all is well") == ["JOINED ann"]
 

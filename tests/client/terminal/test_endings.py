@@ -29,8 +29,8 @@ def test_leaving_is_status_0(join: Join, member: Member, keys: str) -> None:
     ben = member("ben")
     ann = join("ann")
     ann.press(keys)
-    assert ann.wait_for_end() == 0
-    assert ann.is_as_before()
+    assert ann.wait_for_exit() == 0
+    assert ann.is_restored()
     assert ben.wait_for("LEFT ann") == ["JOINED ann"]
 
 
@@ -39,7 +39,7 @@ def test_input_before_leave_is_sent_and_input_after_it_is_not(join: Join, member
     ann = join("ann")
     ann.paste("send one", "leave", "send two")
     ann.press("\r")
-    assert ann.wait_for_end() == 0
+    assert ann.wait_for_exit() == 0
     assert ben.wait_for("LEFT ann") == ["JOINED ann", "MSG ann one"]
 
 
@@ -65,8 +65,8 @@ def test_signal_leaves_the_room_and_sets_the_status(
     ann.press("send unsent")
     ann.wait_for("ann> send unsent")
     ann.child.kill(number)
-    assert ann.wait_for_end() == status
-    assert ann.is_as_before()
+    assert ann.wait_for_exit() == status
+    assert ann.is_restored()
     assert "Traceback" not in "".join(ann.rows())
     assert ben.wait_for("LEFT ann") == ["JOINED ann"]
 
@@ -83,16 +83,16 @@ def test_ctrl_c_while_connecting_is_status_130(fake_server: FakeServer, start: S
     ann = start("--port", fake_server.port, "--username", "ann")
     with fake_server.accept():
         ann.press(INTERRUPT)
-        assert ann.wait_for_end() == 130
-    assert ann.is_as_before()
+        assert ann.wait_for_exit() == 130
+    assert ann.is_restored()
 
 
 def test_crash_restores_the_terminal_and_prints_its_traceback(server: ServerProcess, member: Member) -> None:
     with Screen(sys.executable, "-c", _CRASHING_CLIENT, "--port", server.port, "--username", "ann") as ann:
         ann.wait_for("ann>")
         member("ben")
-        assert ann.wait_for_end() == 1
-        assert ann.is_as_before()
+        assert ann.wait_for_exit() == 1
+        assert ann.is_restored()
         assert "Traceback (most recent call last):" in ann.rows()
         assert "TypeError" in ann.rows()[-1]
 

@@ -28,7 +28,7 @@ def test_control_characters_of_all_events_are_sanitized(fake_server: FakeServer,
         connection.send(f"BYE {HOSTILE}")
         ann.wait_until(lambda: f"* the server said BYE {SHOWN}; next try in " in "".join(ann.rows()))
     ann.press(INTERRUPT)
-    assert ann.wait_for_end() == 0
+    assert ann.wait_for_exit() == 0
     assert not HARMFUL.search(ann.raw.decode())
 
 
@@ -38,7 +38,7 @@ def test_control_characters_of_a_refusal_are_sanitized(fake_server: FakeServer, 
         connection.send("HELLO simple_chat/1 welcome")
         connection.wait_for("JOIN ann")
         connection.send(f"ERR name-taken {HOSTILE}")
-        assert ann.wait_for_end() == 1
+        assert ann.wait_for_exit() == 1
     assert ann.rows() == [f"simple_chat: name-taken: {SHOWN}"]
     assert not HARMFUL.search(ann.raw.decode())
 
@@ -63,7 +63,7 @@ def test_malformed_lines_are_replaced_by_a_notice(fake_server: FakeServer, start
             connection.write(line + b"\nMSG ben well\n")
             ann.wait_for(f"* a line of the server could not be read ({code})", "ben: well", "ann>")
     ann.press(INTERRUPT)
-    assert ann.wait_for_end() == 0
+    assert ann.wait_for_exit() == 0
     assert not HARMFUL.search(ann.raw.decode())
 
 
@@ -72,6 +72,6 @@ def test_incomplete_last_line_is_not_displayed(fake_server: FakeServer, start: S
     with fake_server.accept_join("ann") as connection:
         ann.wait_for("ann>")
         connection.write(b"MSG ben whole\nMSG ben half\x1b[2J")
-    assert ann.wait_for_end() == 1
+    assert ann.wait_for_exit() == 1
     assert ann.rows() == ["ben: whole", "simple_chat: connection lost: the server closed it"]
     assert not HARMFUL.search(ann.raw.decode())

@@ -72,7 +72,7 @@ def test_up_arrow_recalls_earlier_input(join: Join, member: Member) -> None:
 def test_input_history_is_kept_between_sessions(join: Join, tmp_path: Path) -> None:
     before = join("before")
     before.type("send remember me", "leave")
-    assert before.wait_for_end() == 0
+    assert before.wait_for_exit() == 0
     kept = tmp_path / "state" / "simple_chat" / "history"
     assert [path.stat().st_mode & 0o777 for path in (kept, kept.parent)] == [0o600, 0o700]
     after = join("after")

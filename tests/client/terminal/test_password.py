@@ -88,10 +88,10 @@ def test_three_wrong_passwords_are_status_1(fake_server: FakeServer, ann: Screen
         ann.wait_for(*number * [prompt, WRONG], prompt)
         ann.type(f"wr0ng {number}")
         fake_server.refuse(f"PASS wr0ng {number}", FAILED)
-    assert ann.wait_for_end() == 1
+    assert ann.wait_for_exit() == 1
     assert ann.rows() == [*3 * [prompt, WRONG]]
     assert b"wr0ng" not in ann.raw
-    assert ann.is_as_before()
+    assert ann.is_restored()
 
 
 @pytest.mark.parametrize(
@@ -115,17 +115,17 @@ def test_invalid_password_is_prompted_for_again(
 @pytest.mark.parametrize("key", [INTERRUPT, END])
 def test_no_password_is_status_130_and_no_message(ann: Screen, prompt: str, key: str) -> None:
     ann.press(key)
-    assert ann.wait_for_end() == 130
+    assert ann.wait_for_exit() == 130
     assert ann.rows() == [prompt]
     assert ann.raw.endswith(b"\r\n")  # the shell's prompt is on a line of its own
-    assert ann.is_as_before()
+    assert ann.is_restored()
 
 
 def test_ctrl_c_within_a_password_is_status_130_and_does_not_echo_it(ann: Screen, prompt: str) -> None:
     ann.press("s3cr", INTERRUPT)
-    assert ann.wait_for_end() == 130
+    assert ann.wait_for_exit() == 130
     assert ann.rows() == [prompt]
-    assert ann.is_as_before()
+    assert ann.is_restored()
 
 
 @pytest.mark.usefixtures("prompt")
@@ -134,9 +134,9 @@ def test_signal_at_the_prompt_restores_the_terminal_and_sets_the_status(
     ann: Screen, number: int, status: int
 ) -> None:
     ann.child.kill(number)
-    assert ann.wait_for_end() == status
+    assert ann.wait_for_exit() == status
     assert "Traceback" not in "".join(ann.rows())
-    assert ann.is_as_before()
+    assert ann.is_restored()
 
 
 def test_signal_just_before_the_read_ends_the_prompt(tmp_path: Path) -> None:
@@ -146,8 +146,8 @@ def test_signal_just_before_the_read_ends_the_prompt(tmp_path: Path) -> None:
     with Screen(sys.executable, "-c", PROMPTING, str(go)) as screen:
         screen.wait_for("Password of the room:")
         go.write_text("")
-        assert screen.wait_for_end() == 143
-        assert screen.is_as_before()
+        assert screen.wait_for_exit() == 143
+        assert screen.is_restored()
 
 
 @pytest.mark.usefixtures("prompt")
@@ -200,7 +200,7 @@ def test_wrong_configured_password_is_status_1(
     monkeypatch.setenv("SIMPLE_CHAT_PASSWORD", "wr0ng")
     ann = start("--port", fake_server.port, "--username", "ann")
     fake_server.refuse("PASS wr0ng", FAILED)
-    assert ann.wait_for_end() == 1
+    assert ann.wait_for_exit() == 1
     assert ann.rows() == [WRONG]
 
 
@@ -210,6 +210,6 @@ def test_passphrase_of_a_key_is_not_prompted_for(start: Start, tmp_path: Path) -
     leaf.cert_chain_pems[0].write_to_path(certificate)
     key.write_bytes(encrypt_key(leaf.private_key_pem.bytes()))
     ann = start("--username", "ann", "--tls", "--tls-cert", str(certificate), "--tls-key", str(key))
-    assert ann.wait_for_end() == 1
+    assert ann.wait_for_exit() == 1
     why = "the key in it is encrypted, store it without a passphrase"
     assert "".join(ann.raw.decode().splitlines()) == f"simple_chat: can't use {key}: {why}"

@@ -81,5 +81,5 @@ def test_pasted_control_characters_are_sanitized(join: Join, member: Member) -> 
     assert ben.wait_for("MSG ann \ufffd2J\ufffddrow") == ["JOINED ann", "MSG ann ␛]0;title␇"]
     ann.wait_for("> send ␛]0;title␇", "> \ufffd2J\ufffddrow", "ann>")
     ann.type("leave")
-    assert ann.wait_for_end() == 0
+    assert ann.wait_for_exit() == 0
     assert not HARMFUL.search(ann.raw.decode())

@@ -42,7 +42,7 @@ def test_client_reconnects_to_a_killed_server_and_keeps_the_input_line(start: St
         ben.send("MSG welcome")
         ann.wait_for("ben: welcome", "ann>")
         ann.type("leave")
-        assert ann.wait_for_end() == 0
+        assert ann.wait_for_exit() == 0
 
 
 def test_client_moves_to_the_next_server_and_keeps_the_input_line(start: Start) -> None:
@@ -64,7 +64,7 @@ def test_client_moves_to_the_next_server_and_keeps_the_input_line(start: Start) 
         ben.send("MSG welcome")
         ann.wait_for("ben: welcome", "ann>")
         ann.type("leave")
-        assert ann.wait_for_end() == 0
+        assert ann.wait_for_exit() == 0
 
 
 def test_client_returns_to_the_first_server_when_the_second_shuts_down(start: Start) -> None:
@@ -122,7 +122,7 @@ def test_unacknowledged_message_is_reported_as_perhaps_not_sent(
         ann.wait_for("ann>")
         ann.type("send did it arrive?")
         connection.wait_for("MSG did it arrive?")
-    assert ann.wait_for_end() == 1
+    assert ann.wait_for_exit() == 1
     assert "* perhaps not sent: did it arrive?" in ann.rows()
 
 
@@ -144,19 +144,19 @@ def test_killed_server_is_status_1_without_reconnect(start: Start) -> None:
         ann = start("--port", server.port, "--username", "ann", "--no-reconnect")
         ann.wait_for("ann>")
         server.process.kill()
-        assert ann.wait_for_end() == 1
+        assert ann.wait_for_exit() == 1
     assert len(ann.rows()) == 1
     assert ann.rows()[0].startswith("simple_chat: connection lost: ")
-    assert ann.is_as_before()
+    assert ann.is_restored()
 
 
 def test_server_shutdown_is_status_1_without_reconnect(start: Start) -> None:
     with run_server_process() as server:
         ann = start("--port", server.port, "--username", "ann", "--no-reconnect")
         ann.wait_for("ann>")
-    assert ann.wait_for_end() == 1
+    assert ann.wait_for_exit() == 1
     assert ann.rows() == ["simple_chat: the server ended the connection"]
-    assert ann.is_as_before()
+    assert ann.is_restored()
 
 
 def test_connection_lost_while_reconnecting_is_retried(start: Start) -> None:

@@ -14,7 +14,7 @@ Member = Callable[[str], LineSocket]
 def test_messages_are_displayed_above_the_input_line(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
-    shown = []
+    displayed = []
     for length in (1, 69, 70, 71, 150, 220):  # the prompt and "send " leave room for 70 in the first row
         text = ("abcdefghijklmnopqrstuvwxyz" * 9)[:length]
         ann.press(f"send {text}")
@@ -23,9 +23,9 @@ def test_messages_are_displayed_above_the_input_line(join: Join, member: Member)
         ann.wait_for(f"ben: {length} one", f"ben: {length} two", *wrapped(f"ann> send {text}"))
         ann.press("!\r")
         ben.wait_for(f"MSG ann {text}!")
-        shown += [f"ben: {length} one", f"ben: {length} two", *wrapped(f"> send {text}!")]
-        ann.wait_for(*shown, "ann>")
-    assert ann.rows() == [*shown, "ann>"]
+        displayed += [f"ben: {length} one", f"ben: {length} two", *wrapped(f"> send {text}!")]
+        ann.wait_for(*displayed, "ann>")
+    assert ann.rows() == [*displayed, "ann>"]
 
 
 def test_cursor_stays_in_its_place(join: Join, member: Member) -> None:
@@ -55,17 +55,17 @@ def test_no_line_is_corrupted_by_a_thousand_messages_a_second(join: Join, member
     ann = join("ann", "--color", "never")
     text = "".join(f"{number} keys, " for number in range(12))
     keys = f"send {text}"
-    said = [f"this is message {number} of very many" for number in range(10 * len(keys))]
+    sent = [f"this is message {number} of very many" for number in range(10 * len(keys))]
     for at, key in enumerate(keys):
-        ben.send(*(f"MSG {each}" for each in said[10 * at : 10 * at + 10]))
+        ben.send(*(f"MSG {each}" for each in sent[10 * at : 10 * at + 10]))
         ann.press(key)
-        ann.wait_for_anything()
-    ann.wait_until(lambda: f"ben: {said[-1]}\r".encode() in ann.raw)
+        ann.wait_for_output()
+    ann.wait_until(lambda: f"ben: {sent[-1]}\r".encode() in ann.raw)
     ann.press("\r")
     cleo.wait_for(f"MSG ann {text}")
     ann.wait_for("ann>")
-    assert ann.rows() == [*(f"ben: {each}" for each in said), *wrapped(f"> send {text}"), "ann>"]
-    assert all(ann.raw.count(f" ben: {each}\r".encode()) == 1 for each in said)
+    assert ann.rows() == [*(f"ben: {each}" for each in sent), *wrapped(f"> send {text}"), "ann>"]
+    assert all(ann.raw.count(f" ben: {each}\r".encode()) == 1 for each in sent)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(24, 120), (24, 40), (10, 80), (40, 100)])
