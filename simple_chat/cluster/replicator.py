@@ -185,7 +185,7 @@ class Replicator:
             if snapshot is not None or first <= 1:
                 return snapshot, first, last
             ends.add(last)
-            logger.warning("waiting for a snapshot of another server")
+            logger.warning("waiting for another server's snapshot")
             await asyncio.sleep(1)
         if len(ends) > 1:
             raise JournalError("no other server publishes a snapshot: see their logs")

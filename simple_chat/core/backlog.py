@@ -1,8 +1,8 @@
 """Batches of lines and the backlog that keeps the last of them, once for all members.
 
 Lines are numbered from 0 on, and the number is a line's identity. A `Batch` is what the room took in one
-turn, joined once. The `Backlog` keeps the last batches within a bound of bytes, so that a slow reader costs no
-more than a cursor: the number of the next line it is owed.
+turn, joined once. The `Backlog` keeps the last batches within a bound of bytes, so that a slow reader costs
+no more than a cursor: the number of the next line it is owed.
 """
 
 from array import array

@@ -1,9 +1,9 @@
 """The thread in which a journal waits for the disk.
 
-aiofiles makes every call that may block there, and nothing else does: `DiskThread.open` opens a file that
-aiofiles writes, truncates and closes; `DiskThread.run` makes a coroutine of any other call with aiofiles'
-`wrap`, which is how aiofiles makes its own of `os.unlink` (fdatasync and fsync are not among those). A single
-thread keeps the calls in order, and a disk that does not answer blocks nothing else.
+All calls in it are made by aiofiles: `DiskThread.open` returns a file that aiofiles opens, writes, truncates
+and closes; `DiskThread.run` is for everything that aiofiles has no coroutine for (fdatasync, fsync of a
+directory, deleting and locking in one step), by the same `wrap` that aiofiles builds its own coroutines with.
+A single thread keeps the calls in order, and a disk that does not answer blocks nothing else.
 
 Reading takes place before a server listens, or in the journal tool; there aiofiles uses the event loop's
 default threads.
@@ -16,6 +16,11 @@ from pathlib import Path
 import aiofiles
 from aiofiles.os import wrap
 from aiofiles.threadpool.binary import AsyncFileIO
+
+
+@wrap
+def _call(function: Callable[..., None], *arguments: object) -> None:
+    function(*arguments)
 
 
 class DiskThread:
@@ -32,9 +37,9 @@ class DiskThread:
         """
         return await aiofiles.open(path, "ab", buffering=0, executor=self._executor)
 
-    async def run(self, call: Callable[..., None], *arguments: object) -> None:
-        """Make a call in the thread, and raise what it raises."""
-        await wrap(call)(*arguments, executor=self._executor)
+    async def run(self, function: Callable[..., None], *arguments: object) -> None:
+        """Call a function in the thread, and raise what it raises."""
+        await _call(function, *arguments, executor=self._executor)
 
     def close(self) -> None:
         """Let the thread end after its last call, without waiting for it."""

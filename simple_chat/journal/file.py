@@ -68,7 +68,7 @@ class FileJournal:
                 await writer.close()
                 raise
         except OSError as error:
-            raise JournalError(f"can't keep a journal in {directory}: {describe_error(error)}") from error
+            raise JournalError(f"can't write a journal in {directory}: {describe_error(error)}") from error
         return cls(writer, policy.sync, recovered)
 
     @staticmethod

@@ -70,8 +70,8 @@ class JournalReader:
             await self._enter(segment)
             reader = RecordReader(self._number, segment.stop)
             async for records in segment.read(reader, self._offset):
-                if wanted := self._skip_early(records):
-                    yield wanted
+                if remaining := self._skip_early(records):
+                    yield remaining
             self._number, self._offset, self.torn = reader.number, self._offset + reader.size, reader.torn
 
     async def _pending_segments(self) -> list[Segment]:

@@ -57,10 +57,10 @@ class CorruptRecordError(Exception):
 
 def encode_records(batch: Batch) -> bytes:
     """Encode a batch as records, each with its LF."""
-    stamp = timestamp(datetime.fromtimestamp(batch.time, UTC)).encode()  # a journal's batches have one time
+    time = timestamp(datetime.fromtimestamp(batch.time, UTC)).encode()
     parts: list[bytes] = []
     for number, _, line in batch.iter_lines(batch.first, batch.end):
-        head = b"%d %b " % (number, stamp)
+        head = b"%d %b " % (number, time)
         parts += head, b"%08x " % crc32(line, crc32(head)), line
     return b"".join(parts)
 

@@ -15,7 +15,7 @@ from tests.harness.peer import DEADLINE, Peer, connect
 from tests.soak.abuse import Server
 
 MEMBERS = int(os.environ.get("CLUSTER_MEMBERS", "40"))
-SECONDS = float(os.environ.get("CLUSTER_SECONDS", "1.5"))
+SECONDS = float(os.environ.get("CLUSTER_SECONDS", "1"))
 SEED = int(os.environ.get("CLUSTER_SEED", str(random.randrange(2**32))))
 
 _REQUESTS = ("WHO", "HISTORY 5", "PING x", "HELP")

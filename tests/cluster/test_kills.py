@@ -73,7 +73,7 @@ async def test_nothing_acknowledged_is_lost_duplicated_or_reordered(
         await stop_speakers(present)
         lines = check_crowds(present, gone)
         if fault is pause_server:
-            assert not any(member.told[-1].startswith(b"BYE") for member in gone[0].members)
+            assert not any(member.received_lines[-1].startswith(b"BYE") for member in gone[0].members)
             peer = await connect(servers[-1].address)
             assert (await peer.ask("JOIN again"))[1:] == ["OK JOIN again"]  # after the greeting
             await peer.close()

@@ -27,6 +27,7 @@ from tests.harness.cluster import (
     join,
     join_each,
     join_each_program,
+    join_when_ready,
     quick_server,
     quick_servers,
     room_lines,
@@ -80,18 +81,6 @@ def by(lines: Sequence[str], name: str) -> list[str]:
 
 def without(lines: Sequence[str], name: str) -> list[str]:
     return [line for line in lines if not line.startswith(f"MSG {name} ")]
-
-
-async def join_when_ready(address: tuple[str, int], name: str) -> Peer:
-    """Join as soon as the server accepts that."""
-    peer = await connect(address)
-    await peer.line()
-    async with asyncio.timeout(OUTAGE_DEADLINE):
-        peer.send(f"JOIN {name}")
-        while (answer := await peer.line()) == BUSY:
-            peer.send(f"JOIN {name}")
-    assert answer == f"OK JOIN {name}"
-    return peer
 
 
 # One of three NATS servers fails
@@ -171,7 +160,7 @@ async def test_new_stream_of_the_same_name_cuts_all_connections(own_server: Nats
         await bob.ask("MSG 1")
         await asyncio.to_thread(own_server.delete, OWN_ROOM)
         await bob.wait_closed()
-        bob = await join_when_ready((far.host, int(far.port)), "bob")
+        bob = await join_when_ready(far, "bob")
         for number in range(20):  # the new stream is longer than the old one was
             await bob.ask(f"MSG {number}")
         near.process.send_signal(SIGCONT)
@@ -199,7 +188,7 @@ async def test_deleted_stream_cuts_all_connections_and_the_room_begins_anew(
             await peer.wait_closed()
             assert b"BYE" not in peer.received
         ann, bob = [
-            await join_when_ready(server.server.address, name)
+            await join_when_ready(server.server, name)
             for server, name in zip(servers, ("ann", "bob"), strict=True)
         ]
         await ann.barrier()

@@ -14,6 +14,7 @@ from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
 from simple_chat import JournalError, Settings, serve
 from simple_chat.cluster import stream as stream_module
+from simple_chat.server.__main__ import main
 from tests.harness.cluster import (
     chat_server,
     chat_servers,
@@ -77,10 +78,10 @@ async def check_that_they_share_a_room(*servers: ServerHarness) -> None:
     assert await bob.barrier() == ["MSG ann hello"]
 
 
-def assert_refused(status: int, reason: str, *arguments: str) -> None:
+def assert_refused(reason: str, *arguments: str) -> None:
     """Check that the program does not start, and gives the reason in one line."""
     ended = run_server_to_exit("--port", "0", *arguments)
-    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (status, "", 1)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
     assert reason in ended.stderr
 
 
@@ -124,7 +125,7 @@ async def test_stream_with_another_configuration_is_refused(
     subjects = [each.replace("ROOM", room_name) for each in config.get("subjects", ["ROOM.>"])]
     await create(nats_cluster, room_name, **(config | {"subjects": subjects}))
     reason = f"the stream {room_name} has {reason.replace('ROOM', room_name)}"
-    assert_refused(1, f"simple_chat: {reason}\n", *cluster_options(nats_cluster, room_name))
+    assert_refused(f"simple_chat: {reason}\n", *cluster_options(nats_cluster, room_name))
     assert await refusal(cluster_settings(nats_cluster, room_name)) == reason
 
 
@@ -146,7 +147,7 @@ async def test_rooms_on_one_nats_cluster_are_separate(
 
 def test_max_line_above_the_max_payload_of_nats_is_refused(nats_cluster: NatsCluster, room_name: str) -> None:
     reason = "NATS takes 1048576 bytes at a time: too few for lines of 1048576"
-    assert_refused(1, reason, *cluster_options(nats_cluster, room_name), "--max-line", str(2**20))
+    assert_refused(reason, *cluster_options(nats_cluster, room_name), "--max-line", str(2**20))
 
 
 # One NATS server, with TLS and credentials
@@ -282,30 +283,40 @@ def test_missing_client_library_is_named() -> None:
 # Options
 
 
+def assert_rejected(capsys: pytest.CaptureFixture[str], reason: str, *arguments: str) -> None:
+    """Check that the program rejects its arguments with status 2."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert reason in captured.err
+
+
 @pytest.mark.parametrize(
     "option", ["--cluster-room x", "--cluster-replicas 1", "--cluster-creds x", "--cluster-ca x"]
 )
-def test_cluster_options_without_cluster_are_refused(option: str) -> None:
+def test_cluster_options_without_cluster_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     reason = "--cluster-room, --cluster-replicas, --cluster-creds and --cluster-ca need --cluster"
-    assert_refused(2, reason, *option.split())
+    assert_rejected(capsys, reason, *option.split())
 
 
-def test_journal_with_a_cluster_is_refused() -> None:
+def test_journal_with_a_cluster_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     reason = "--journal and --cluster exclude each other"
-    assert_refused(2, reason, "--cluster", NOWHERE, "--journal", "x")
+    assert_rejected(capsys, reason, "--cluster", NOWHERE, "--journal", "x")
 
 
 @pytest.mark.parametrize(
     "name", ["", "a.b", "a b", "*", ">", "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "x" * 65]
 )
-def test_room_name_that_nats_can_not_have_is_refused(name: str) -> None:
-    assert_refused(2, "can't be a room", "--cluster", NOWHERE, "--cluster-room", name)
+def test_room_name_that_nats_can_not_have_is_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_rejected(capsys, "is not a room name", "--cluster", NOWHERE, "--cluster-room", name)
 
 
 @pytest.mark.parametrize("urls", ["", "localhost:4222", "http://localhost", "nats://", f"{NOWHERE},"])
-def test_url_that_is_not_of_nats_is_refused(urls: str) -> None:
-    assert_refused(2, "is not the address of a NATS server", "--cluster", urls)
+def test_url_that_is_not_of_nats_is_refused(urls: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_rejected(capsys, "is not a NATS URL", "--cluster", urls)
 
 
-def test_two_replicas_are_refused() -> None:
-    assert_refused(2, "--cluster-replicas", "--cluster", NOWHERE, "--cluster-replicas", "2")
+def test_two_replicas_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert_rejected(capsys, "--cluster-replicas", "--cluster", NOWHERE, "--cluster-replicas", "2")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from subprocess import PIPE, Popen
 from typing import Any
 
+from simple_chat import Server as ChatServer
 from simple_chat import Settings, serve
 from tests.harness.nats import NatsCluster
 from tests.harness.peer import Peer, connect
@@ -17,6 +18,9 @@ BUSY = "ERR busy this was not sent, the room can't take it now: try again later"
 NAME_TAKEN = "ERR name-taken somebody here has that name, JOIN with another one"
 UNAVAILABLE = "INFO The other servers can't be reached: what you say waits, or is refused."
 RECOVERED = "INFO The other servers can be reached again."
+
+JOIN_DEADLINE = 60.0
+"""Seconds that a server may refuse to let a peer join. An election among NATS servers takes up to 10."""
 
 
 def cluster_settings(nats: NatsCluster, room: str, **more: Any) -> Settings:  # noqa: ANN401 - as Settings has it
@@ -74,6 +78,27 @@ def room_lines(lines: Sequence[str]) -> list[str]:
     return [line for line in lines if line not in {UNAVAILABLE, RECOVERED}]
 
 
+async def who(peer: Peer) -> list[str]:
+    """Return the members, sorted: the order of several that join at once is not defined."""
+    *lines, end = await peer.ask("WHO")
+    names = [name for line in lines for name in line.removeprefix("NAMES ").split()]
+    assert end == f"OK WHO {len(names)}"
+    return sorted(names)
+
+
+async def history(peer: Peer) -> list[str]:
+    """Return the PAST lines; lines of the room may come before."""
+    *lines, end = await peer.ask("HISTORY")
+    past = [line for line in lines if line.startswith("PAST ")]
+    assert end == f"OK HISTORY {len(past)}"
+    return past
+
+
+def texts(past: list[str]) -> list[str]:
+    """Return names and texts of PAST lines, without the times."""
+    return [" ".join(line.split()[2:]) for line in past]
+
+
 # Programs
 
 
@@ -116,6 +141,21 @@ async def join(server: ServerProcess, name: str) -> Peer:
     peer = await connect((server.host, int(server.port)))
     assert (await peer.line()).startswith("HELLO ")
     assert await peer.ask(f"JOIN {name}") == [f"OK JOIN {name}"]
+    return peer
+
+
+async def join_when_ready(server: ServerProcess | ChatServer, name: str) -> Peer:
+    """Join a peer on a server that may refuse that for a moment, as NATS was unavailable to it."""
+    address = server.address if isinstance(server, ChatServer) else (server.host, int(server.port))
+    peer = await connect(address)
+    await peer.line()
+    async with asyncio.timeout(JOIN_DEADLINE):
+        answer = BUSY
+        while answer in {BUSY, UNAVAILABLE, RECOVERED}:
+            if answer == BUSY:
+                peer.send(f"JOIN {name}")
+            answer = await peer.line()
+    assert answer == f"OK JOIN {name}"
     return peer
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.harness.cluster import cluster_options
 from tests.harness.nats import NatsCluster
 from tests.soak.abuse import Server
-from tests.soak.journal_kills import Member, Speaker, check_same, enter
+from tests.soak.journal_kills import Member, Speaker, check_same, join
 
 _SERVERS = 3
 _ROOT = Path(__file__).parents[2]
@@ -60,17 +60,17 @@ async def join_crowds(servers: Sequence[Server], run: int) -> list[Crowd]:
     """Join a crowd on each server, all listeners first."""
     crowds = [Crowd(Member(f"listener{index}"), []) for index in range(len(servers))]
     for crowd, server in zip(crowds, servers, strict=True):
-        await enter(crowd.listener, server.address)
+        await join(crowd.listener, server.address)
     for index, (crowd, server) in enumerate(zip(crowds, servers, strict=True)):
         for number, filler in enumerate(_FILLERS):
             crowd.speakers.append(Speaker(f"speaker{index}-{number}", run, filler))
-            await enter(crowd.speakers[-1], server.address)
+            await join(crowd.speakers[-1], server.address)
     return crowds
 
 
 async def wait_for_pongs(crowds: Sequence[Crowd], number: int) -> None:
     """Wait until each speaker has received some more PONGs."""
-    await asyncio.gather(*(speaker.go_on(number) for crowd in crowds for speaker in crowd.speakers))
+    await asyncio.gather(*(speaker.wait_for_pongs(number) for crowd in crowds for speaker in crowd.speakers))
 
 
 async def stop_speakers(crowds: Sequence[Crowd]) -> None:
@@ -92,17 +92,21 @@ def check_crowds(present: Sequence[Crowd], gone: Sequence[Crowd]) -> int:
     Returns:
         The number of lines that a listener received.
     """
-    received = present[0].listener.shown
+    received = present[0].listener.room_lines
     for crowd in present[1:]:
         listener = crowd.listener
-        check_same(listener.shown, _since_join(received, listener), f"lines that {listener.name} received")
+        check_same(
+            listener.room_lines, _since_join(received, listener), f"lines that {listener.name} received"
+        )
     for crowd in gone:
-        listener, shown = crowd.listener, crowd.listener.shown
+        listener, shown = crowd.listener, crowd.listener.room_lines
         due = _since_join(received, listener)[: len(shown)]
         check_same(shown, due, f"lines that {listener.name} received")
     for crowd in (*present, *gone):
         for speaker in crowd.speakers:
-            _check_messages(received, speaker, speaker.acknowledged if crowd in gone else len(speaker.said))
+            _check_messages(
+                received, speaker, speaker.acknowledged if crowd in gone else len(speaker.sent_messages)
+            )
     left = sorted(line for line in received if line.startswith(b"LEFT "))
     assert left == sorted(f"LEFT {member.name}".encode() for crowd in gone for member in crowd.members)
     return len(received)
@@ -115,5 +119,5 @@ def _since_join(received: list[bytes], member: Member) -> list[bytes]:
 def _check_messages(received: list[bytes], speaker: Speaker, owed: int) -> None:
     own = b"MSG %b " % speaker.name.encode()
     messages = [line for line in received if line.startswith(own)]
-    check_same(messages, speaker.said[: len(messages)], f"messages of {speaker.name}")
+    check_same(messages, speaker.sent_messages[: len(messages)], f"messages of {speaker.name}")
     assert len(messages) >= owed, f"{speaker.name}: {len(messages)} of {owed} messages arrived"

@@ -22,9 +22,11 @@ from nats.errors import Error
 from nats.js.errors import NotFoundError
 
 from tests.harness.nats_credentials import Operator
+from tests.harness.nats_health import is_current, meta_leaders, responsive
 from tests.harness.nats_server import DEADLINE, HOST, NatsServer
 
 _REQUEST_TIMEOUT = 1.0  # seconds
+_DISCARD_TIMEOUT = 0.2  # seconds
 _POLL_INTERVAL = 0.02  # seconds
 _PORTS = range(20000, 32000)  # outside the range from which systems choose ports
 _SINGLE_ATTEMPT = {  # the client retries a refused connection in any case
@@ -83,8 +85,11 @@ class NatsCluster:
         self._reserved = contextlib.ExitStack()
         ports = _free_ports(self._reserved)
         self._servers = [NatsServer(folder, number, ports) for number in range(servers)]
+        self._names = [server.name for server in self._servers]
         for server in self._servers:
-            server.configure({**self._routes(server), **_encryption(tls), **_authorization(operator)})
+            server.configure(
+                {**_routes(server, self._servers), **_encryption(tls), **_authorization(operator)}
+            )
 
     def __enter__(self) -> Self:
         try:
@@ -172,13 +177,13 @@ class NatsCluster:
             cluster = (await client.jetstream(timeout=_REQUEST_TIMEOUT).stream_info(stream)).cluster
             return cluster.leader if cluster is not None else None
 
-        leader = self._wait_until(f"{stream} has a leader", lambda: self._ask(ask, self._responsive()))
-        return self._names().index(leader)
+        leader = self._wait_until(f"{stream} has a leader", lambda: self._ask(ask, responsive(self._servers)))
+        return self._names.index(leader)
 
     def follower_of(self, stream: str) -> int:
         """Return the index of a server that leads neither a stream nor the cluster."""
-        leaders = {self._names()[self.leader_of(stream)], *self._meta_leaders()}
-        return next(index for index, name in enumerate(self._names()) if name not in leaders)
+        leaders = {self._names[self.leader_of(stream)], *meta_leaders(self._servers)}
+        return next(index for index, name in enumerate(self._names) if name not in leaders)
 
     def delete(self, stream: str) -> None:
         """Delete a stream if there is one."""
@@ -188,7 +193,7 @@ class NatsCluster:
                 await client.jetstream(timeout=_REQUEST_TIMEOUT).delete_stream(stream)
             return True
 
-        self._wait_until(f"{stream} is deleted", lambda: self._ask(ask, self._responsive()))
+        self._wait_until(f"{stream} is deleted", lambda: self._ask(ask, responsive(self._servers)))
 
     @contextlib.asynccontextmanager
     async def client(self, *indices: int, **options: Any) -> AsyncIterator[Client]:  # noqa: ANN401 - as NATS has it
@@ -216,12 +221,6 @@ class NatsCluster:
 
     # Internals
 
-    def _routes(self, server: NatsServer) -> dict[str, Any]:
-        if len(self) == 1:
-            return {}
-        routes = [f"nats://{HOST}:{each.cluster_port}" for each in self._servers]
-        return {"cluster": {"name": "C", "listen": f"{HOST}:{server.cluster_port}", "routes": routes}}
-
     def _client_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {"error_cb": _ignore_error}
         if self._tls is not None:
@@ -229,12 +228,6 @@ class NatsCluster:
         if self._credentials is not None:
             options["user_credentials"] = self._credentials
         return options
-
-    def _names(self) -> list[str]:
-        return [server.name for server in self._servers]
-
-    def _responsive(self) -> list[int]:
-        return [index for index, server in enumerate(self._servers) if server.responsive]
 
     def _wait_until_ready(self, server: NatsServer) -> None:
         def is_ready() -> bool:
@@ -245,36 +238,9 @@ class NatsCluster:
 
     def _is_ready(self, server: NatsServer) -> bool:
         index = self._servers.index(server)
-        if len(self._responsive()) * 2 <= len(self):
+        if len(responsive(self._servers)) * 2 <= len(self):
             return bool(self._ask(_accepts_clients, [index]))
-        return self._is_current(server) and bool(self._ask(_has_jetstream, [index]))
-
-    def _is_current(self, server: NatsServer) -> bool:
-        """Whether a server has caught up, and the others know it."""
-        if not server.fetch("/healthz"):
-            return False
-        return len(self) == 1 or (self._is_routed(server) and self._is_followed(server))
-
-    def _is_routed(self, server: NatsServer) -> bool:
-        """Whether a server is connected to each of the others, and announces them to clients."""
-        others = {each.name for each in self._servers if each.responsive} - {server.name}
-        routes = server.fetch("/routez").get("routes", ())
-        announced = server.fetch("/varz").get("connect_urls", ())
-        return others <= {route.get("remote_name") for route in routes} and len(announced) > len(others)
-
-    def _meta_leaders(self) -> set[str]:
-        """Return whom the servers take for the leader of the cluster: after a pause they may disagree."""
-        responsive = (server for server in self._servers if server.responsive)
-        return {server.fetch("/jsz").get("meta_cluster", {}).get("leader", "") for server in responsive}
-
-    def _is_followed(self, server: NatsServer) -> bool:
-        """Whether all agree on one leader, who counts a server among the current replicas."""
-        leaders = self._meta_leaders()
-        leader = next((each for each in self._servers if {each.name} == leaders), None)
-        if leader is None:
-            return False
-        replicas = leader.fetch("/jsz").get("meta_cluster", {}).get("replicas", ())
-        return server is leader or server.name in {each["name"] for each in replicas if each["current"]}
+        return is_current(server, self._servers) and bool(self._ask(_has_jetstream, [index]))
 
     def _ask(self, question: Callable[[Client], Awaitable[_T]], indices: Sequence[int]) -> _T | None:
         """Ask one of some servers; return None if it does not answer in time."""
@@ -311,6 +277,13 @@ def _free_ports(reserved: contextlib.ExitStack) -> Iterator[int]:
             yield port
 
 
+def _routes(server: NatsServer, servers: Sequence[NatsServer]) -> dict[str, Any]:
+    if len(servers) == 1:
+        return {}
+    routes = [f"nats://{HOST}:{each.cluster_port}" for each in servers]
+    return {"cluster": {"name": "C", "listen": f"{HOST}:{server.cluster_port}", "routes": routes}}
+
+
 def _encryption(tls: NatsTls | None) -> dict[str, Any]:
     return {} if tls is None else {"tls": {"cert_file": str(tls.certificate), "key_file": str(tls.key)}}
 
@@ -329,7 +302,7 @@ async def _discard(client: Client) -> None:
     After a TLS handshake that failed it would wait for ever for the end of a connection that it closed.
     """
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_REQUEST_TIMEOUT):
+        async with asyncio.timeout(_DISCARD_TIMEOUT):
             await client.close()
 
 

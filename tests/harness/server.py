@@ -1,4 +1,4 @@
-"""A server in this process, and the peers who are connected to it."""
+"""A server in the test's own event loop, and peers that are connected to it."""
 
 import asyncio
 import contextlib
@@ -18,46 +18,46 @@ from simple_chat.tls import server_context
 from tests.harness.peer import DEADLINE, Peer, connect
 
 CA = trustme.CA()
-"""Whom peers trust, and whose certificate a house has that talks TLS."""
+"""The CA that peers trust, and that issues the servers' certificates."""
 
 TRANSPORTS = ("tcp", "tls", "unix")
-"""How peers can come in."""
+"""The transports that peers can connect by."""
 
 
-def server_tls_context(demands: trustme.CA | None = None) -> ssl.SSLContext:
-    """How a house talks TLS, with a new certificate.
+def server_tls_context(client_ca: trustme.CA | None = None) -> ssl.SSLContext:
+    """Return the TLS context of a server, with a new certificate.
 
     Args:
-        demands: of whom every peer must have a certificate, if of anybody.
+        client_ca: require client certificates of this CA; None for none.
     """
-    with TemporaryDirectory() as folder:
-        certificate, authority = Path(folder) / "certificate", Path(folder) / "authority"
+    with TemporaryDirectory() as directory:
+        certificate, authority = Path(directory) / "certificate", Path(directory) / "authority"
         CA.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
-        if demands is not None:
-            demands.cert_pem.write_to_path(authority)
-        return server_context(certificate, client_ca=None if demands is None else authority)
+        if client_ca is not None:
+            client_ca.cert_pem.write_to_path(authority)
+        return server_context(certificate, client_ca=None if client_ca is None else authority)
 
 
-def client_tls_context(shows: trustme.CA | None = None) -> ssl.SSLContext:
-    """How a peer talks TLS.
+def client_tls_context(issuer: trustme.CA | None = None) -> ssl.SSLContext:
+    """Return the TLS context of a peer.
 
     Args:
-        shows: of whom it has a certificate of its own, if of anybody.
+        issuer: of the peer's own certificate; None if it has none.
     """
     context = ssl.create_default_context()
     CA.configure_trust(context)
-    if shows is not None:
-        shows.issue_cert("ann@example.org").configure_cert(context)
+    if issuer is not None:
+        issuer.issue_cert("ann@example.org").configure_cert(context)
     return context
 
 
-_TRUSTING = client_tls_context()
+_CLIENT_TLS = client_tls_context()
 
 
-async def eventually(holds: Callable[[], bool]) -> None:
-    """Wait for what the server will know in a moment, and tells nobody."""
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for a condition of the server's state that no event reports."""
     async with asyncio.timeout(DEADLINE):
-        while not holds():  # noqa: ASYNC110 - there is no event
+        while not condition():  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0)
 
 
@@ -65,8 +65,12 @@ class ServerHarness:
     """A server and its peers.
 
     Args:
-        server: the server, which listens on a TCP address at least.
-        unix: path of the Unix socket by which peers come; None for those who come by TCP.
+        server: listens on a TCP address at least.
+        unix: path of the Unix socket that peers connect to; None for TCP.
+
+    Attributes:
+        server: the server.
+        address: where peers connect to.
     """
 
     def __init__(self, server: Server, unix: str | None = None) -> None:
@@ -75,9 +79,9 @@ class ServerHarness:
         self._peers: list[Peer] = []
 
     async def connect(
-        self, *, receive_buffer: int | None = None, tls: ssl.SSLContext | None = _TRUSTING
+        self, *, receive_buffer: int | None = None, tls: ssl.SSLContext | None = _CLIENT_TLS
     ) -> Peer:
-        """Connect a peer, who has read its HELLO."""
+        """Connect a peer, and read its HELLO."""
         plain = self.server.tls is None or isinstance(self.address, str)
         peer = await connect(self.address, receive_buffer=receive_buffer, tls=None if plain else tls)
         self._peers.append(peer)
@@ -85,16 +89,16 @@ class ServerHarness:
         return peer
 
     async def join(self, name: str, *, receive_buffer: int | None = None) -> Peer:
-        """Connect a peer and let it in; those who are in already are told."""
+        """Connect a peer and join; the JOINED of the others is not read."""
         peer = await self.connect(receive_buffer=receive_buffer)
         assert await peer.ask(f"JOIN {name}") == [f"OK JOIN {name}"]
         return peer
 
     async def join_all(self, *names: str) -> list[Peer]:
-        """Let several peers in, each of whom has read that the others joined."""
+        """Connect several peers and join; each has read the JOINED of those after it."""
         peers = [await self.join(name) for name in names]
-        for place, peer in enumerate(peers):
-            assert await peer.barrier() == [f"JOINED {name}" for name in names[place + 1 :]]
+        for index, peer in enumerate(peers):
+            assert await peer.barrier() == [f"JOINED {name}" for name in names[index + 1 :]]
         return peers
 
     def subscriber(self, name: str) -> Subscriber:
@@ -107,25 +111,19 @@ class ServerHarness:
         return next(each for each in self.server._hub.connections if each.session.subscriber is subscriber)
 
     def set_send_buffer(self, name: str, size: int) -> None:
-        """Set how many bytes the kernel may take from the server for a member, roughly."""
+        """Set how many bytes the kernel buffers from the server to a member, roughly."""
         sock = self.connection(self.subscriber(name)).transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
     async def wait_for_connections(self, number: int) -> None:
-        """Wait until nothing is left in the server of any connection but some: a matter of a few turns."""
-        async with asyncio.timeout(DEADLINE):
-            while not self._holds_no_more_than(number):  # noqa: ASYNC110 - there is no event for it
-                await asyncio.sleep(0)
+        """Wait until a number of connections is left, and the server keeps nothing of any other."""
+        await eventually(lambda: self._keeps_only(number))
 
-    def _holds_no_more_than(self, number: int) -> bool:
-        server, watchdog = self.server, self.server._hub._watchdog
+    def _keeps_only(self, number: int) -> bool:
+        server, watchdog, scheduler = self.server, self.server._hub._watchdog, self.server._hub._scheduler
         known = {
-            *server._hub._scheduler._ready,
-            *server._hub._scheduler._ready_pre_join,
-            *server._hub._scheduler._awaiting,
-            *watchdog._join_deadlines,
-            *watchdog._backpressured,
-            *watchdog._closing_since,
+            *(*scheduler._ready, *scheduler._ready_pre_join, *scheduler._awaiting),
+            *(*watchdog._join_deadlines, *watchdog._backpressured, *watchdog._closing_since),
         }
         admitted = server._acceptor._admission._admitted
         return len(server._hub.connections) == admitted == number and known <= {*server._hub.connections}
@@ -144,32 +142,32 @@ async def run_server_in_loop(
     limited: bool = False,
     tls: ssl.SSLContext | None = None,
     password: str | None = None,
-    way: str = "tcp",
+    transport: str = "tcp",
 ) -> AsyncIterator[ServerHarness]:
-    """Run a server; at the end of the block all peers close, then the server does, and nothing is left.
+    """Run a server; on exit the peers close, then the server, and no task or connection may be left.
 
     Args:
         settings: of the server.
         unix: path of a Unix socket to listen on as well.
-        limited: whether peers may say only as many lines a second as the settings allow.
-        tls: how to talk TLS on the TCP port; None for plain text.
-        password: its hash, if the house has one.
-        way: by which peers come in, one of `TRANSPORTS`; for tls and unix the house is made to have it.
+        limited: whether the rate limit of the settings applies to peers.
+        tls: for the TCP port; None for plain text.
+        password: its hash; None for none.
+        transport: by which peers connect, one of `TRANSPORTS`; a certificate or path is made if needed.
     """
     settings = settings or Settings()
     if not limited:
         settings = replace(settings, rate=0)
-    if way == "tls" and tls is None:
+    if transport == "tls" and tls is None:
         tls = server_tls_context()
     tasks = asyncio.all_tasks()
-    with TemporaryDirectory(prefix="chat") as folder:  # a Unix socket's path can't be long
-        if way == "unix" and unix is None:
-            unix = str(Path(folder) / "socket")
+    with TemporaryDirectory(prefix="chat") as directory:  # the path of a Unix socket has 107 bytes at most
+        if transport == "unix" and unix is None:
+            unix = str(Path(directory) / "socket")
         async with serve("127.0.0.1", 0, unix=unix, tls=tls, password=password, settings=settings) as server:
-            inside = ServerHarness(server, unix if way == "unix" else None)
+            harness = ServerHarness(server, unix if transport == "unix" else None)
             try:
-                yield inside
+                yield harness
             finally:
-                await inside.close_peers()
+                await harness.close_peers()
     assert asyncio.all_tasks() == tasks
     assert not server._hub.connections

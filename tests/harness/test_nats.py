@@ -29,10 +29,12 @@ async def store(nats: NatsCluster, stream: str, *texts: str) -> None:
                 pass
 
 
-async def is_stored(client: Client, stream: str, text: str) -> bool:
+async def is_stored(client: Client, stream: str, text: str, timeout: float = 1) -> bool:  # noqa: ASYNC109
     """Try to store a message that may have been tried before."""
     try:
-        await client.jetstream().publish(stream, text.encode(), timeout=1, headers={"Nats-Msg-Id": text})
+        await client.jetstream().publish(
+            stream, text.encode(), timeout=timeout, headers={"Nats-Msg-Id": text}
+        )
     except (Error, OSError):
         return False
     return True
@@ -107,7 +109,7 @@ async def test_restarted_server_catches_up_and_without_a_majority_accepts_client
     assert own_cluster.pids == []
     await asyncio.to_thread(own_cluster.restart, follower)
     async with own_cluster.client(follower) as client:
-        assert not await is_stored(client, "stream", "x")
+        assert not await is_stored(client, "stream", "x", timeout=0.2)
 
 
 def test_no_process_is_left_after_kills_and_pauses(tmp_path: Path) -> None:

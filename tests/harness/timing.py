@@ -12,7 +12,7 @@ HEARTBEAT = 0.3
 
 SHORT_TIMEOUTS: tuple[tuple[ModuleType, str, float], ...] = (
     (consumer, "HEARTBEAT_INTERVAL", 0.1),
-    (consumer, "SILENCE_TIMEOUT", 1.0),
-    (replicator, "UNAVAILABLE_TIMEOUT", 0.7),
+    (consumer, "SILENCE_TIMEOUT", 0.7),
+    (replicator, "UNAVAILABLE_TIMEOUT", 0.5),
 )
 """Constants and their values in seconds: longer than a busy machine needs to answer."""

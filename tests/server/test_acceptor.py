@@ -193,15 +193,15 @@ async def test_out_of_descriptors_it_does_not_try_all_the_time(
         raise OSError(lack, os.strerror(lack))
 
     monkeypatch.setattr(listeners, "_RETRY_DELAY", 3600.0)
-    async with run_server_in_loop() as home:
-        ann = await home.join("ann")
+    async with run_server_in_loop() as harness:
+        ann = await harness.join("ann")
         with monkeypatch.context() as patch:
             patch.setattr(socket.socket, "accept", fail)
-            waiting = await connect(home.address)
+            waiting = await connect(harness.address)
             await eventually(lambda: bool(tries))
             for _ in range(50):
                 assert await ann.barrier() == []
-        (listener,) = home.server._acceptor._listeners
+        (listener,) = harness.server._acceptor._listeners
         assert tries == [listener.sock]
         assert not waiting.received
         assert listener._retry is not None
@@ -226,7 +226,7 @@ async def test_who_went_while_it_was_accepted_keeps_nobody_else_out(
             raise failures.pop()
         return accept(sock)
 
-    async with run_server_in_loop() as home:
+    async with run_server_in_loop() as harness:
         monkeypatch.setattr(socket.socket, "accept", fail_first)
-        assert await (await home.connect()).ask("JOIN ann") == ["OK JOIN ann"]
+        assert await (await harness.connect()).ask("JOIN ann") == ["OK JOIN ann"]
         assert not failures

@@ -27,13 +27,13 @@ class Talk:
     """One member who talks, and others who are checked to get it at once.
 
     Args:
-        home: where.
+        harness: where.
         talker: its peer, who is called ``talker``.
         listeners: who keep up.
     """
 
-    def __init__(self, home: ServerHarness, talker: Peer, *listeners: Peer) -> None:
-        self._home = home
+    def __init__(self, harness: ServerHarness, talker: Peer, *listeners: Peer) -> None:
+        self.harness = harness
         self.talker = talker
         self._listeners = listeners
         self.said = 0
@@ -47,7 +47,7 @@ class Talk:
 
     async def say_until_behind(self, name: str) -> None:
         """Talk until a member who does not read has filled what the kernel takes for it."""
-        while not self._home.subscriber(name).blocked:
+        while not self.harness.subscriber(name).blocked:
             await self.say(50)
 
 
@@ -66,27 +66,27 @@ def follow(lines: list[str], *, start: int = 0, said: int) -> int:
 
 
 async def test_a_member_who_never_reads_delays_nobody() -> None:
-    async with run_server_in_loop(Settings(backlog=SMALL)) as home:
-        talker, listener = await home.join_all("talker", "listener")
+    async with run_server_in_loop(Settings(backlog=SMALL)) as harness:
+        talker, listener = await harness.join_all("talker", "listener")
         for number in range(3):
-            slow = await home.join(f"slow{number}", receive_buffer=4096)
+            slow = await harness.join(f"slow{number}", receive_buffer=4096)
             slow.pause()
         await talker.barrier()
         await listener.barrier()
-        talk = Talk(home, talker, listener)
+        talk = Talk(harness, talker, listener)
         for _ in range(30):
             await talk.say(100)  # 12 MB in all
-        assert all(home.subscriber(f"slow{number}").blocked for number in range(3))
+        assert all(harness.subscriber(f"slow{number}").blocked for number in range(3))
 
 
 async def test_whoever_reads_late_is_told_how_much_it_missed_and_then_gets_all() -> None:
-    async with run_server_in_loop(Settings(backlog=SMALL)) as home:
-        talker, listener = await home.join_all("talker", "listener")
-        slow = await home.join("slow", receive_buffer=4096)
+    async with run_server_in_loop(Settings(backlog=SMALL)) as harness:
+        talker, listener = await harness.join_all("talker", "listener")
+        slow = await harness.join("slow", receive_buffer=4096)
         await talker.barrier()
         await listener.barrier()
         slow.pause()
-        talk = Talk(home, talker, listener)
+        talk = Talk(harness, talker, listener)
         await talk.say_until_behind("slow")
         await talk.say(200)
         slow.resume()
@@ -97,11 +97,11 @@ async def test_whoever_reads_late_is_told_how_much_it_missed_and_then_gets_all()
 
 
 async def test_whoever_is_late_but_within_the_backlog_misses_nothing() -> None:
-    async with run_server_in_loop() as home:
-        talker = await home.join("talker")
-        slow = await home.join("slow", receive_buffer=4096)
+    async with run_server_in_loop() as harness:
+        talker = await harness.join("talker")
+        slow = await harness.join("slow", receive_buffer=4096)
         slow.pause()
-        talk = Talk(home, talker)
+        talk = Talk(harness, talker)
         await talk.say_until_behind("slow")
         await talk.say(200)
         slow.resume()
@@ -109,12 +109,12 @@ async def test_whoever_is_late_but_within_the_backlog_misses_nothing() -> None:
 
 
 async def test_own_lines_do_not_count_as_missed() -> None:
-    async with run_server_in_loop(Settings(backlog=SMALL)) as home:
-        talker = await home.join("talker")
-        slow = await home.join("slow", receive_buffer=4096)
+    async with run_server_in_loop(Settings(backlog=SMALL)) as harness:
+        talker = await harness.join("talker")
+        slow = await harness.join("slow", receive_buffer=4096)
         await talker.barrier()
         slow.pause()
-        talk = Talk(home, talker)
+        talk = Talk(harness, talker)
         await talk.say_until_behind("slow")
         for number in range(40):
             slow.send(f"MSG mine {number}")
@@ -125,12 +125,12 @@ async def test_own_lines_do_not_count_as_missed() -> None:
 
 
 async def test_a_late_answer_keeps_its_place() -> None:
-    async with run_server_in_loop(Settings(backlog=SMALL)) as home:
-        talker = await home.join("talker")
-        slow = await home.join("slow", receive_buffer=4096)
+    async with run_server_in_loop(Settings(backlog=SMALL)) as harness:
+        talker = await harness.join("talker")
+        slow = await harness.join("slow", receive_buffer=4096)
         await talker.barrier()
         slow.pause()
-        talk = Talk(home, talker)
+        talk = Talk(harness, talker)
         await talk.say_until_behind("slow")
         slow.send("MSG before", "PING place", "MSG after")
         assert await talker.line() == "MSG slow before"
@@ -144,12 +144,12 @@ async def test_a_late_answer_keeps_its_place() -> None:
 
 
 async def test_a_slow_reader_who_leaves_gets_what_was_said_until_then_and_no_more() -> None:
-    async with run_server_in_loop(Settings(backlog=SMALL)) as home:
-        talker = await home.join("talker")
-        slow = await home.join("slow", receive_buffer=4096)
+    async with run_server_in_loop(Settings(backlog=SMALL)) as harness:
+        talker = await harness.join("talker")
+        slow = await harness.join("slow", receive_buffer=4096)
         await talker.barrier()
         slow.pause()
-        talk = Talk(home, talker)
+        talk = Talk(harness, talker)
         await talk.say_until_behind("slow")
         slow.send("LEAVE")
         assert await talker.line() == "LEFT slow"
@@ -161,12 +161,12 @@ async def test_a_slow_reader_who_leaves_gets_what_was_said_until_then_and_no_mor
 
 
 async def test_a_slow_reader_who_quits_gets_what_it_is_owed_and_bye() -> None:
-    async with run_server_in_loop(Settings(backlog=SMALL)) as home:
-        talker, other = await home.join("talker"), await home.connect()
-        slow = await home.join("slow", receive_buffer=4096)
+    async with run_server_in_loop(Settings(backlog=SMALL)) as harness:
+        talker, other = await harness.join("talker"), await harness.connect()
+        slow = await harness.join("slow", receive_buffer=4096)
         await talker.barrier()
         slow.pause()
-        talk = Talk(home, talker)
+        talk = Talk(harness, talker)
         await talk.say_until_behind("slow")
         slow.send("QUIT")
         assert await talker.line() == "LEFT slow"
@@ -179,13 +179,13 @@ async def test_a_slow_reader_who_quits_gets_what_it_is_owed_and_bye() -> None:
 
 
 async def test_whoever_never_reads_its_answers_piles_up_nothing() -> None:
-    async with run_server_in_loop() as home:
-        greedy = await home.join("greedy", receive_buffer=4096)
-        other = await home.connect()
+    async with run_server_in_loop() as harness:
+        greedy = await harness.join("greedy", receive_buffer=4096)
+        other = await harness.connect()
         greedy.pause()
-        connection = home.connection(home.subscriber("greedy"))
+        connection = harness.connection(harness.subscriber("greedy"))
         greedy.send(*["HELP"] * 20_000)  # half a MB, for which the kernel can't take the answers
-        while not home.subscriber("greedy").blocked:
+        while not harness.subscriber("greedy").blocked:
             await other.barrier()
         for _ in range(100):
             await other.barrier()
@@ -200,8 +200,8 @@ async def test_whoever_never_reads_its_answers_piles_up_nothing() -> None:
     [("MSG flood", 100_000), ("PING flood", 30_000), ("NONSENSE", 30_000), ("", 200_000)],
 )
 async def test_a_flood_does_not_starve_a_single_line(line: str, number: int) -> None:
-    async with run_server_in_loop() as home:
-        flooder, single, witness = await home.join_all("flooder", "single", "witness")
+    async with run_server_in_loop() as harness:
+        flooder, single, witness = await harness.join_all("flooder", "single", "witness")
         flooder.send("MSG begin", *[line] * number, "MSG end")
         await witness.until("MSG flooder begin")
         single.send("MSG one line")
@@ -221,8 +221,8 @@ async def test_a_flood_is_left_with_the_kernel_until_its_turn(monkeypatch: pytes
         held.append(buffer.held)
 
     monkeypatch.setattr(LineBuffer, "feed", feed_and_note)
-    async with run_server_in_loop() as home:
-        flooder, witness = await home.join_all("flooder", "witness")
+    async with run_server_in_loop() as harness:
+        flooder, witness = await harness.join_all("flooder", "witness")
         flooder.send(*[f"MSG {FILLER}"] * 3000)
         await flooder.barrier()
         assert len(await witness.barrier()) == 3000
@@ -230,13 +230,13 @@ async def test_a_flood_is_left_with_the_kernel_until_its_turn(monkeypatch: pytes
 
 
 async def test_waiting_for_a_slow_reader_costs_no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with run_server_in_loop() as home:
-        talker, other = await home.join("talker"), await home.connect()
-        slow = await home.join("slow", receive_buffer=4096)
+    async with run_server_in_loop() as harness:
+        talker, other = await harness.join("talker"), await harness.connect()
+        slow = await harness.join("slow", receive_buffer=4096)
         await talker.barrier()
         slow.pause()
-        session = home.connection(home.subscriber("slow")).session
-        talk = Talk(home, talker)
+        session = harness.connection(harness.subscriber("slow")).session
+        talk = Talk(harness, talker)
         await talk.say_until_behind("slow")
         slow.send("QUIT")
         slow.half_close()
@@ -260,11 +260,11 @@ async def test_waiting_for_a_slow_reader_costs_no_turns(monkeypatch: pytest.Monk
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other kernels tell it in other ways")
 async def test_kernel_keeps_little_for_who_does_not_read() -> None:
-    async with run_server_in_loop() as home:
-        talker = await home.join("talker")
-        slow = await home.join("slow")
+    async with run_server_in_loop() as harness:
+        talker = await harness.join("talker")
+        slow = await harness.join("slow")
         slow.pause()
-        await Talk(home, talker).say_until_behind("slow")
-        sock = home.connection(home.subscriber("slow")).transport.get_extra_info("socket")
+        await Talk(harness, talker).say_until_behind("slow")
+        sock = harness.connection(harness.subscriber("slow")).transport.get_extra_info("socket")
         unsent = struct.unpack("I", fcntl.ioctl(sock.fileno(), SIOCOUTQNSD, b"\0" * 4))[0]
         assert 0 < unsent < 64 * 1024

@@ -12,9 +12,9 @@ CONVERSATION = (
 ).encode() + b"MSG \xff\x80\nMSG \xc3\nPING 4\nQUIT\n"
 
 
-async def answers_to(home: ServerHarness, packets: list[bytes]) -> bytes:
+async def answers_to(harness: ServerHarness, packets: list[bytes]) -> bytes:
     """Send packets one after the other, each when the server has read the one before."""
-    peer, clock = await home.connect(), await home.connect()
+    peer, clock = await harness.connect(), await harness.connect()
     for packet in packets:
         peer.write(packet)
         await clock.barrier()
@@ -25,10 +25,10 @@ async def answers_to(home: ServerHarness, packets: list[bytes]) -> bytes:
 async def test_the_answers_do_not_depend_on_the_packets() -> None:
     lines = CONVERSATION.splitlines(keepends=True)
     single_bytes = [CONVERSATION[at : at + 1] for at in range(len(CONVERSATION))]
-    async with run_server_in_loop(Settings(max_line=64)) as home:
-        whole = await answers_to(home, [CONVERSATION])
-        assert await answers_to(home, lines) == whole
-        assert await answers_to(home, single_bytes) == whole
+    async with run_server_in_loop(Settings(max_line=64)) as harness:
+        whole = await answers_to(harness, [CONVERSATION])
+        assert await answers_to(harness, lines) == whole
+        assert await answers_to(harness, single_bytes) == whole
     assert whole.endswith(b"\r\nPONG 4\r\nBYE quit\r\n")
     assert [line.split()[1] for line in whole.decode().splitlines() if line.startswith("ERR ")] == [
         "unknown-command",
@@ -42,8 +42,8 @@ async def test_the_answers_do_not_depend_on_the_packets() -> None:
 
 
 async def test_line_ends_follow_the_client_from_its_first_crlf_on() -> None:
-    async with run_server_in_loop() as home:
-        ann, bob = await home.join_all("ann", "bob")
+    async with run_server_in_loop() as harness:
+        ann, bob = await harness.join_all("ann", "bob")
         ann.send("PING 1")
         assert await ann.line() == "PONG 1"
         ann.write(b"PING 2\r\nPING 3\n")
@@ -55,8 +55,8 @@ async def test_line_ends_follow_the_client_from_its_first_crlf_on() -> None:
 
 
 async def test_a_line_may_have_exactly_the_bytes_allowed() -> None:
-    async with run_server_in_loop() as home:
-        ann, bob = await home.join_all("ann", "bob")
+    async with run_server_in_loop() as harness:
+        ann, bob = await harness.join_all("ann", "bob")
         text = "x" * (4096 - len("MSG "))
         ann.write(f"MSG {text}\r\nMSG {text}\n".encode())
         assert await bob.lines(2) == [f"MSG ann {text}"] * 2
@@ -66,9 +66,9 @@ async def test_a_line_may_have_exactly_the_bytes_allowed() -> None:
 
 
 async def test_a_line_of_10_mb_is_refused_once_and_never_held() -> None:
-    async with run_server_in_loop() as home:
-        ann, bob = await home.join_all("ann", "bob")
-        lines = home.connection(home.subscriber("ann")).session._codec
+    async with run_server_in_loop() as harness:
+        ann, bob = await harness.join_all("ann", "bob")
+        lines = harness.connection(harness.subscriber("ann")).session._codec
         held = 0
         for _ in range(160):
             ann.write(b"MSG smuggled " * 5041)
@@ -83,8 +83,8 @@ async def test_a_line_of_10_mb_is_refused_once_and_never_held() -> None:
 
 
 async def test_the_tail_of_an_overlong_line_is_no_command() -> None:
-    async with run_server_in_loop() as home:
-        ann, bob = await home.join_all("ann", "bob")
+    async with run_server_in_loop() as harness:
+        ann, bob = await harness.join_all("ann", "bob")
         ann.write(b"x" * 5000)
         assert (await ann.line()).startswith("ERR line-too-long ")
         ann.write(b"\rMSG smuggled")
@@ -95,8 +95,8 @@ async def test_the_tail_of_an_overlong_line_is_no_command() -> None:
 
 
 async def test_what_is_not_utf8_is_dropped_and_nothing_else() -> None:
-    async with run_server_in_loop() as home:
-        ann, bob = await home.join_all("ann", "bob")
+    async with run_server_in_loop() as harness:
+        ann, bob = await harness.join_all("ann", "bob")
         ann.write(b"MSG one\nMSG \xc3\x28\nMSG \xed\xa0\x80\nMSG two\n")
         answers = await ann.barrier()
         assert [answer.split()[:2] for answer in answers] == [["ERR", "not-utf8"]] * 2
@@ -104,8 +104,8 @@ async def test_what_is_not_utf8_is_dropped_and_nothing_else() -> None:
 
 
 async def test_half_a_connection_closed_has_every_complete_line_carried_out() -> None:
-    async with run_server_in_loop() as home:
-        ann, bob = await home.join_all("ann", "bob")
+    async with run_server_in_loop() as harness:
+        ann, bob = await harness.join_all("ann", "bob")
         ann.send(*(f"MSG {number}" for number in range(1000)), "PING done")
         ann.half_close()
         assert await ann.rest() == ["PONG done", "BYE quit"]
@@ -113,8 +113,8 @@ async def test_half_a_connection_closed_has_every_complete_line_carried_out() ->
 
 
 async def test_a_last_line_without_its_end_is_not_carried_out() -> None:
-    async with run_server_in_loop() as home:
-        ann, bob = await home.join_all("ann", "bob")
+    async with run_server_in_loop() as harness:
+        ann, bob = await harness.join_all("ann", "bob")
         ann.write(b"MSG whole\nMSG hal")
         ann.half_close()
         error, bye = await ann.rest()
@@ -124,8 +124,8 @@ async def test_a_last_line_without_its_end_is_not_carried_out() -> None:
 
 
 async def test_an_overlong_last_line_is_refused_once() -> None:
-    async with run_server_in_loop() as home:
-        peer = await home.connect()
+    async with run_server_in_loop() as harness:
+        peer = await harness.connect()
         peer.write(b"x" * 5000)
         peer.half_close()
         error, bye = await peer.rest()
@@ -151,8 +151,8 @@ async def raw_line(peer: Peer, data: bytes) -> bytes:
     ],
 )
 async def test_telnet_negotiation_is_refused_and_never_text(request_: bytes, refusal: bytes) -> None:
-    async with run_server_in_loop() as home:
-        peer, clock = await home.connect(), await home.connect()
+    async with run_server_in_loop() as harness:
+        peer, clock = await harness.connect(), await harness.connect()
         assert await raw_line(peer, b"PI" + request_ + b"NG 1\n") == refusal + b"PONG 1"
         for at in range(len(request_)):
             peer.write(request_[at : at + 1])

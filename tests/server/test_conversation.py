@@ -9,39 +9,39 @@ from tests.harness.server import run_server_in_loop
 
 
 async def test_the_first_line_is_hello() -> None:
-    async with run_server_in_loop() as home:
-        peer = await home.connect()
+    async with run_server_in_loop() as harness:
+        peer = await harness.connect()
         assert peer.received.startswith(b"HELLO simple_chat/1 ")
         assert await peer.barrier() == []
 
 
 async def test_join_is_answered_and_told_to_the_others() -> None:
-    async with run_server_in_loop() as home:
-        ann, bob = await home.join("ann"), await home.connect()
+    async with run_server_in_loop() as harness:
+        ann, bob = await harness.join("ann"), await harness.connect()
         assert await bob.ask("JOIN Bob") == ["OK JOIN Bob"]
         assert await ann.barrier() == ["JOINED Bob"]
 
 
 async def test_a_message_reaches_all_but_its_sender() -> None:
-    async with run_server_in_loop() as home:
-        ann, bob, eve = await home.join_all("ann", "bob", "eve")
+    async with run_server_in_loop() as harness:
+        ann, bob, eve = await harness.join_all("ann", "bob", "eve")
         assert await ann.ask("MSG  two  spaces ") == []
         for other in (bob, eve):
             assert await other.barrier() == ["MSG ann  two  spaces "]
 
 
 async def test_whoever_only_listens_in_gets_nothing_of_the_room() -> None:
-    async with run_server_in_loop() as home:
-        outside = await home.connect()
-        ann, bob = await home.join_all("ann", "bob")
+    async with run_server_in_loop() as harness:
+        outside = await harness.connect()
+        ann, bob = await harness.join_all("ann", "bob")
         await ann.ask("MSG secret", "LEAVE")
         assert await bob.barrier() == ["MSG ann secret", "LEFT ann"]
         assert await outside.barrier() == []
 
 
 async def test_leave_ends_the_membership_and_not_the_connection() -> None:
-    async with run_server_in_loop() as home:
-        ann, bob = await home.join_all("ann", "bob")
+    async with run_server_in_loop() as harness:
+        ann, bob = await harness.join_all("ann", "bob")
         assert await ann.ask("LEAVE") == ["OK LEAVE"]
         assert await bob.ask("MSG gone?") == ["LEFT ann"]
         assert await ann.ask("MSG here?", "JOIN anna") == [
@@ -53,20 +53,20 @@ async def test_leave_ends_the_membership_and_not_the_connection() -> None:
 
 
 async def test_who_answers_names_then_their_count() -> None:
-    async with run_server_in_loop() as home:
-        outside = await home.connect()
+    async with run_server_in_loop() as harness:
+        outside = await harness.connect()
         assert await outside.ask("WHO") == ["OK WHO 0"]
-        ann, *_ = await home.join_all("ann", "Bob", "eve")
+        ann, *_ = await harness.join_all("ann", "Bob", "eve")
         for asking in (ann, outside):
             assert await asking.ask("WHO") == ["NAMES ann Bob eve", "OK WHO 3"]
 
 
 async def test_who_tells_each_of_many_names_once() -> None:
     names = [f"user{number}" for number in range(50)]
-    async with run_server_in_loop(Settings(presence_limit=0)) as home:
+    async with run_server_in_loop(Settings(presence_limit=0)) as harness:
         for name in names:
-            await home.join(name)
-        outside = await home.connect()
+            await harness.join(name)
+        outside = await harness.connect()
         *lines, last = await outside.ask("WHO")
         assert all(line.startswith("NAMES ") for line in lines)
         assert [name for line in lines for name in line.split()[1:]] == names
@@ -74,8 +74,8 @@ async def test_who_tells_each_of_many_names_once() -> None:
 
 
 async def test_history_tells_messages_oldest_first() -> None:
-    async with run_server_in_loop() as home:
-        ann, bob = await home.join_all("ann", "bob")
+    async with run_server_in_loop() as harness:
+        ann, bob = await harness.join_all("ann", "bob")
         assert await ann.ask("HISTORY") == ["OK HISTORY 0"]
         await ann.ask("MSG one")
         await bob.ask("MSG two")
@@ -91,15 +91,15 @@ async def test_history_tells_messages_oldest_first() -> None:
 
 
 async def test_ping_gives_its_token_back() -> None:
-    async with run_server_in_loop() as home:
-        peer = await home.connect()
+    async with run_server_in_loop() as harness:
+        peer = await harness.connect()
         peer.send("PING", "PING a token")
         assert await peer.lines(2) == ["PONG", "PONG a token"]
 
 
 async def test_help_answers_info_lines_then_ok() -> None:
-    async with run_server_in_loop() as home:
-        *info, last = await (await home.connect()).ask("HELP")
+    async with run_server_in_loop() as harness:
+        *info, last = await (await harness.connect()).ask("HELP")
         assert last == "OK HELP"
         assert all(line.startswith("INFO ") for line in info)
         for verb in ("JOIN", "MSG", "LEAVE", "WHO", "HISTORY", "PING", "QUIT"):
@@ -107,13 +107,13 @@ async def test_help_answers_info_lines_then_ok() -> None:
 
 
 async def test_pass_is_welcome_where_no_password_is_asked_for() -> None:
-    async with run_server_in_loop() as home:
-        assert await (await home.connect()).ask("PASS sesame") == ["OK PASS"]
+    async with run_server_in_loop() as harness:
+        assert await (await harness.connect()).ask("PASS sesame") == ["OK PASS"]
 
 
 async def test_quit_is_answered_bye_then_closed() -> None:
-    async with run_server_in_loop() as home:
-        ann, bob = await home.join_all("ann", "bob")
+    async with run_server_in_loop() as harness:
+        ann, bob = await harness.join_all("ann", "bob")
         ann.send("MSG last words", "QUIT", "MSG too late")
         assert await ann.rest() == ["BYE quit"]
         assert await bob.until("LEFT ann") == ["MSG ann last words"]
@@ -121,8 +121,8 @@ async def test_quit_is_answered_bye_then_closed() -> None:
 
 
 async def test_verbs_may_have_any_case() -> None:
-    async with run_server_in_loop() as home:
-        ann = await home.connect()
+    async with run_server_in_loop() as harness:
+        ann = await harness.connect()
         assert await ann.ask("jOiN ann", "msg hi", "Who", "leave") == [
             "OK JOIN ann",
             "NAMES ann",
@@ -132,9 +132,9 @@ async def test_verbs_may_have_any_case() -> None:
 
 
 async def test_a_name_is_taken_whatever_its_case() -> None:
-    async with run_server_in_loop() as home:
-        await home.join("Ann")
-        other = await home.connect()
+    async with run_server_in_loop() as harness:
+        await harness.join("Ann")
+        other = await harness.connect()
         for name in ("Ann", "ann", "ANN"):
             (answer,) = await other.ask(f"JOIN {name}")
             assert answer.startswith("ERR name-taken ")
@@ -162,8 +162,8 @@ async def test_a_name_is_taken_whatever_its_case() -> None:
     ],
 )
 async def test_a_refused_line_gets_one_err_and_the_connection_goes_on(line: str, code: str) -> None:
-    async with run_server_in_loop() as home:
-        taken, peer = await home.join("taken"), await home.connect()
+    async with run_server_in_loop() as harness:
+        taken, peer = await harness.join("taken"), await harness.connect()
         (answer,) = await peer.ask(line)
         assert re.fullmatch(rf"ERR {code} .+", answer)
         assert await peer.ask("JOIN peer") == ["OK JOIN peer"]
@@ -171,8 +171,8 @@ async def test_a_refused_line_gets_one_err_and_the_connection_goes_on(line: str,
 
 
 async def test_whoever_joins_twice_stays_who_he_was() -> None:
-    async with run_server_in_loop() as home:
-        ann, bob = await home.join_all("ann", "bob")
+    async with run_server_in_loop() as harness:
+        ann, bob = await harness.join_all("ann", "bob")
         (answer,) = await ann.ask("JOIN anna")
         assert answer.startswith("ERR already-joined ")
         await ann.ask("MSG still me")
@@ -180,8 +180,8 @@ async def test_whoever_joins_twice_stays_who_he_was() -> None:
 
 
 async def test_a_text_cannot_harm_a_terminal() -> None:
-    async with run_server_in_loop() as home:
-        ann, bob = await home.join_all("ann", "bob")
+    async with run_server_in_loop() as harness:
+        ann, bob = await harness.join_all("ann", "bob")
         await ann.ask("MSG \x1b[2J\u202egnp.exe", "MSG \N{WOMAN}\u200d\N{PERSONAL COMPUTER} caf\u00e9")
         assert await bob.barrier() == [
             "MSG ann \u241b[2J\ufffdgnp.exe",
@@ -190,9 +190,9 @@ async def test_a_text_cannot_harm_a_terminal() -> None:
 
 
 async def test_presence_is_told_up_to_its_limit_only() -> None:
-    async with run_server_in_loop(Settings(presence_limit=2)) as home:
-        ann, _ = await home.join_all("ann", "bob")
-        eve = await home.join("eve")
+    async with run_server_in_loop(Settings(presence_limit=2)) as harness:
+        ann, _ = await harness.join_all("ann", "bob")
+        eve = await harness.join("eve")
         assert await ann.barrier() == []
         await eve.ask("MSG hi")
         assert await ann.ask("WHO") == ["MSG eve hi", "NAMES ann bob eve", "OK WHO 3"]

@@ -68,17 +68,17 @@ async def send_byte_by_byte(peer: Peer, data: bytes, clock: Peer) -> None:
         await clock.barrier()
 
 
-async def check_room(home: ServerHarness) -> None:
+async def check_room(harness: ServerHarness) -> None:
     """Check that nobody came in, and nothing was said."""
-    observer = await home.join("observer")
+    observer = await harness.join("observer")
     assert await observer.ask("HISTORY", "WHO") == ["OK HISTORY 0", "NAMES observer", "OK WHO 1"]
 
 
-@pytest.mark.parametrize("way", TRANSPORTS)
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("method", METHODS)
-async def test_http_is_answered_as_such_and_the_connection_ends(method: str, way: str) -> None:
-    async with run_server_in_loop(way=way) as home:
-        peer = await home.connect()
+async def test_http_is_answered_as_such_and_the_connection_ends(method: str, transport: str) -> None:
+    async with run_server_in_loop(transport=transport) as harness:
+        peer = await harness.connect()
         peer.write(f"{method} / HTTP/1.1\r\nHost: chat.example\r\n\r\n".encode())
         assert await peer.rest() == HTTP
 
@@ -89,43 +89,43 @@ async def test_http_is_answered_as_such_and_the_connection_ends(method: str, way
 )
 async def test_a_page_can_not_make_a_browser_chat_whatever_it_asks_for(method: str, target: str) -> None:
     request = [f"{method} {target} HTTP/1.1", *HEADERS, "", "JOIN mallory", "MSG buy this", ""]
-    async with run_server_in_loop() as home:
+    async with run_server_in_loop() as harness:
         for ends in ("\r\n", "\n"):
-            peer = await home.connect()
+            peer = await harness.connect()
             peer.write(ends.join(request).encode())
             lines = [line.rstrip("\r") for line in await peer.rest()]
             assert lines[-len(HTTP) :] == [line.rstrip("\r") for line in HTTP]
             assert all(line.startswith("ERR line-too-long ") for line in lines[: -len(HTTP)])
-        await check_room(home)
+        await check_room(harness)
 
 
 async def test_http_2_is_answered_as_http() -> None:
-    async with run_server_in_loop() as home:
-        peer = await home.connect()
+    async with run_server_in_loop() as harness:
+        peer = await harness.connect()
         peer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         assert await peer.rest() == HTTP
 
 
 async def test_a_browser_that_is_made_to_post_says_nothing_in_the_room() -> None:
-    async with run_server_in_loop() as home:
-        whole, cut, clock = [await home.connect() for _ in range(3)]
+    async with run_server_in_loop() as harness:
+        whole, cut, clock = [await harness.connect() for _ in range(3)]
         whole.write(POST)
         await send_byte_by_byte(cut, POST[:4], clock)
         cut.write(POST[4:])
         assert await whole.rest() == await cut.rest() == HTTP
-        await check_room(home)
+        await check_room(harness)
 
 
 async def test_a_request_in_two_packets_is_recognized_wherever_it_is_cut() -> None:
-    async with run_server_in_loop() as home:
-        clock = await home.connect()
+    async with run_server_in_loop() as harness:
+        clock = await harness.connect()
         for cut in range(1, 23):
-            peer = await home.connect()
+            peer = await harness.connect()
             peer.write(POST[:cut])
             await clock.barrier()
             peer.write(POST[cut:])
             assert await peer.rest() == HTTP
-        await check_room(home)
+        await check_room(harness)
 
 
 def send_and_then_read(address: tuple[str, int], data: bytes) -> list[str]:
@@ -138,26 +138,26 @@ def send_and_then_read(address: tuple[str, int], data: bytes) -> list[str]:
 
 async def test_a_long_body_does_not_keep_the_answer_from_arriving(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "LINGER", 600.0)
-    async with run_server_in_loop() as home:
+    async with run_server_in_loop() as harness:
         body = b"MSG spam\n" * 1_000_000  # more than the kernel takes
-        _, *lines = await asyncio.to_thread(send_and_then_read, home.server.address, POST + body)
+        _, *lines = await asyncio.to_thread(send_and_then_read, harness.server.address, POST + body)
         assert lines == HTTP
-        await check_room(home)
+        await check_room(harness)
 
 
 async def test_a_tls_hello_is_refused_in_words() -> None:
-    async with run_server_in_loop() as home:
-        whole, cut, clock = [await home.connect() for _ in range(3)]
+    async with run_server_in_loop() as harness:
+        whole, cut, clock = [await harness.connect() for _ in range(3)]
         whole.write(tls_hello() + b"\nJOIN mallory\n")
         await send_byte_by_byte(cut, tls_hello()[:1], clock)
         cut.write(tls_hello()[1:] + b"\nJOIN mallory\n")
         assert await whole.rest() == await cut.rest() == NOT_CHAT
-        await check_room(home)
+        await check_room(harness)
 
 
 async def test_half_a_request_before_the_end_of_input_is_half_a_line() -> None:
-    async with run_server_in_loop() as home:
-        peer = await home.connect()
+    async with run_server_in_loop() as harness:
+        peer = await harness.connect()
         peer.write(b"GET")
         peer.half_close()
         error, bye = await peer.rest()
@@ -167,8 +167,8 @@ async def test_half_a_request_before_the_end_of_input_is_half_a_line() -> None:
 
 @pytest.mark.parametrize("line", ["GETTING", "PINGx", "GET /", "POSTER", "TRACE", "PUT", "\x16"])
 async def test_words_that_merely_begin_like_a_request_are_refused_as_words_are(line: str) -> None:
-    async with run_server_in_loop() as home:
-        peer, cut, clock = [await home.connect() for _ in range(3)]
+    async with run_server_in_loop() as harness:
+        peer, cut, clock = [await harness.connect() for _ in range(3)]
         (error,) = await peer.ask(line)
         assert error.startswith("ERR unknown-command ")
         await send_byte_by_byte(cut, f"{line}\n".encode(), clock)
@@ -178,8 +178,8 @@ async def test_words_that_merely_begin_like_a_request_are_refused_as_words_are(l
 
 @pytest.mark.parametrize("line", ["HELP", "PING", "PASS x"])
 async def test_commands_that_begin_like_a_request_are_carried_out(line: str) -> None:
-    async with run_server_in_loop() as home:
-        peer, cut, clock = [await home.connect() for _ in range(3)]
+    async with run_server_in_loop() as harness:
+        peer, cut, clock = [await harness.connect() for _ in range(3)]
         answer = await peer.ask(line)
         await send_byte_by_byte(cut, f"{line}\n".encode(), clock)
         assert await cut.barrier() == answer
@@ -187,8 +187,8 @@ async def test_commands_that_begin_like_a_request_are_carried_out(line: str) -> 
 
 
 async def test_a_byte_order_mark_is_dropped_at_the_start_and_text_elsewhere() -> None:
-    async with run_server_in_loop() as home:
-        clock, ann, bob = [await home.connect() for _ in range(3)]
+    async with run_server_in_loop() as harness:
+        clock, ann, bob = [await harness.connect() for _ in range(3)]
         ann.write(BYTE_ORDER_MARK + b"JOIN ann\n")
         assert await ann.line() == "OK JOIN ann"
         await send_byte_by_byte(bob, BYTE_ORDER_MARK + b"JOIN bob\n", clock)

@@ -11,7 +11,7 @@ import pytest
 
 from simple_chat import Settings
 from simple_chat.server import connection as connection_module
-from simple_chat.server import server as service
+from simple_chat.server import hub
 from tests.harness.peer import Peer, TlsPeer
 from tests.harness.server import CA, TRANSPORTS, ServerHarness, run_server_in_loop
 
@@ -21,13 +21,13 @@ HALF = b"MSG half a li"
 
 PROGRAM = """
 import socket, ssl, sys
-way, where, ca = sys.argv[1:]
-if way == "unix":
+transport, where, ca = sys.argv[1:]
+if transport == "unix":
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(where)
 else:
     sock = socket.create_connection(("127.0.0.1", int(where)))
-if way == "tls":
+if transport == "tls":
     sock = ssl.create_default_context(cafile=ca).wrap_socket(sock, server_hostname="localhost")
 lines = sock.makefile("rb")
 lines.readline()
@@ -120,97 +120,99 @@ PLAIN: list[Exit] = [
     leave_and_reset,
 ]
 ENDS: list[tuple[str, Exit]] = [
-    *((way, end) for way in TRANSPORTS for end in PLAIN),
+    *((transport, end) for transport in TRANSPORTS for end in PLAIN),
     *(("tls", end) for end in (cut, cut_in_mid_line, cut_in_mid_record)),
 ]
 IN_ORDER: list[tuple[str, Exit]] = [
-    (way, end) for way in TRANSPORTS for end in (half_close_in_mid_line, close_in_mid_line)
+    (transport, end) for transport in TRANSPORTS for end in (half_close_in_mid_line, close_in_mid_line)
 ]
 
 
-async def see_one_leave(home: ServerHarness, watchers: list[Peer], other: Peer, *said: str) -> None:
+async def see_one_leave(harness: ServerHarness, watchers: list[Peer], other: Peer, *said: str) -> None:
     """Check what is to be seen of ann's going, and that the name is free at once."""
     for watcher in watchers:
         assert await watcher.until("LEFT ann") == [*said]
-    await see_that_the_name_is_free(home, watchers, other)
+    await see_that_the_name_is_free(harness, watchers, other)
 
 
-async def see_that_the_name_is_free(home: ServerHarness, watchers: list[Peer], other: Peer) -> None:
+async def see_that_the_name_is_free(harness: ServerHarness, watchers: list[Peer], other: Peer) -> None:
     """Check that another can be ann, and that the one who was is seen no more."""
     assert await other.ask("JOIN Ann") == ["OK JOIN Ann"]
     for watcher in watchers:
         assert await watcher.barrier() == ["JOINED Ann"]
     assert (await other.ask("WHO"))[-1] == f"OK WHO {len(watchers) + 1}"
-    await home.wait_for_connections(len(watchers) + 1)
+    await harness.wait_for_connections(len(watchers) + 1)
 
 
-@pytest.mark.parametrize(("way", "end"), ENDS)
-async def test_one_left_is_told_and_nothing_is_left_behind(way: str, end: Exit) -> None:
-    async with run_server_in_loop(way=way) as home:
+@pytest.mark.parametrize(("transport", "end"), ENDS)
+async def test_one_left_is_told_and_nothing_is_left_behind(transport: str, end: Exit) -> None:
+    async with run_server_in_loop(transport=transport) as harness:
         tasks = asyncio.all_tasks()
-        (bob, cleo, ann), other = await home.join_all("bob", "cleo", "ann"), await home.connect()
+        (bob, cleo, ann), other = await harness.join_all("bob", "cleo", "ann"), await harness.connect()
         await end(ann)
-        await see_one_leave(home, [bob, cleo], other)
+        await see_one_leave(harness, [bob, cleo], other)
         past = await bob.ask("HISTORY")
         assert past == ["OK HISTORY 0"]
         assert asyncio.all_tasks() == tasks
 
 
-@pytest.mark.parametrize(("way", "end"), [each for each in ENDS if each[1] is not leave_and_close])
-async def test_whoever_has_not_joined_leaves_nothing_behind_and_is_not_told_of(way: str, end: Exit) -> None:
-    async with run_server_in_loop(way=way) as home:
+@pytest.mark.parametrize(("transport", "end"), [each for each in ENDS if each[1] is not leave_and_close])
+async def test_whoever_has_not_joined_leaves_nothing_behind_and_is_not_told_of(
+    transport: str, end: Exit
+) -> None:
+    async with run_server_in_loop(transport=transport) as harness:
         tasks = asyncio.all_tasks()
-        (bob,), stranger = await home.join_all("bob"), await home.connect()
+        (bob,), stranger = await harness.join_all("bob"), await harness.connect()
         await end(stranger)
-        await home.wait_for_connections(1)
+        await harness.wait_for_connections(1)
         assert await bob.ask("HISTORY") == ["OK HISTORY 0"]
         assert asyncio.all_tasks() == tasks
 
 
-@pytest.mark.parametrize("way", TRANSPORTS)
-async def test_a_program_that_is_killed_in_mid_line_has_left(way: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_program_that_is_killed_in_mid_line_has_left(transport: str, tmp_path: Path) -> None:
     ca = str(tmp_path / "ca.pem")
     CA.cert_pem.write_to_path(ca)
-    async with run_server_in_loop(way=way) as home:
-        (bob, cleo), other = await home.join_all("bob", "cleo"), await home.connect()
-        where = home.address if isinstance(home.address, str) else str(home.address[1])
-        with Popen([sys.executable, "-c", PROGRAM, way, where, ca]) as program:  # noqa: ASYNC220 - that is fast
+    async with run_server_in_loop(transport=transport) as harness:
+        (bob, cleo), other = await harness.join_all("bob", "cleo"), await harness.connect()
+        where = harness.address if isinstance(harness.address, str) else str(harness.address[1])
+        with Popen([sys.executable, "-c", PROGRAM, transport, where, ca]) as program:  # noqa: ASYNC220 - that is fast
             try:
                 assert await bob.lines(2) == ["JOINED ann", "MSG ann whole"]
             finally:
                 program.kill()
         assert program.returncode == -signal.SIGKILL
         assert await cleo.lines(2) == ["JOINED ann", "MSG ann whole"]
-        await see_one_leave(home, [bob, cleo], other)
+        await see_one_leave(harness, [bob, cleo], other)
 
 
-@pytest.mark.parametrize(("way", "end"), IN_ORDER)
-async def test_all_that_was_said_before_an_end_in_order_is_delivered(way: str, end: Exit) -> None:
+@pytest.mark.parametrize(("transport", "end"), IN_ORDER)
+async def test_all_that_was_said_before_an_end_in_order_is_delivered(transport: str, end: Exit) -> None:
     said = [f"{number} of a great many lines" for number in range(2000)]
-    async with run_server_in_loop(way=way) as home:
-        (bob, cleo, ann), other = await home.join_all("bob", "cleo", "ann"), await home.connect()
+    async with run_server_in_loop(transport=transport) as harness:
+        (bob, cleo, ann), other = await harness.join_all("bob", "cleo", "ann"), await harness.connect()
         ann.send(*(f"MSG {line}" for line in said))
         await end(ann)
-        await see_one_leave(home, [bob, cleo], other, *(f"MSG ann {line}" for line in said))
+        await see_one_leave(harness, [bob, cleo], other, *(f"MSG ann {line}" for line in said))
 
 
 @pytest.mark.parametrize("end", [cut_in_mid_line, cut_in_mid_record])
 async def test_of_what_was_said_before_tls_is_cut_a_beginning_is_delivered(end: Exit) -> None:
-    async with run_server_in_loop(way="tls") as home:
-        (bob, ann), other = await home.join_all("bob", "ann"), await home.connect()
+    async with run_server_in_loop(transport="tls") as harness:
+        (bob, ann), other = await harness.join_all("bob", "ann"), await harness.connect()
         ann.send(*(f"MSG {number} of a great many lines" for number in range(2000)))
         await end(ann)
         heard = await bob.until("LEFT ann")
         assert heard == [f"MSG ann {number} of a great many lines" for number in range(len(heard))]
-        await see_that_the_name_is_free(home, [bob], other)
+        await see_that_the_name_is_free(harness, [bob], other)
 
 
 @pytest.fixture
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody wait for what is done once in a while."""
-    monkeypatch.setattr(service, "_TICK", 0.01)
-    monkeypatch.setattr(service, "LINGER", 0.01)
-    monkeypatch.setattr(connection_module, "_SLOWED", 0.02)
+    monkeypatch.setattr(hub, "_SWEEP_INTERVAL", 0.01)
+    monkeypatch.setattr(hub, "LINGER", 0.01)
+    monkeypatch.setattr(connection_module, "_THROTTLE", 0.02)
 
 
 def send_with_what_follows(peer: Peer, lines: list[str]) -> None:
@@ -222,22 +224,26 @@ def send_with_what_follows(peer: Peer, lines: list[str]) -> None:
 
 
 @pytest.mark.usefixtures("_soon")
-@pytest.mark.parametrize(("way", "end"), IN_ORDER)
-async def test_lines_that_were_sent_too_fast_are_delivered_after_an_end_in_order(way: str, end: Exit) -> None:
+@pytest.mark.parametrize(("transport", "end"), IN_ORDER)
+async def test_lines_that_were_sent_too_fast_are_delivered_after_an_end_in_order(
+    transport: str, end: Exit
+) -> None:
     lines = [f"MSG {number}" for number in range(80)]
-    async with run_server_in_loop(Settings(rate=50, burst=1, drain=0.01), limited=True, way=way) as home:
-        (bob, cleo, ann), other = await home.join_all("bob", "cleo", "ann"), await home.connect()
+    async with run_server_in_loop(
+        Settings(rate=50, burst=1, drain=0.01), limited=True, transport=transport
+    ) as harness:
+        (bob, cleo, ann), other = await harness.join_all("bob", "cleo", "ann"), await harness.connect()
         send_with_what_follows(ann, lines)
         await end(ann)
         heard = [line.replace("MSG", "MSG ann") for line in lines]
-        await see_one_leave(home, [bob, cleo], other, *heard)
+        await see_one_leave(harness, [bob, cleo], other, *heard)
 
 
 @pytest.mark.usefixtures("_soon")
-@pytest.mark.parametrize("way", TRANSPORTS)
-async def test_a_reset_ends_one_who_is_not_read_from(way: str) -> None:
-    async with run_server_in_loop(Settings(rate=20, burst=1), limited=True, way=way) as home:
-        (bob, ann), other = await home.join_all("bob", "ann"), await home.connect()
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_reset_ends_one_who_is_not_read_from(transport: str) -> None:
+    async with run_server_in_loop(Settings(rate=20, burst=1), limited=True, transport=transport) as harness:
+        (bob, ann), other = await harness.join_all("bob", "ann"), await harness.connect()
         ann.pause()
         ann.send(*(f"MSG {number}" for number in range(10_000)))
         assert await bob.line() == "MSG ann 0"
@@ -247,7 +253,7 @@ async def test_a_reset_ends_one_who_is_not_read_from(way: str) -> None:
         heard += await bob.until("LEFT ann")
         assert heard == [f"MSG ann {number}" for number in range(len(heard))]
         assert len(heard) < 5_000
-        await see_that_the_name_is_free(home, [bob], other)
+        await see_that_the_name_is_free(harness, [bob], other)
 
 
 @pytest.mark.usefixtures("_soon")
@@ -256,8 +262,10 @@ async def test_an_end_of_tls_that_the_event_loop_never_tells_is_found(
     slowed: bool,  # noqa: FBT001 (a parameter)
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with run_server_in_loop(Settings(rate=20, burst=1, drain=0.01), limited=True, way="tls") as home:
-        (bob, ann), other = await home.join_all("bob", "ann"), await home.connect()
+    async with run_server_in_loop(
+        Settings(rate=20, burst=1, drain=0.01), limited=True, transport="tls"
+    ) as harness:
+        (bob, ann), other = await harness.join_all("bob", "ann"), await harness.connect()
         with monkeypatch.context() as patch:
             patch.setattr(connection_module.Connection, "connection_lost", lambda *_: None)
             if slowed:
@@ -265,4 +273,4 @@ async def test_an_end_of_tls_that_the_event_loop_never_tells_is_found(
                 assert await bob.line() == "MSG ann hi"
             await ann.reset()
             assert set(await bob.until("LEFT ann")) <= {"MSG ann hi"}
-            await see_that_the_name_is_free(home, [bob], other)
+            await see_that_the_name_is_free(harness, [bob], other)

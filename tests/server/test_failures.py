@@ -26,8 +26,8 @@ def plant(monkeypatch: pytest.MonkeyPatch, step: str, name: str) -> None:
 async def test_a_failure_cuts_one_connection_and_is_logged(
     step: str, said: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with run_server_in_loop() as home:
-        ann, bob, eve = await home.join_all("ann", "bob", "eve")
+    async with run_server_in_loop() as harness:
+        ann, bob, eve = await harness.join_all("ann", "bob", "eve")
         plant(monkeypatch, step, "eve")
         eve.send("MSG hello?")
         assert await eve.rest() == []
@@ -35,7 +35,7 @@ async def test_a_failure_cuts_one_connection_and_is_logged(
             assert await other.until("LEFT eve") == said
         assert await ann.ask("MSG we go on") == []
         assert await bob.barrier() == ["MSG ann we go on"]
-        assert await (await home.connect()).ask("JOIN Eve") == ["OK JOIN Eve"]
+        assert await (await harness.connect()).ask("JOIN Eve") == ["OK JOIN Eve"]
     (record,) = caplog.get_records("call")
     assert record.exc_info is not None
     assert record.exc_info[0] is Planted

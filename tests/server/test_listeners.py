@@ -34,12 +34,12 @@ async def test_port_0_is_any_free_port_and_told() -> None:
 
 
 async def test_a_taken_port_is_refused() -> None:
-    async with run_server_in_loop() as home:
-        host, port = home.server.address
+    async with run_server_in_loop() as harness:
+        host, port = harness.server.address
         with pytest.raises(ListenError, match=rf"can't listen on {host}:{port}: "):
             async with serve(host, port):
                 pytest.fail("two servers on one port")
-        await home.join("ann")
+        await harness.join("ann")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one server gets all connections")
@@ -87,8 +87,8 @@ async def test_an_address_that_is_none_of_ours_is_refused(host: str, port: int) 
 
 
 async def test_unix_and_tcp_are_one_room(path: Path) -> None:
-    async with run_server_in_loop(unix=str(path)) as home:
-        ann, bob = await home.join("ann"), await connect(str(path))
+    async with run_server_in_loop(unix=str(path)) as harness:
+        ann, bob = await harness.join("ann"), await connect(str(path))
         assert (await bob.ask("JOIN bob"))[1:] == ["OK JOIN bob"]
         assert await ann.ask("MSG hi") == ["JOINED bob"]
         bob.send("MSG hi back", "QUIT")

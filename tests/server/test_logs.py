@@ -167,13 +167,13 @@ def test_of_each_kind_some_lines_a_minute_are_logged_and_the_others_counted(
 def test_a_kind_may_be_given_with_the_line(written: Callable[[], list[str]], clock: Clock) -> None:
     for number in range(MAX_LINES + 5):
         for kind in ("wrong", "late"):
-            logger.info("%d is sent away", number, extra={"kind": f"sent away: {kind}"})
+            logger.info("%d is sent away", number, extra={"kind": f"disconnected: {kind}"})
     assert len(written()) == 2 * MAX_LINES
     clock.now = WINDOW
     logger.info("next minute")
     assert written()[:2] == [
-        "WARNING suppressed 5 more like this: sent away: wrong",
-        "WARNING suppressed 5 more like this: sent away: late",
+        "WARNING suppressed 5 more like this: disconnected: wrong",
+        "WARNING suppressed 5 more like this: disconnected: late",
     ]
 
 
@@ -244,8 +244,8 @@ def test_two_hundred_of_a_kind_are_some_lines_and_a_count(data: bytes, kind: str
     with run_server_process() as server:
         misbehave(server, data, 200)
         text = server.stop()
-    told = re.findall(rf" INFO connection \d+ from 127\.0\.0\.1:\d+ is sent away: {kind}\n", text)
-    counts = re.findall(rf" WARNING suppressed (\d+) more like this: sent away: {kind}\n", text)
+    told = re.findall(rf" INFO connection \d+ from 127\.0\.0\.1:\d+ disconnected: {kind}\n", text)
+    counts = re.findall(rf" WARNING suppressed (\d+) more like this: disconnected: {kind}\n", text)
     assert len(told) + sum(map(int, counts)) == 200
     assert len(told) <= MAX_LINES * len(counts)  # it may have been running for more than a minute
     assert len(text.splitlines()) <= len(told) + len(counts) + 2  # it listens, and is shutting down
@@ -272,4 +272,4 @@ def test_verbose_a_server_tells_of_everybody() -> None:
     with run_server_process("--verbose") as server:
         misbehave(server, b"PING\n", 30)
         text = server.stop()
-    assert text.count(" connected\n") == text.count(" gone: closed\n") == 30
+    assert text.count(" connected\n") == text.count(" closed: end of stream\n") == 30

@@ -269,7 +269,7 @@ def test_nothing_that_clients_send_is_logged(options: list[str]) -> None:
         alice.close()
         log = server.stop()
     assert not re.search("private|alice", log, re.IGNORECASE)
-    assert log.count(" connected\n") == log.count(" gone: closed\n") == (2 if options else 0)
+    assert log.count(" connected\n") == log.count(" closed: end of stream\n") == (2 if options else 0)
 
 
 # How it ends

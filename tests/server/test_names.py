@@ -60,8 +60,8 @@ ENDS = [
 
 @pytest.mark.parametrize("end", ENDS)
 async def test_a_name_is_free_at_once_and_its_left_told_once(end: Callable[[Peer], Awaitable[None]]) -> None:
-    async with run_server_in_loop() as home:
-        (bob, ann), other = await home.join_all("bob", "ann"), await home.connect()
+    async with run_server_in_loop() as harness:
+        (bob, ann), other = await harness.join_all("bob", "ann"), await harness.connect()
         await end(ann)
         assert await bob.until("LEFT ann") == []
         assert await other.ask("JOIN Ann") == ["OK JOIN Ann"]
@@ -70,15 +70,15 @@ async def test_a_name_is_free_at_once_and_its_left_told_once(end: Callable[[Peer
 
 @pytest.mark.parametrize("end", [leave, quit_, half_close])
 async def test_whoever_was_answered_has_left_already(end: Callable[[Peer], Awaitable[None]]) -> None:
-    async with run_server_in_loop() as home:
-        ann, other = await home.join("ann"), await home.connect()
+    async with run_server_in_loop() as harness:
+        ann, other = await harness.join("ann"), await harness.connect()
         await end(ann)
         assert await other.ask("JOIN ann") == ["OK JOIN ann"]
 
 
 async def test_a_name_goes_from_hand_to_hand_in_one_packet() -> None:
-    async with run_server_in_loop() as home:
-        bob, ann = await home.join_all("bob", "ann")
+    async with run_server_in_loop() as harness:
+        bob, ann = await harness.join_all("bob", "ann")
         assert await ann.ask("LEAVE", "JOIN ann", "LEAVE", "JOIN anna") == [
             "OK LEAVE",
             "OK JOIN ann",
@@ -89,9 +89,9 @@ async def test_a_name_goes_from_hand_to_hand_in_one_packet() -> None:
 
 
 async def test_only_one_of_many_gets_a_name() -> None:
-    async with run_server_in_loop() as home:
-        observer = await home.join("observer")
-        peers = [await home.connect() for _ in range(20)]
+    async with run_server_in_loop() as harness:
+        observer = await harness.join("observer")
+        peers = [await harness.connect() for _ in range(20)]
         for peer in peers:
             peer.send("JOIN ann")
         answers = [(await peer.barrier())[0].split()[:2] for peer in peers]
@@ -101,10 +101,10 @@ async def test_only_one_of_many_gets_a_name() -> None:
 
 
 async def test_the_room_is_empty_when_all_have_vanished() -> None:
-    async with run_server_in_loop() as home:
-        observer = await home.join("observer")
+    async with run_server_in_loop() as harness:
+        observer = await harness.join("observer")
         names = {f"user{number}" for number in range(50)}
-        peers = [await home.join(name) for name in names]
+        peers = [await harness.join(name) for name in names]
         for place, peer in enumerate(peers):
             await (peer.reset() if place % 2 else peer.close())
         lines = [await observer.line() for _ in range(2 * len(names))]

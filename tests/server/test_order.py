@@ -19,8 +19,8 @@ def recording(peer: Peer) -> Recording:
 
 
 async def test_a_pong_means_that_all_have_been_sent_what_came_before() -> None:
-    async with run_server_in_loop() as home:
-        peers = await home.join_all(*(f"user{number}" for number in range(8)))
+    async with run_server_in_loop() as harness:
+        peers = await harness.join_all(*(f"user{number}" for number in range(8)))
         for number, speaker in enumerate(peers * 5):
             assert await speaker.ask(f"MSG {number}") == []
             for listener in peers:
@@ -29,8 +29,8 @@ async def test_a_pong_means_that_all_have_been_sent_what_came_before() -> None:
 
 
 async def test_500_commands_in_one_packet_are_answered_in_their_order() -> None:
-    async with run_server_in_loop() as home:
-        peer = await home.connect()
+    async with run_server_in_loop() as harness:
+        peer = await harness.connect()
         commands = [
             command
             for number in range(100)
@@ -51,8 +51,8 @@ async def test_500_commands_in_one_packet_are_answered_in_their_order() -> None:
 
 
 async def test_nothing_of_the_room_comes_before_ok_join_or_after_ok_leave() -> None:
-    async with run_server_in_loop() as home:
-        ann, bob = await home.join("ann"), await home.connect()
+    async with run_server_in_loop() as harness:
+        ann, bob = await harness.join("ann"), await harness.connect()
         for number in range(200):
             ann.send(f"MSG {number}")
             bob.send("JOIN bob", "LEAVE")
@@ -64,8 +64,8 @@ async def test_nothing_of_the_room_comes_before_ok_join_or_after_ok_leave() -> N
 
 
 async def test_whoever_quits_gets_nothing_that_was_said_after_its_left() -> None:
-    async with run_server_in_loop() as home:
-        ann, bob, witness = await home.join_all("ann", "bob", "witness")
+    async with run_server_in_loop() as harness:
+        ann, bob, witness = await harness.join_all("ann", "bob", "witness")
         ann.send("QUIT")
         bob.send(*(f"MSG {number}" for number in range(100)))
         assert await ann.rest() == [*await witness.until("LEFT ann"), "BYE quit"]
@@ -85,9 +85,9 @@ async def test_all_members_see_one_sequence_while_all_talk_at_once(presence_limi
         peer.send("QUIT")
         await peer.rest()
 
-    async with run_server_in_loop(Settings(presence_limit=presence_limit)) as home:
-        observer = await home.join("observer")
-        peers = {name: await home.join(name) for name in (f"user{number}" for number in range(12))}
+    async with run_server_in_loop(Settings(presence_limit=presence_limit)) as harness:
+        observer = await harness.join("observer")
+        peers = {name: await harness.join(name) for name in (f"user{number}" for number in range(12))}
         async with asyncio.TaskGroup() as talking:
             for name, peer in peers.items():
                 talking.create_task(talk(peer, name))
@@ -100,11 +100,11 @@ async def test_all_members_see_one_sequence_while_all_talk_at_once(presence_limi
 
 
 async def test_whoever_reads_now_and_then_is_told_of_every_gap() -> None:
-    async with run_server_in_loop(Settings(backlog=16 * 1024)) as home:
-        observer, ann, bob = [await home.join(name) for name in ("observer", "ann", "bob")]
-        dozers = [await home.join(f"dozer{number}", receive_buffer=SMALL) for number in range(5)]
+    async with run_server_in_loop(Settings(backlog=16 * 1024)) as harness:
+        observer, ann, bob = [await harness.join(name) for name in ("observer", "ann", "bob")]
+        dozers = [await harness.join(f"dozer{number}", receive_buffer=SMALL) for number in range(5)]
         for number in range(5):
-            home.set_send_buffer(f"dozer{number}", SMALL)
+            harness.set_send_buffer(f"dozer{number}", SMALL)
         for number in range(300):
             for talker in (ann, bob):
                 await talker.ask(f"MSG {number}.1 {FILLER}", f"MSG {number}.2")

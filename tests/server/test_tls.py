@@ -37,10 +37,10 @@ def serial_number(peer: Peer) -> object:
     return certificate["serialNumber"]
 
 
-async def cannot_enter(home: ServerHarness, tls: ssl.SSLContext) -> None:
+async def cannot_enter(harness: ServerHarness, tls: ssl.SSLContext) -> None:
     """Check that a peer is shown nothing of the room."""
     try:
-        peer = await connect(home.address, tls=tls)
+        peer = await connect(harness.address, tls=tls)
     except ConnectionError:
         return
     await peer.wait_closed()  # with TLS 1.3 it is done before the server has seen its certificate
@@ -52,8 +52,8 @@ async def cannot_enter(home: ServerHarness, tls: ssl.SSLContext) -> None:
 
 @pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
 async def test_versions_that_are_new_enough_are_one_room(version: ssl.TLSVersion) -> None:
-    async with run_server_in_loop(way="tls") as home:
-        ann, bob = await home.join("ann"), await home.connect(tls=only(version))
+    async with run_server_in_loop(transport="tls") as harness:
+        ann, bob = await harness.join("ann"), await harness.connect(tls=only(version))
         assert isinstance(bob, TlsPeer)
         assert bob.tls.version() == {TLS_1_2: "TLSv1.2", TLS_1_3: "TLSv1.3"}[version]
         assert await bob.ask("JOIN bob", "MSG hi") == ["OK JOIN bob"]
@@ -68,27 +68,27 @@ async def test_an_old_version_is_refused(version: ssl.TLSVersion) -> None:
     tls, old = server_tls_context(), only(version)
     for context in (tls, old):
         context.set_ciphers("ALL:@SECLEVEL=0")  # so that it is the version that is refused
-    async with run_server_in_loop(way="tls", tls=tls) as home:
-        await cannot_enter(home, old)
-        await home.wait_for_connections(0)
-        await home.join("ann")
+    async with run_server_in_loop(transport="tls", tls=tls) as harness:
+        await cannot_enter(harness, old)
+        await harness.wait_for_connections(0)
+        await harness.join("ann")
 
 
 @pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
 async def test_where_certificates_are_demanded_only_their_holders_come_in(version: ssl.TLSVersion) -> None:
-    async with run_server_in_loop(way="tls", tls=server_tls_context(demands=CA)) as home:
+    async with run_server_in_loop(transport="tls", tls=server_tls_context(client_ca=CA)) as harness:
         for shows in (None, STRANGER):
-            await cannot_enter(home, only(version, shows))
-        await home.wait_for_connections(0)
-        ann = await home.connect(tls=only(version, CA))
+            await cannot_enter(harness, only(version, shows))
+        await harness.wait_for_connections(0)
+        ann = await harness.connect(tls=only(version, CA))
         assert await ann.ask("JOIN ann", "WHO") == ["OK JOIN ann", "NAMES ann", "OK WHO 1"]
 
 
 async def test_a_new_certificate_is_for_those_who_come_from_then_on() -> None:
-    async with run_server_in_loop(way="tls") as home:
-        ann = await home.join("ann")
-        home.server.tls = server_tls_context()
-        bob = await home.join("bob")
+    async with run_server_in_loop(transport="tls") as harness:
+        ann = await harness.join("ann")
+        harness.server.tls = server_tls_context()
+        bob = await harness.join("bob")
         assert serial_number(ann) != serial_number(bob)
         assert await ann.ask("MSG still here") == ["JOINED bob"]
         assert await bob.ask("MSG so am I") == ["MSG ann still here"]
@@ -96,17 +96,17 @@ async def test_a_new_certificate_is_for_those_who_come_from_then_on() -> None:
 
 
 async def test_unix_sockets_stay_plain() -> None:
-    async with run_server_in_loop(way="unix", tls=server_tls_context()) as home:
-        ann = await home.join("ann")
-        bob = await connect(home.server.address, tls=client_tls_context())
+    async with run_server_in_loop(transport="unix", tls=server_tls_context()) as harness:
+        ann = await harness.join("ann")
+        bob = await connect(harness.server.address, tls=client_tls_context())
         assert (await bob.ask("JOIN bob", "MSG hi"))[1:] == ["OK JOIN bob"]
         assert await ann.barrier() == ["JOINED bob", "MSG bob hi"]
         await bob.close()
 
 
 async def test_bytes_that_come_one_by_one_are_the_same() -> None:
-    async with run_server_in_loop(way="tls") as home:
-        bob, ann = await home.join_all("bob", "ann")
+    async with run_server_in_loop(transport="tls") as harness:
+        bob, ann = await harness.join_all("bob", "ann")
         assert isinstance(ann, TlsPeer)
         ann.tls.write(b"MSG one record\nMSG in parts\n")
         for byte in ann._outgoing.read():
@@ -141,14 +141,14 @@ def client_hello() -> bytes:
     ids=["chat", "HTTP", "zeros", "nearly TLS", "telnet"],
 )
 async def test_who_talks_no_tls_is_closed(data: bytes) -> None:
-    async with run_server_in_loop(way="tls") as home:
-        ann = await home.join("ann")
-        plain = await connect(home.address)
+    async with run_server_in_loop(transport="tls") as harness:
+        ann = await harness.join("ann")
+        plain = await connect(harness.address)
         plain.write(data)
         plain.half_close()
         await plain.wait_closed()
         assert b"HELLO" not in plain.received
-        await home.wait_for_connections(1)
+        await harness.wait_for_connections(1)
         assert await ann.barrier() == []
 
 
@@ -170,13 +170,13 @@ async def reset(peer: Peer) -> None:
 async def test_who_ends_within_the_handshake_leaves_nothing_behind(
     length: int | None, end: Callable[[Peer], Awaitable[None]]
 ) -> None:
-    async with run_server_in_loop(Settings(max_clients=1), way="tls") as home:
+    async with run_server_in_loop(Settings(max_clients=1), transport="tls") as harness:
         tasks = asyncio.all_tasks()
-        half = await connect(home.address)
+        half = await connect(harness.address)
         half.write(client_hello()[:length])
         await end(half)
-        await home.wait_for_connections(0)
-        await home.join("ann")
+        await harness.wait_for_connections(0)
+        await harness.join("ann")
         assert asyncio.all_tasks() == tasks
 
 
@@ -184,65 +184,65 @@ async def test_who_ends_within_the_handshake_leaves_nothing_behind(
 async def test_who_takes_too_long_for_the_handshake_is_closed_and_leaves_its_place(
     length: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with run_server_in_loop(Settings(max_clients=2), way="tls") as home:
-        ann = await home.join("ann")
+    async with run_server_in_loop(Settings(max_clients=2), transport="tls") as harness:
+        ann = await harness.join("ann")
         with monkeypatch.context() as patch:
             patch.setattr(acceptor, "HANDSHAKE_TIMEOUT", 0.05)
-            half = await connect(home.address)
+            half = await connect(harness.address)
             half.write(client_hello()[:length])
             await half.wait_closed()
-        await home.wait_for_connections(1)
-        await home.join("bob")
+        await harness.wait_for_connections(1)
+        await harness.join("bob")
         assert await ann.barrier() == ["JOINED bob"]
 
 
 async def test_who_is_within_the_handshake_counts_for_the_limit() -> None:
-    async with run_server_in_loop(Settings(max_clients=2), way="tls") as home:
-        ann, half = await home.join("ann"), await connect(home.address)
-        third = await home.connect()
+    async with run_server_in_loop(Settings(max_clients=2), transport="tls") as harness:
+        ann, half = await harness.join("ann"), await connect(harness.address)
+        third = await harness.connect()
         error, bye = await third.rest()
         assert error.startswith("ERR too-many-connections ")
         assert bye == "BYE too-many-connections"
         assert await ann.barrier() == []
         await half.close()
-        await home.wait_for_connections(1)
-        await home.join("bob")
+        await harness.wait_for_connections(1)
+        await harness.join("bob")
 
 
 async def test_the_end_of_the_server_is_that_of_handshakes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acceptor, "HANDSHAKE_TIMEOUT", 1000.0)
-    async with run_server_in_loop(way="tls") as home:
-        ann = await home.join("ann")
-        halves = [await connect(home.address) for _ in range(3)]
+    async with run_server_in_loop(transport="tls") as harness:
+        ann = await harness.join("ann")
+        halves = [await connect(harness.address) for _ in range(3)]
         halves[1].write(client_hello()[:100])
         halves[2].write(client_hello())
         await ann.barrier()
         async with asyncio.timeout(DEADLINE):
-            await home.server.close()
+            await harness.server.close()
         for half in halves:
             await half.wait_closed()
         assert await ann.rest() == ["BYE shutdown"]
-        await home.wait_for_connections(0)
+        await harness.wait_for_connections(0)
 
 
 # Who reads slowly
 
 
-async def say_until_behind(home: ServerHarness, talker: Peer, name: str, lines: int) -> list[str]:
+async def say_until_behind(harness: ServerHarness, talker: Peer, name: str, lines: int) -> list[str]:
     """Let a member who doesn't read fall behind by some lines, and return all that it is owed."""
     said = 0
-    while not home.subscriber(name).blocked or lines > 0:
-        if home.subscriber(name).blocked:
+    while not harness.subscriber(name).blocked or lines > 0:
+        if harness.subscriber(name).blocked:
             lines -= 50
         await talker.ask(*(f"MSG {number} {FILLER}" for number in range(said, said + 50)))
         said += 50
     return [f"MSG talker {number} {FILLER}" for number in range(said)]
 
 
-async def gather_slow(home: ServerHarness) -> tuple[Peer, TlsPeer]:
+async def gather_slow(harness: ServerHarness) -> tuple[Peer, TlsPeer]:
     """Let in one who talks, and one who doesn't read."""
-    talker = await home.join("talker")
-    slow = await home.join("slow", receive_buffer=4096)
+    talker = await harness.join("talker")
+    slow = await harness.join("slow", receive_buffer=4096)
     assert await talker.barrier() == ["JOINED slow"]
     slow.pause()
     assert isinstance(slow, TlsPeer)
@@ -250,9 +250,9 @@ async def gather_slow(home: ServerHarness) -> tuple[Peer, TlsPeer]:
 
 
 async def test_a_slow_reader_who_quits_gets_all_it_is_owed() -> None:
-    async with run_server_in_loop(way="tls") as home:
-        talker, slow = await gather_slow(home)
-        owed = await say_until_behind(home, talker, "slow", 1000)  # 4 MB
+    async with run_server_in_loop(transport="tls") as harness:
+        talker, slow = await gather_slow(harness)
+        owed = await say_until_behind(harness, talker, "slow", 1000)  # 4 MB
         slow.send("QUIT")
         assert await talker.line() == "LEFT slow"
         slow.resume()
@@ -261,10 +261,10 @@ async def test_a_slow_reader_who_quits_gets_all_it_is_owed() -> None:
 
 
 async def test_a_slow_reader_gets_all_it_is_owed_at_the_servers_end() -> None:
-    async with run_server_in_loop(way="tls") as home:
-        talker, slow = await gather_slow(home)
-        owed = await say_until_behind(home, talker, "slow", 1000)
-        closing = asyncio.create_task(home.server.close())
+    async with run_server_in_loop(transport="tls") as harness:
+        talker, slow = await gather_slow(harness)
+        owed = await say_until_behind(harness, talker, "slow", 1000)
+        closing = asyncio.create_task(harness.server.close())
         assert await talker.rest() == ["BYE shutdown"]
         assert not closing.done()
         slow.resume()
@@ -275,14 +275,14 @@ async def test_a_slow_reader_gets_all_it_is_owed_at_the_servers_end() -> None:
 
 @pytest.mark.parametrize("end", ["quit", "shutdown"])
 async def test_a_slow_reader_who_goes_on_talking_gets_all_it_is_owed(end: str) -> None:
-    async with run_server_in_loop(way="tls") as home:
-        talker, slow = await gather_slow(home)
-        owed = await say_until_behind(home, talker, "slow", 1000)
+    async with run_server_in_loop(transport="tls") as harness:
+        talker, slow = await gather_slow(harness)
+        owed = await say_until_behind(harness, talker, "slow", 1000)
         if end == "quit":
             slow.send("QUIT")
             assert await talker.line() == "LEFT slow"
         else:
-            closing = asyncio.create_task(home.server.close())
+            closing = asyncio.create_task(harness.server.close())
             assert await talker.rest() == ["BYE shutdown"]
         slow.resume()
         async with asyncio.timeout(DEADLINE):
@@ -296,14 +296,14 @@ async def test_a_slow_reader_who_goes_on_talking_gets_all_it_is_owed(end: str) -
 
 
 async def test_many_slow_readers_get_all_they_are_owed_at_the_servers_end() -> None:
-    async with run_server_in_loop(way="tls") as home:
-        talker = await home.join("talker")
-        slow = [await home.join(f"slow{number}", receive_buffer=4096) for number in range(10)]
+    async with run_server_in_loop(transport="tls") as harness:
+        talker = await harness.join("talker")
+        slow = [await harness.join(f"slow{number}", receive_buffer=4096) for number in range(10)]
         for peer in slow:
             await peer.barrier()
             peer.pause()
-        owed = await say_until_behind(home, talker, "slow9", 500)
-        closing = asyncio.create_task(home.server.close())
+        owed = await say_until_behind(harness, talker, "slow9", 500)
+        closing = asyncio.create_task(harness.server.close())
         for peer in slow:
             peer.resume()
         for peer in slow:
@@ -313,9 +313,9 @@ async def test_many_slow_readers_get_all_they_are_owed_at_the_servers_end() -> N
 
 async def test_who_never_reads_is_bounded_and_cut_after_the_drain() -> None:
     written = 0
-    async with run_server_in_loop(Settings(backlog=64 * 1024, drain=0.1), way="tls") as home:
-        talker, slow = await gather_slow(home)
-        member = home.subscriber("slow")
+    async with run_server_in_loop(Settings(backlog=64 * 1024, drain=0.1), transport="tls") as harness:
+        talker, slow = await gather_slow(harness)
+        member = harness.subscriber("slow")
         write = member.write
 
         def count_and_write(data: bytes) -> None:
@@ -324,10 +324,10 @@ async def test_who_never_reads_is_bounded_and_cut_after_the_drain() -> None:
             write(data)
 
         member.write = count_and_write
-        await say_until_behind(home, talker, "slow", 2500)  # 10 MB
+        await say_until_behind(harness, talker, "slow", 2500)  # 10 MB
         assert 0 < written < 500_000
         async with asyncio.timeout(DEADLINE):
-            await home.server.close()
+            await harness.server.close()
         assert (await talker.rest())[-1] == "BYE shutdown"
         slow.resume()
         await slow.wait_closed()

@@ -98,11 +98,11 @@ class Play:
     """A script that is played in a house.
 
     Attributes:
-        home: where.
+        harness: where.
         cut: whether lines are cut into packets.
     """
 
-    home: ServerHarness
+    harness: ServerHarness
     cut: bool
     traces: list[Trace] = field(default_factory=list)
     stays: dict[int, Stay] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class Play:
     async def play(self, script: Script) -> list[Trace]:
         for who, step in script:
             if who not in self.stays:
-                self.stays[who] = Stay(await self.home.connect())
+                self.stays[who] = Stay(await self.harness.connect())
             await self._do(who, self.stays[who], step)
             for each in sorted(self.stays, key=lambda other: other != who):  # first who did it
                 await self._wait_for(each)
@@ -170,23 +170,23 @@ class Play:
 
     async def _note(self, who: int, *, whole: bool) -> None:
         stay = self.stays.pop(who)
-        await self.home.wait_for_connections(len(self.stays))
+        await self.harness.wait_for_connections(len(self.stays))
         received = bytes(stay.peer.received if whole else stay.peer.received[: stay.certain])
         self.traces.append(Trace(re.sub(rb"PAST \S+", b"PAST", received), whole))
 
 
-async def play(script: Script, way: str, *, locked: bool, cut: bool = True) -> list[Trace]:
+async def play(script: Script, transport: str, *, locked: bool, cut: bool = True) -> list[Trace]:
     async with run_server_in_loop(
-        Settings(max_line=MAX_LINE), way=way, password=HASH if locked else None
-    ) as home:
-        return await Play(home, cut).play(script)
+        Settings(max_line=MAX_LINE), transport=transport, password=HASH if locked else None
+    ) as harness:
+        return await Play(harness, cut).play(script)
 
 
 async def play_with_journal(script: Script, *, locked: bool) -> list[Trace]:
     with TemporaryDirectory() as folder:
         settings = Settings(max_line=MAX_LINE, journal=folder)
-        async with run_server_in_loop(settings, password=HASH if locked else None) as home:
-            return await Play(home, cut=True).play(script)
+        async with run_server_in_loop(settings, password=HASH if locked else None) as harness:
+            return await Play(harness, cut=True).play(script)
 
 
 def compare(ours: list[Trace], others: list[Trace]) -> None:
@@ -264,7 +264,7 @@ def test_same_bytes_by_every_way_and_with_a_journal_in_both_loops(*, script: Scr
         played = [runner.run(play(script, "tcp", locked=locked, cut=False))]
     for loop in loops:
         with asyncio.Runner(loop_factory=loop) as runner:
-            played += [runner.run(play(script, way, locked=locked)) for way in TRANSPORTS]
+            played += [runner.run(play(script, transport, locked=locked)) for transport in TRANSPORTS]
             played.append(runner.run(play_with_journal(script, locked=locked)))
     for other in played[1:]:
         compare(played[0], other)

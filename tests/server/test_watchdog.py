@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from simple_chat import Settings
-from simple_chat.server import server as service
+from simple_chat.server import hub
 from simple_chat.server.watchdog import Watchdog
 from tests.harness.peer import DEADLINE, Peer
 from tests.harness.server import TRANSPORTS, ServerHarness, eventually, run_server_in_loop
@@ -27,17 +27,17 @@ class Stalled:
     """A member who reads nothing, and those around it.
 
     Attributes:
-        home: where.
+        harness: where.
         talk: of the member who talks.
         peer: the one who does not read.
         connection: the server's side of it.
     """
 
-    def __init__(self, home: ServerHarness, talk: Talk, peer: Peer) -> None:
-        self.home = home
+    def __init__(self, harness: ServerHarness, talk: Talk, peer: Peer) -> None:
+        self.harness = harness
         self.talk = talk
         self.peer = peer
-        self.connection = home.connection(home.subscriber("stalled"))
+        self.connection = harness.connection(harness.subscriber("stalled"))
 
     def pending(self) -> int | None:
         """Bytes that are on their way to it."""
@@ -57,52 +57,52 @@ class Stalled:
             return self.pending() != before
 
         await eventually(knows)
-        await eventually(lambda: self.home.subscriber("stalled").blocked)
+        await eventually(lambda: self.harness.subscriber("stalled").blocked)
 
 
 @asynccontextmanager
 async def stalled(
-    way: str, *, look_around: bool = True, stall_timeout: float = TIMEOUT
+    transport: str, *, look_around: bool = True, stall_timeout: float = TIMEOUT
 ) -> AsyncIterator[Stalled]:
     """Run a house with a member who reads nothing, for whom there is more than the kernel takes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service, "_TICK", 0.02 if look_around else 3600.0)
-        async with run_server_in_loop(Settings(stall_timeout=stall_timeout), way=way) as home:
-            talker, listener = await home.join_all("talker", "listener")
-            peer = await home.join("stalled", receive_buffer=4096)
+        patch.setattr(hub, "_SWEEP_INTERVAL", 0.02 if look_around else 3600.0)
+        async with run_server_in_loop(Settings(stall_timeout=stall_timeout), transport=transport) as harness:
+            talker, listener = await harness.join_all("talker", "listener")
+            peer = await harness.join("stalled", receive_buffer=4096)
             peer.pause()
-            home.set_send_buffer("stalled", 16 * 1024)  # a Unix socket's would have room for much
+            harness.set_send_buffer("stalled", 16 * 1024)  # a Unix socket's would have room for much
             await talker.barrier()
             await listener.barrier()
-            if (sock := home.connection(home.subscriber("stalled")).sock).family != socket.AF_UNIX:
+            if (sock := harness.connection(harness.subscriber("stalled")).sock).family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)  # the kernel would be first
-            talk = Talk(home, talker, listener)
-            while not home.subscriber("stalled").blocked:
+            talk = Talk(harness, talker, listener)
+            while not harness.subscriber("stalled").blocked:
                 await talk.say(5)
             await talk.say(100)  # so that it stays behind though it takes some of it
-            yield Stalled(home, talk, peer)
+            yield Stalled(harness, talk, peer)
 
 
-@pytest.mark.parametrize("way", TRANSPORTS)
-async def test_who_takes_nothing_is_cut_and_has_left(way: str) -> None:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_who_takes_nothing_is_cut_and_has_left(transport: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service, "_TICK", 0.02)
-        async with run_server_in_loop(Settings(stall_timeout=0.5), way=way) as home:
-            talker = await home.join("talker")
-            peer = await home.join("stalled", receive_buffer=4096)
+        patch.setattr(hub, "_SWEEP_INTERVAL", 0.02)
+        async with run_server_in_loop(Settings(stall_timeout=0.5), transport=transport) as harness:
+            talker = await harness.join("talker")
+            peer = await harness.join("stalled", receive_buffer=4096)
             peer.pause()
             assert await talker.line() == "JOINED stalled"
             async with asyncio.timeout(DEADLINE):
                 while "LEFT stalled" not in await talker.ask(*["MSG " + "x" * 4000] * 50):
                     pass
-            assert await (await home.connect()).ask("JOIN stalled") == ["OK JOIN stalled"]
+            assert await (await harness.connect()).ask("JOIN stalled") == ["OK JOIN stalled"]
             peer.resume()
             await peer.wait_closed()
 
 
-@pytest.mark.parametrize("way", TRANSPORTS)
-async def test_it_is_cut_after_just_that_time(way: str) -> None:
-    async with stalled(way, look_around=False) as scene:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_it_is_cut_after_just_that_time(transport: str) -> None:
+    async with stalled(transport, look_around=False) as scene:
 
         def cut() -> list[bool]:
             watchdog = Watchdog(0, TIMEOUT)
@@ -113,9 +113,9 @@ async def test_it_is_cut_after_just_that_time(way: str) -> None:
         await eventually(lambda: cut() == [False, False, False, True])
 
 
-@pytest.mark.parametrize("way", TRANSPORTS)
-async def test_who_takes_slowly_but_steadily_is_not_cut(way: str) -> None:
-    async with stalled(way, look_around=False) as scene:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_who_takes_slowly_but_steadily_is_not_cut(transport: str) -> None:
+    async with stalled(transport, look_around=False) as scene:
         watchdog = Watchdog(0, TIMEOUT)
         watchdog.track_backpressured(scene.connection)
         watchdog.stalled(0.0)
@@ -126,27 +126,27 @@ async def test_who_takes_slowly_but_steadily_is_not_cut(way: str) -> None:
         await eventually(lambda: watchdog.stalled(next(later) * TIMEOUT) == [scene.connection])
 
 
-@pytest.mark.parametrize("way", TRANSPORTS)
-async def test_who_took_everything_has_all_the_time_again(way: str) -> None:
-    async with stalled(way, look_around=False) as scene:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_who_took_everything_has_all_the_time_again(transport: str) -> None:
+    async with stalled(transport, look_around=False) as scene:
         watchdog = Watchdog(0, TIMEOUT)
         watchdog.track_backpressured(scene.connection)
         watchdog.stalled(0.0)
         scene.peer.resume()
-        await eventually(lambda: scene.home.subscriber("stalled").caught_up)
+        await eventually(lambda: scene.harness.subscriber("stalled").caught_up)
         assert watchdog.stalled(TIMEOUT) == []
         watchdog.dead_peers()  # which forgets whoever is held up no more
         assert not watchdog._backpressured
 
 
-@pytest.mark.parametrize("way", TRANSPORTS)
-async def test_without_a_time_nobody_is_cut(way: str) -> None:
-    async with stalled(way, stall_timeout=0.0) as scene:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_without_a_time_nobody_is_cut(transport: str) -> None:
+    async with stalled(transport, stall_timeout=0.0) as scene:
         for _ in range(10):
-            tick = scene.home.server._hub._sweep_timer
-            await eventually(lambda: scene.home.server._hub._sweep_timer is not tick)  # noqa: B023
+            tick = scene.harness.server._hub._sweep_timer
+            await eventually(lambda: scene.harness.server._hub._sweep_timer is not tick)  # noqa: B023
             await scene.talk.say(1)
-        assert scene.home.subscriber("stalled").blocked
+        assert scene.harness.subscriber("stalled").blocked
         watchdog = Watchdog(0, 0.0)
         watchdog.track_backpressured(scene.connection)
         assert watchdog.stalled(0.0) == watchdog.stalled(1e9) == []
@@ -159,10 +159,10 @@ def log_of_stalls(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if "stalled" in record.getMessage()]
 
 
-@pytest.mark.parametrize("way", TRANSPORTS)
-async def test_sweep_resets_stalled_connections(way: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_sweep_resets_stalled_connections(transport: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    async with stalled(way, look_around=False) as scene:
+    async with stalled(transport, look_around=False) as scene:
         times = count(step=TIMEOUT)
 
         def swept() -> bool:
@@ -177,9 +177,9 @@ async def test_sweep_resets_stalled_connections(way: str, caplog: pytest.LogCapt
         assert await scene.talk.talker.until("LEFT stalled") == []
 
 
-@pytest.mark.parametrize("way", TRANSPORTS)
-async def test_sweep_aborts_connections_whose_peer_was_reset(way: str) -> None:
-    async with stalled(way, look_around=False) as scene:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_sweep_aborts_connections_whose_peer_was_reset(transport: str) -> None:
+    async with stalled(transport, look_around=False) as scene:
         watchdog = Watchdog(0, 0)
         watchdog.track_backpressured(scene.connection)
         assert watchdog.sweep([], 0.0) == []
@@ -195,11 +195,11 @@ async def test_sweep_aborts_connections_whose_peer_was_reset(way: str) -> None:
 
 
 async def test_sweep_returns_each_connection_once_that_has_not_joined_in_time() -> None:
-    async with run_server_in_loop(Settings(join_timeout=0)) as home:
-        await home.join("ann")
-        await home.connect()
-        (ann,) = (each for each in home.server._hub.connections if each.session.subscriber.member)
-        (stranger,) = {*home.server._hub.connections} - {ann}
+    async with run_server_in_loop(Settings(join_timeout=0)) as harness:
+        await harness.join("ann")
+        await harness.connect()
+        (ann,) = (each for each in harness.server._hub.connections if each.session.subscriber.member)
+        (stranger,) = {*harness.server._hub.connections} - {ann}
         watchdog = Watchdog(30.0, 0)
         for connection in (ann, stranger):
             watchdog.start_join_timer(connection, 100.0)
@@ -208,23 +208,23 @@ async def test_sweep_returns_each_connection_once_that_has_not_joined_in_time() 
 
 async def test_sweep_removes_a_connection_that_is_stuck_in_closing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as a TLS connection of which the event loop never reports the end."""
-    async with run_server_in_loop() as home:
-        ann = await home.join("ann")
-        bob = await home.join("bob")
+    async with run_server_in_loop() as harness:
+        ann = await harness.join("ann")
+        bob = await harness.join("bob")
         assert await ann.line() == "JOINED bob"
-        stuck = home.connection(home.subscriber("bob"))
+        stuck = harness.connection(harness.subscriber("bob"))
         watchdog = Watchdog(0, 0, close_timeout=10.0)
-        assert watchdog.sweep(home.server._hub.connections, 100.0) == []
+        assert watchdog.sweep(harness.server._hub.connections, 100.0) == []
         with monkeypatch.context() as patch:
             patch.setattr(type(stuck), "connection_lost", lambda *_: None)
             stuck.abort()
             await bob.wait_closed()
             for now in (200.0, 209.9):
-                watchdog.sweep([*home.server._hub.connections], now)
+                watchdog.sweep([*harness.server._hub.connections], now)
                 assert await ann.barrier() == []
-        watchdog.sweep([*home.server._hub.connections], 210.0)
+        watchdog.sweep([*harness.server._hub.connections], 210.0)
         assert await ann.line() == "LEFT bob"
-        await home.wait_for_connections(1)
+        await harness.wait_for_connections(1)
 
 
 def kernel_has(side: tuple[str, int], peer: tuple[str, int]) -> bool:
@@ -237,10 +237,10 @@ def kernel_has(side: tuple[str, int], peer: tuple[str, int]) -> bool:
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/net/tcp")
 async def test_of_who_was_cut_the_kernel_keeps_nothing() -> None:
     async with stalled("tcp", look_around=False) as scene:
-        sides = scene.home.server.address, scene.peer.transport.get_extra_info("sockname")
+        sides = scene.harness.server.address, scene.peer.transport.get_extra_info("sockname")
         assert kernel_has(*sides)
         scene.connection.abort()
-        await eventually(lambda: len(scene.home.server._hub.connections) == 2)
+        await eventually(lambda: len(scene.harness.server._hub.connections) == 2)
         assert not kernel_has(*sides)
         sock = scene.peer.transport.get_extra_info("socket")
         assert reset_is_read(sock.fileno())

@@ -41,7 +41,7 @@ async def test_shutdown_under_load_completes_the_journal_and_every_member(tmp_pa
             await asyncio.sleep(delays.uniform(0, LOAD_MAX))
             slowest = max(slowest, await end(server))
             for member in members:
-                await member.ended()
+                await member.wait_closed()
         assert server.log == []
         sent += sum(len(member.sent_messages) for member in members)
         written += await check_journal(directory, members)

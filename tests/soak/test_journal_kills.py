@@ -48,7 +48,7 @@ async def test_killed_server_leaves_acknowledged_lines_once_and_in_order(sync: S
             server.process.kill()
             await server.process.wait()
             for member in members:
-                await member.ended()
+                await member.wait_closed()
     async with running(tmp_path, sync) as server:
         await trial.check_restart(members, server)
         server.process.terminate()
