@@ -1,7 +1,7 @@
 """An asynchronous chat server that any ``nc`` or ``telnet`` can talk to, and its client.
 
-The public face: `connect` is being in a room, `serve` runs a server inside a program of yours. What is
-named here is loaded when it is first asked for, so that no command line pays for more than it uses.
+The public API: `connect` joins a room, `serve` runs a server. Each name is imported on first access, so that
+a command line imports only what it uses.
 """
 
 from importlib import import_module
@@ -41,25 +41,25 @@ _LAZY_IMPORTS = {
     "Chat": "client.chat",
     "ChatError": "errors",
     "ChatEvent": "client.events",
+    "CommandError": "errors",
+    "ConfigError": "errors",
     "ConnectError": "errors",
     "ConnectionLostError": "errors",
     "Disconnected": "client.events",
     "Gap": "client.events",
+    "HistoryMessage": "core.protocol",
+    "InvalidMessageError": "errors",
     "JoinRefusedError": "errors",
     "Joined": "client.events",
     "JournalError": "errors",
     "Left": "client.events",
-    "CommandError": "errors",
     "ListenError": "errors",
     "Message": "client.events",
     "Notice": "client.events",
-    "HistoryMessage": "core.protocol",
     "Reconnected": "client.events",
     "Server": "server.server",
     "Settings": "server.config",
-    "ConfigError": "errors",
     "Sync": "journal.base",
-    "InvalidMessageError": "errors",
     "connect": "client.chat",
     "serve": "server.server",
 }
@@ -92,9 +92,9 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a type checker would take it for a promise that there is every name
+if not TYPE_CHECKING:  # type checkers would accept any name
 
-    def __getattr__(name):  # noqa: ANN001, ANN202 - which no type checker reads
+    def __getattr__(name):  # noqa: ANN001, ANN202 - hidden from type checkers
         if name not in _LAZY_IMPORTS:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(f"{__name__}.{_LAZY_IMPORTS[name]}"), name)

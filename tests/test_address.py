@@ -1,4 +1,4 @@
-"""Addresses as people write them, and which of them the command line makes of options and variables."""
+"""Addresses: parsing, formatting, and those of the command line."""
 
 import pytest
 
@@ -28,12 +28,12 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("", ("", 8090)),
     ],
 )
-def test_address_is_read(text: str, address: tuple[str, int]) -> None:
+def test_address_is_parsed(text: str, address: tuple[str, int]) -> None:
     assert parse_address(text, 8090) == address
 
 
 @pytest.mark.parametrize("address", [("chat.example", 1), ("192.0.2.1", 8091), ("::1", 65535)])
-def test_address_that_is_shown_is_read_as_it_was(address: tuple[str, int]) -> None:
+def test_formatted_address_parses_to_itself(address: tuple[str, int]) -> None:
     assert parse_address(format_address(*address), 8090) == address
 
 
@@ -54,7 +54,7 @@ def test_address_that_is_shown_is_read_as_it_was(address: tuple[str, int]) -> No
         "[]:1",
     ],
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_invalid_address_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match="is neither HOST nor HOST:PORT"):
         parse_address(text, 8090)
 
@@ -73,7 +73,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         (["--host", "one,two", "--host", "three"], None, ["one", "two", "three"]),
     ],
 )
-def test_hosts_are_those_of_the_options_else_of_the_variable(
+def test_hosts_come_from_the_options_else_the_environment(
     arguments: list[str], variable: str | None, hosts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if variable is not None:
@@ -83,7 +83,7 @@ def test_hosts_are_those_of_the_options_else_of_the_variable(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "variable", "complaint"),
+    ("arguments", "variable", "message"),
     [
         (["--host", "one:x"], "", "'one:x' is neither HOST nor HOST:PORT"),
         (["--host", "one", "--host", ""], "", "must not be empty"),
@@ -91,14 +91,14 @@ def test_hosts_are_those_of_the_options_else_of_the_variable(
         ([], "one,,two", "must not be empty"),
     ],
 )
-def test_host_that_is_no_address_is_refused(
+def test_invalid_host_is_status_2(
     arguments: list[str],
     variable: str,
-    complaint: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("SIMPLE_CHAT_SERVER_HOST", variable)
     with pytest.raises(SystemExit, match=r"^2$"):
         _parser().parse_args(arguments)
-    assert complaint in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What programs may rely on: the names of the package, and what importing it costs."""
+"""The public API: its names, its documentation, and what it imports."""
 
 import ast
 import inspect
@@ -17,7 +17,7 @@ PACKAGE = Path(simple_chat.__file__).parent
 
 
 def declared() -> dict[str, str]:
-    """The names that type checkers see in the package, and the modules where they are."""
+    """Return the names that type checkers see in the package, and their modules."""
     return {
         alias.name: node.module or ""
         for block in ast.parse((PACKAGE / "__init__.py").read_text()).body
@@ -31,35 +31,37 @@ def declared() -> dict[str, str]:
 # Names
 
 
-def test_public_names_are_those_that_type_checkers_see() -> None:
+def test_all_equals_the_names_for_type_checkers() -> None:
     assert sorted(simple_chat.__all__) == sorted(declared())
 
 
-@pytest.mark.parametrize(("name", "home"), declared().items())
-def test_public_name_is_what_its_module_has(name: str, home: str) -> None:
-    assert getattr(simple_chat, name) is getattr(import_module(home), name)
+@pytest.mark.parametrize(("name", "module"), declared().items())
+def test_public_name_is_that_of_its_module(name: str, module: str) -> None:
+    assert getattr(simple_chat, name) is getattr(import_module(module), name)
 
 
-def test_other_names_are_attribute_errors() -> None:
+def test_other_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'simple_chat' has no attribute 'Room'"):
-        getattr(simple_chat, "Room")  # noqa: B009 - a type checker knows that there is none
+        getattr(simple_chat, "Room")  # noqa: B009 - mypy rejects the attribute
 
 
 @pytest.mark.parametrize("name", sorted({*simple_chat.__all__} - {"ChatEvent"}))
-def test_public_name_and_what_it_offers_are_documented(name: str) -> None:
+def test_public_name_and_its_members_are_documented(name: str) -> None:
     thing = getattr(simple_chat, name)
     members = vars(thing).items() if inspect.isclass(thing) else []
     assert is_documented(thing)
-    assert [key for key, each in members if is_offered(key, each) and not is_documented(each)] == []
+    assert [key for key, each in members if is_public_member(key, each) and not is_documented(each)] == []
 
 
-def is_offered(key: str, member: object) -> bool:
+def is_public_member(key: str, member: object) -> bool:
     return not key.startswith("_") and (inspect.isfunction(member) or isinstance(member, property))
 
 
 def is_documented(thing: object) -> bool:
     doc = inspect.getdoc(thing) or ""
-    return doc != "" and not doc.startswith(f"{getattr(thing, '__name__', '')}(")  # as dataclass makes it
+    return doc != "" and not doc.startswith(
+        f"{getattr(thing, '__name__', '')}("
+    )  # the generated docstring of a dataclass
 
 
 def test_every_kind_of_event_is_public() -> None:
@@ -80,7 +82,7 @@ def is_error(thing: object) -> bool:
 # Imports
 
 
-def test_using_the_package_loads_neither_a_prompt_nor_an_event_loop_of_others() -> None:
+def test_package_does_not_import_optional_libraries() -> None:
     code = "import sys; from simple_chat import *; connect, serve; print(*sys.modules)"
     ended = run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE, check=True)
     loaded = {module.partition(".")[0] for module in ended.stdout.split()}

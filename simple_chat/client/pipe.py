@@ -26,7 +26,7 @@ _MAX_INPUT_LINE = 1024 * 1024  # bytes; more than can be sent, so that `Chat.sen
 
 
 async def run(chat: Chat, *, history: int, as_json: bool) -> None:
-    """Execute the commands of stdin and print events, until stdin ends or says leave.
+    """Execute the commands of stdin and print events, until stdin ends or contains leave.
 
     Args:
         chat: not yet entered.

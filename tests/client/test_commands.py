@@ -1,3 +1,5 @@
+"""User commands and their completion."""
+
 import pytest
 
 from simple_chat.client.commands import (
@@ -11,7 +13,9 @@ from simple_chat.client.commands import (
 )
 from simple_chat.core.protocol import Help, History, Leave, Msg, Who
 
-NO_HELLO = InvalidInput("there is no command 'hello'; to send a message: send <MSG>, for all commands: help")
+UNKNOWN_HELLO = InvalidInput(
+    "there is no command 'hello'; to send a message: send <MSG>, for all commands: help"
+)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +43,7 @@ NO_HELLO = InvalidInput("there is no command 'hello'; to send a message: send <M
         ("history 999999999", History(999_999_999)),
     ],
 )
-def test_command_is_read(line: str, command: UserCommand) -> None:
+def test_command_is_parsed(line: str, command: UserCommand) -> None:
     assert parse_input(line) == command
 
 
@@ -57,11 +61,11 @@ def test_command_is_read(line: str, command: UserCommand) -> None:
         ("leave now", "leave takes no argument"),
         ("WHO is it", "who takes no argument"),
         ("help me", "help takes no argument"),
-        ("Hello all", NO_HELLO.hint),
+        ("Hello all", UNKNOWN_HELLO.hint),
         ("", "there is no command ''; to send a message: send <MSG>, for all commands: help"),
     ],
 )
-def test_mistake_is_answered_with_how_it_would_be_right(line: str, hint: str) -> None:
+def test_invalid_input_has_a_hint(line: str, hint: str) -> None:
     assert parse_input(line) == InvalidInput(hint)
 
 
@@ -71,16 +75,16 @@ def test_mistake_is_answered_with_how_it_would_be_right(line: str, hint: str) ->
         ("", []),
         (" \n\n ", []),
         ("send a", [Msg("a")]),
-        ("hello", [NO_HELLO]),
+        ("hello", [UNKNOWN_HELLO]),
         ("send a\nwho\n\nsend b\n", [Msg("a"), Who(), Msg("b")]),
         ("send a\nb\nc", [Msg("a"), Msg("b"), Msg("c")]),
         ("send a\nwho\n  b ", [Msg("a"), Msg("who"), Msg("  b ")]),
         ("send a\n\nb", [Msg("a"), Msg("b")]),
-        ("who\nhello", [Who(), NO_HELLO]),
+        ("who\nhello", [Who(), UNKNOWN_HELLO]),
         ("send\na", [InvalidInput("the message is missing: send <MSG>"), parse_input("a")]),
     ],
 )
-def test_several_lines_are_commands_or_one_text(text: str, command: list[UserCommand]) -> None:
+def test_lines_are_commands_or_the_text_of_one_send(text: str, command: list[UserCommand]) -> None:
     assert parse_lines(text) == command
 
 
@@ -110,9 +114,9 @@ def test_word_before_the_cursor_is_completed(before: str, addition: str, words: 
     assert complete(before, {"cleo", "benny", "Ben"}) == (addition, words)
 
 
-def test_nobody_else_is_no_completion() -> None:
+def test_name_without_other_members_has_no_completion() -> None:
     assert complete("send ", []) == ("", [])
 
 
-def test_help_and_completion_know_the_same_commands() -> None:
+def test_help_lists_every_keyword() -> None:
     assert sorted(line.split()[0] for line in HELP) == [*KEYWORDS]

@@ -1,3 +1,5 @@
+"""Events, names and history as text, JSON and for the terminal."""
+
 import json
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -32,12 +34,12 @@ DESCRIPTIONS: list[tuple[ChatEvent, str]] = [
 
 
 @pytest.mark.parametrize(("event", "text"), DESCRIPTIONS)
-def test_pipe_is_text_events_behind_an_asterisk(event: ChatEvent, text: str) -> None:
+def test_plain_event_begins_with_an_asterisk(event: ChatEvent, text: str) -> None:
     assert PlainFormatter().event(event, NOW) == f"* {text}"
 
 
 @pytest.mark.parametrize(("event", "text"), DESCRIPTIONS)
-def test_people_are_text_events_dim_and_with_the_time(event: ChatEvent, text: str) -> None:
+def test_terminal_event_is_dim_and_has_the_time(event: ChatEvent, text: str) -> None:
     assert TerminalFormatter("ann", color=False).event(event, NOW) == f"03:04 * {text}"
     assert TerminalFormatter("ann", color=True).event(event, NOW) == f"\x1b[2m03:04 * {text}\x1b[0m"
 
@@ -55,22 +57,22 @@ def test_people_are_text_events_dim_and_with_the_time(event: ChatEvent, text: st
         (Reconnected("[::1]:8091"), {"event": "reconnected", "server": "[::1]:8091"}),
     ],
 )
-def test_program_gets_an_object_an_event(event: ChatEvent, values: dict[str, object]) -> None:
+def test_json_event_is_one_object(event: ChatEvent, values: dict[str, object]) -> None:
     line = JsonFormatter().event(event, NOW)
     assert "\n" not in line
     assert json.loads(line) == {"time": "2030-01-02T04:04:05.678Z", **values}
 
 
-def test_pipe_gets_messages_bare() -> None:
+def test_plain_message_has_no_asterisk() -> None:
     assert PlainFormatter().event(Message("ben", "hello: you"), NOW) == "ben: hello: you"
 
 
-def test_pipe_gets_names_and_the_past_as_lines() -> None:
+def test_plain_names_and_history_are_lines() -> None:
     assert PlainFormatter().names(["ann", "ben"]) == "* 2 here: ann, ben"
     assert PlainFormatter().history_message(PAST) == "2030-01-02T03:04:05.000Z ben: hello Ann"
 
 
-def test_program_gets_names_and_the_past_as_objects() -> None:
+def test_json_names_and_history_are_objects() -> None:
     assert json.loads(JsonFormatter().names(["ann", "ben"])) == {"event": "names", "names": ["ann", "ben"]}
     assert json.loads(JsonFormatter().history_message(PAST)) == {
         "event": "past",
@@ -80,11 +82,11 @@ def test_program_gets_names_and_the_past_as_objects() -> None:
     }
 
 
-def test_program_gets_text_as_it_is_and_not_as_escapes() -> None:
+def test_json_text_is_not_escaped_to_ascii() -> None:
     assert "日本語" in JsonFormatter().event(Message("ben", "日本語"), NOW)
 
 
-def test_without_color_no_escape_sequence_is_used() -> None:
+def test_terminal_without_color_has_no_escape_sequences() -> None:
     formatter = TerminalFormatter("ann", color=False)
     local = f"{PAST.time.astimezone():%Y-%m-%d %H:%M}"
     assert formatter.event(Message("ben", "hello Ann"), NOW) == "03:04 ben: hello Ann"
@@ -94,18 +96,18 @@ def test_without_color_no_escape_sequence_is_used() -> None:
     assert formatter.input_line("> who") == "> who"
 
 
-def test_with_color_time_name_and_mention_stand_out() -> None:
+def test_terminal_color_marks_time_name_and_mention() -> None:
     formatter = TerminalFormatter("ann", color=True)
     local = f"{PAST.time.astimezone():%Y-%m-%d %H:%M}"
-    said = "\x1b[36mben\x1b[0m: hello \x1b[1;7mAnn\x1b[0m"
-    assert formatter.event(Message("ben", "hello Ann"), NOW) == f"\x1b[2m03:04\x1b[0m {said}"
-    assert formatter.history_message(PAST) == f"\x1b[2m{local}\x1b[0m {said}"
+    formatted = "\x1b[36mben\x1b[0m: hello \x1b[1;7mAnn\x1b[0m"
+    assert formatter.event(Message("ben", "hello Ann"), NOW) == f"\x1b[2m03:04\x1b[0m {formatted}"
+    assert formatter.history_message(PAST) == f"\x1b[2m{local}\x1b[0m {formatted}"
     assert formatter.names(["ben"]) == "* 1 here: \x1b[36mben\x1b[0m"
     assert formatter.hint("no") == "\x1b[33m* no\x1b[0m"
     assert formatter.input_line("> who") == "\x1b[1m> who\x1b[0m"
 
 
-def test_name_has_one_color_whatever_its_case_and_names_have_six() -> None:
+def test_color_of_a_name_ignores_case_and_is_one_of_six() -> None:
     formatter = TerminalFormatter("ann", color=True)
     shown = [formatter.names([name]).partition(": ")[2] for name in ("Ben", "bEN")]
     assert shown == ["\x1b[36mBen\x1b[0m", "\x1b[36mbEN\x1b[0m"]
@@ -120,11 +122,11 @@ def test_mention_is_highlighted(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["aab", "xa.b", "a.bc", "a.b-c", "c-a.b", "c.a.b", "ab", "a.b_"])
-def test_other_word_with_the_name_in_it_is_no_mention(text: str) -> None:
+def test_word_that_contains_the_name_is_no_mention(text: str) -> None:
     assert "\x1b[1;7m" not in TerminalFormatter("a.b", color=True).event(Message("ben", text), NOW)
 
 
-def test_what_the_user_typed_or_pasted_is_made_harmless() -> None:
+def test_input_and_hints_are_sanitized() -> None:
     formatter = TerminalFormatter("ann", color=False)
     assert formatter.input_line("> \x1b[2J\x9b\u202e") == "> ␛[2J\ufffd\ufffd"
     assert formatter.hint("not sent: \x1b[2J") == "* not sent: ␛[2J"

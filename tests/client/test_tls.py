@@ -1,4 +1,4 @@
-"""TLS: who is trusted and who is not, and that every failure is told in one line of plain words."""
+"""TLS: contexts, verification, and failures described in plain words."""
 
 import asyncio
 import contextlib
@@ -22,18 +22,18 @@ from tests.harness.server import run_server_in_loop
 from tests.harness.tls_servers import (
     DEADLINE,
     Address,
-    encrypted,
-    outspoken_server,
-    relay,
-    server_context,
-    serving,
+    alerting_server,
+    encrypt_key,
+    forward_to,
+    make_server_context,
+    serve_connections,
 )
 
 AUTHORITY = trustme.CA()
 STRANGER = trustme.CA()
-"""An authority that nobody here trusts."""
+"""A CA that no client here trusts."""
 
-PERHAPS = "(perhaps it requires a client certificate)"
+CLIENT_CERT_HINT = "(perhaps it requires a client certificate)"
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 
 HELLO = b"HELLO simple_chat/1 hi\n"
@@ -41,51 +41,51 @@ TLS_1_2 = ssl.TLSVersion.TLSv1_2
 TLS_1_3 = ssl.TLSVersion.TLSv1_3
 
 
-def trusting(shows: trustme.CA | None = None) -> ssl.SSLContext:
-    """What a client needs that trusts the authority and shows a certificate of another, if of any."""
+def trusting(issuer: trustme.CA | None = None) -> ssl.SSLContext:
+    """Return the context of a client that trusts `AUTHORITY`, with a certificate of `issuer` if given."""
     context = client_context()
     AUTHORITY.configure_trust(context)
-    if shows is not None:
-        shows.issue_cert("ann@example.org").configure_cert(context)
+    if issuer is not None:
+        issuer.issue_cert("ann@example.org").configure_cert(context)
     return context
 
 
-def own(name: str = "127.0.0.1", not_after: datetime | None = None) -> ssl.SSLContext:
-    """What a server needs that has a certificate of the authority."""
-    return server_context(AUTHORITY.issue_cert(name, not_after=not_after))
+def trusted_context(name: str = "127.0.0.1", not_after: datetime | None = None) -> ssl.SSLContext:
+    """Return the context of a server with a certificate of `AUTHORITY`."""
+    return make_server_context(AUTHORITY.issue_cert(name, not_after=not_after))
 
 
-async def enter(address: Address, tls: ssl.SSLContext | None) -> None:
-    """Enter a room for no longer than it takes."""
+async def join_and_leave(address: Address, tls: ssl.SSLContext | None) -> None:
+    """Join and leave at once."""
     async with asyncio.timeout(DEADLINE), simple_chat.connect(*address, username="ann", tls=tls):
         pass
 
 
-async def why_not(address: Address, tls: ssl.SSLContext | None) -> str:
-    """Why a room can't be entered, in the words behind the address."""
+async def connect_failure(address: Address, tls: ssl.SSLContext | None) -> str:
+    """Return the reason of the ConnectError, without the address."""
     with pytest.raises(ConnectError) as failed:
-        await enter(address, tls)
+        await join_and_leave(address, tls)
     where, why = str(failed.value).split(": ", 1)
     assert where == f"can't connect to 127.0.0.1:{address[1]}"
-    assert not set("[]_\n") & set(why), why  # as there are in the words of OpenSSL and of Python
+    assert not set("[]_\n") & set(why), why  # which are in the messages of OpenSSL and Python
     return why
 
 
-# Who may talk
+# Connections
 
 
-async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Let ann in, and part from her in order."""
+async def accept_ann(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Accept ann, and answer her QUIT."""
     writer.write(HELLO + b"OK JOIN ann\n")
     await reader.readuntil(b"QUIT\n")
     writer.write(b"BYE quit\n")
 
 
-async def test_room_is_entered_by_tls() -> None:
+async def test_chat_over_tls() -> None:
     async with run_server_in_loop() as home, asyncio.timeout(DEADLINE):
         ben = await home.join("ben")
         async with (
-            serving(relay(home.server.address), own()) as address,
+            serve_connections(forward_to(home.server.address), trusted_context()) as address,
             simple_chat.connect(*address, username="ann", tls=trusting()) as ann,
         ):
             await ann.send("hello")
@@ -96,24 +96,24 @@ async def test_room_is_entered_by_tls() -> None:
 
 
 @pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3])
-async def test_certificate_is_shown_to_a_server_that_demands_one(version: ssl.TLSVersion) -> None:
-    context = server_context(AUTHORITY.issue_cert("127.0.0.1"), AUTHORITY, version)
-    async with serving(greet, context) as address:
-        await enter(address, trusting(AUTHORITY))
+async def test_client_certificate_is_presented(version: ssl.TLSVersion) -> None:
+    context = make_server_context(AUTHORITY.issue_cert("127.0.0.1"), AUTHORITY, version)
+    async with serve_connections(accept_ann, context) as address:
+        await join_and_leave(address, trusting(AUTHORITY))
 
 
-async def test_chat_comes_back_by_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_chat_reconnects_over_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("random.uniform", lambda _low, _high: 0.0)
     visits: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
 
-    async def let_in(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def accept_and_send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HELLO + b"OK JOIN ann\nMSG ben hi\n")
         await visits.put(writer)
         await reader.read()
 
     async with (
         asyncio.timeout(DEADLINE),
-        serving(let_in, own()) as address,
+        serve_connections(accept_and_send, trusted_context()) as address,
         simple_chat.connect(*address, username="ann", tls=trusting(), reconnect=True) as ann,
     ):
         for _ in range(2):
@@ -124,15 +124,15 @@ async def test_chat_comes_back_by_tls(monkeypatch: pytest.MonkeyPatch) -> None:
         (await visits.get()).close()
 
 
-async def test_tls_that_breaks_off_is_a_connection_that_is_lost() -> None:
-    async def let_in(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def test_truncated_tls_is_a_lost_connection() -> None:
+    async def accept_and_send(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HELLO + b"OK JOIN ann\nMSG ben hi\n")
         await writer.drain()
         writer.transport.abort()
 
     async with (
         asyncio.timeout(DEADLINE),
-        serving(let_in, own()) as address,
+        serve_connections(accept_and_send, trusted_context()) as address,
         simple_chat.connect(*address, username="ann", tls=trusting()) as ann,
     ):
         assert await anext(ann) == Message("ben", "hi")
@@ -140,29 +140,29 @@ async def test_tls_that_breaks_off_is_a_connection_that_is_lost() -> None:
             await anext(ann)
 
 
-def test_tls_is_not_for_unix_sockets() -> None:
+def test_tls_on_a_unix_socket_is_rejected() -> None:
     with pytest.raises(ValueError, match="Unix socket"):
         simple_chat.connect(unix="/tmp/chat", username="ann", tls=trusting())
 
 
-# What is said of who may not
+# Failures
 
-MayNotTalk = Callable[[], AbstractAsyncContextManager[Address]]
+FailingServer = Callable[[], AbstractAsyncContextManager[Address]]
 
 
 @contextlib.asynccontextmanager
-async def outspoken(context: ssl.SSLContext) -> AsyncIterator[Address]:
-    """A server that says by an alert why it refuses."""
-    with outspoken_server(context) as address:
+async def alerting(context: ssl.SSLContext) -> AsyncIterator[Address]:
+    """Run a server that sends an alert when the handshake fails."""
+    with alerting_server(context) as address:
         yield address
 
 
-async def say_hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def send_hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(HELLO)
     await reader.read()
 
 
-async def hang_up(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+async def close_in_handshake(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     await reader.read(1)
 
 
@@ -173,20 +173,20 @@ async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.transport.abort()
 
 
-async def be_silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+async def stay_silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     await reader.read()
 
 
-def demanding(version: ssl.TLSVersion = TLS_1_3) -> ssl.SSLContext:
-    """What a server needs that demands a certificate of the authority."""
-    return server_context(AUTHORITY.issue_cert("127.0.0.1"), AUTHORITY, version)
+def client_cert_context(version: ssl.TLSVersion = TLS_1_3) -> ssl.SSLContext:
+    """Return the context of a server that requires a client certificate of `AUTHORITY`."""
+    return make_server_context(AUTHORITY.issue_cert("127.0.0.1"), AUTHORITY, version)
 
 
-def old() -> ssl.SSLContext:
-    """What a server needs that knows only a TLS that is too old."""
+def outdated_context() -> ssl.SSLContext:
+    """Return the context of a server that supports TLS 1.0 and 1.1 only."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        context = server_context(AUTHORITY.issue_cert("127.0.0.1"), version=ssl.TLSVersion.TLSv1_1)
+        context = make_server_context(AUTHORITY.issue_cert("127.0.0.1"), version=ssl.TLSVersion.TLSv1_1)
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.set_ciphers("ALL:@SECLEVEL=0")
     return context
@@ -196,31 +196,34 @@ def old() -> ssl.SSLContext:
     ("server", "why"),
     [
         (
-            lambda: serving(greet, server_context(STRANGER.issue_cert("127.0.0.1"))),
+            lambda: serve_connections(accept_ann, make_server_context(STRANGER.issue_cert("127.0.0.1"))),
             "certificate verify failed: unable to get local issuer certificate",
         ),
         (
-            lambda: serving(greet, own(not_after=YESTERDAY)),
+            lambda: serve_connections(accept_ann, trusted_context(not_after=YESTERDAY)),
             "certificate verify failed: certificate has expired",
         ),
         (
-            lambda: serving(greet, own("127.0.0.2")),
+            lambda: serve_connections(accept_ann, trusted_context("127.0.0.2")),
             "certificate verify failed: IP address mismatch, certificate is not valid for '127.0.0.1'",
         ),
-        (lambda: serving(say_hello), "the peer does not speak TLS"),
-        (lambda: serving(hang_up), "the server closed it in the TLS handshake"),
-        (lambda: serving(reset), "Connection reset by peer in the TLS handshake"),
+        (lambda: serve_connections(send_hello), "the peer does not speak TLS"),
+        (lambda: serve_connections(close_in_handshake), "the server closed it in the TLS handshake"),
+        (lambda: serve_connections(reset), "Connection reset by peer in the TLS handshake"),
         (
-            lambda: serving(greet, demanding()),
-            f"connection lost: the server closed it {PERHAPS}",
+            lambda: serve_connections(accept_ann, client_cert_context()),
+            f"connection lost: the server closed it {CLIENT_CERT_HINT}",
         ),
-        (lambda: serving(greet, demanding(TLS_1_2)), "the server closed it in the TLS handshake"),
-        (lambda: outspoken(demanding()), "the peer requires a certificate"),
         (
-            lambda: outspoken(demanding(TLS_1_2)),
+            lambda: serve_connections(accept_ann, client_cert_context(TLS_1_2)),
+            "the server closed it in the TLS handshake",
+        ),
+        (lambda: alerting(client_cert_context()), "the peer requires a certificate"),
+        (
+            lambda: alerting(client_cert_context(TLS_1_2)),
             "the peer refused the handshake, perhaps it requires a certificate",
         ),
-        (lambda: outspoken(old()), "no TLS version in common with the peer"),
+        (lambda: alerting(outdated_context()), "no TLS version in common with the peer"),
     ],
     ids=(
         *(
@@ -236,27 +239,27 @@ def old() -> ssl.SSLContext:
         *("alert", "alert (1.2)", "old"),
     ),
 )
-async def test_server_that_cannot_be_talked_to(
-    server: MayNotTalk, why: str, caplog: pytest.LogCaptureFixture
+async def test_connect_error_has_the_reason_of_the_tls_failure(
+    server: FailingServer, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with server() as address:
-        assert await why_not(address, trusting()) == why
-    caplog.clear()  # the loops of some servers here complain
+        assert await connect_failure(address, trusting()) == why
+    caplog.clear()  # of warnings of the event loop about its server side
 
 
 @pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3])
-async def test_certificate_that_the_server_does_not_accept(version: ssl.TLSVersion) -> None:
-    async with outspoken(demanding(version)) as address:
-        assert await why_not(address, trusting(STRANGER)) == "the peer rejected the certificate"
+async def test_rejected_client_certificate_is_reported(version: ssl.TLSVersion) -> None:
+    async with alerting(client_cert_context(version)) as address:
+        assert await connect_failure(address, trusting(STRANGER)) == "the peer rejected the certificate"
 
 
-async def test_host_name_that_the_certificate_is_not_for() -> None:
-    async with serving(greet, own()) as (_, port):
+async def test_host_name_mismatch_is_reported() -> None:
+    async with serve_connections(accept_ann, trusted_context()) as (_, port):
         with pytest.raises(
             ConnectError,
             match=r": certificate verify failed: Hostname mismatch, .* not valid for 'localhost'$",
         ):
-            await enter(("localhost", port), trusting())
+            await join_and_leave(("localhost", port), trusting())
 
 
 @pytest.mark.parametrize(
@@ -264,68 +267,68 @@ async def test_host_name_that_the_certificate_is_not_for() -> None:
     [(trusting(), "no answer"), (None, "no answer (perhaps it requires TLS)")],
     ids=["tls", "plain"],
 )
-async def test_server_that_says_nothing(
+async def test_silent_server_is_reported(
     tls: ssl.SSLContext | None, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_module, "_HELLO_TIMEOUT", 0.05)
-    async with serving(be_silent) as address:
-        assert await why_not(address, tls) == why
+    async with serve_connections(stay_silent) as address:
+        assert await connect_failure(address, tls) == why
 
 
-async def test_server_that_says_nothing_by_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silent_server_over_tls_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         connection_module, "_HELLO_TIMEOUT", 0.5
-    )  # enough for a handshake; if not, all is said too
-    async with serving(be_silent, own()) as address:
-        assert await why_not(address, trusting()) == "no answer"
+    )  # enough for a handshake, and the reason is the same without
+    async with serve_connections(stay_silent, trusted_context()) as address:
+        assert await connect_failure(address, trusting()) == "no answer"
 
 
-async def test_server_that_talks_tls_to_who_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tls_server_without_tls_option_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "_HELLO_TIMEOUT", 0.05)
-    async with serving(greet, own()) as address:
-        assert await why_not(address, None) == "no answer (perhaps it requires TLS)"
+    async with serve_connections(accept_ann, trusted_context()) as address:
+        assert await connect_failure(address, None) == "no answer (perhaps it requires TLS)"
 
 
-async def slam(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
-    """Hang up at once."""
+async def close_at_once(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+    """Close without reading."""
 
 
-async def test_server_that_hangs_up_on_who_talks_no_tls() -> None:
-    async with serving(slam) as address:
-        why = await why_not(address, None)
+async def test_server_that_closes_a_plain_text_connection_is_reported() -> None:
+    async with serve_connections(close_at_once) as address:
+        why = await connect_failure(address, None)
     assert why == "connection lost: the server closed it (perhaps it requires TLS)"
 
 
-async def test_nothing_is_told_to_a_server_that_is_not_trusted() -> None:
-    heard: asyncio.Queue[bytes] = asyncio.Queue()
+async def test_nothing_is_sent_to_a_server_before_it_is_verified() -> None:
+    received: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HELLO)
-        await heard.put(await reader.read())
+        await received.put(await reader.read())
 
-    async with asyncio.timeout(DEADLINE), serving(listen) as address:
+    async with asyncio.timeout(DEADLINE), serve_connections(listen) as address:
         with pytest.raises(ConnectError):
             async with simple_chat.connect(*address, username="ann", password="s3cret", tls=trusting()):
                 pass
-        said = await heard.get()
-    assert said[:1] == b"\x16"  # a handshake, and never plain text instead
-    assert b"s3cret" not in said
-    assert b"JOIN" not in said
+        data = await received.get()
+    assert data[:1] == b"\x16"  # a handshake, and never plain text instead
+    assert b"s3cret" not in data
+    assert b"JOIN" not in data
 
 
-async def test_handshake_can_be_cancelled_and_leaves_no_connection() -> None:
-    begun, ended = asyncio.Event(), asyncio.Event()
+async def test_cancelled_handshake_closes_the_connection() -> None:
+    started, ended = asyncio.Event(), asyncio.Event()
 
     async def wait(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.readexactly(1)
-        begun.set()
+        started.set()
         with contextlib.suppress(OSError):
             await reader.read()
         ended.set()
 
-    async with asyncio.timeout(DEADLINE), serving(wait) as address:
-        entering = asyncio.create_task(enter(address, trusting()))
-        await begun.wait()
+    async with asyncio.timeout(DEADLINE), serve_connections(wait) as address:
+        entering = asyncio.create_task(join_and_leave(address, trusting()))
+        await started.wait()
         entering.cancel()
         with pytest.raises(asyncio.CancelledError):
             await entering
@@ -336,10 +339,10 @@ async def test_handshake_can_be_cancelled_and_leaves_no_connection() -> None:
     ("error", "words"),
     [
         (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), "in the middle of TLS"),
-        (ssl.SSLError(1, "what a future version says"), "TLS failed: unknown reason"),
+        (ssl.SSLError(1, "a message of a future version"), "TLS failed: unknown reason"),
     ],
 )
-def test_error_that_has_no_reason_has_words_all_the_same(error: ssl.SSLError, words: str) -> None:
+def test_tls_error_without_a_reason_is_described(error: ssl.SSLError, words: str) -> None:
     assert words in describe_error(error)
 
 
@@ -348,7 +351,7 @@ def test_error_that_has_no_reason_has_words_all_the_same(error: ssl.SSLError, wo
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of files that may be meant, to be named without it."""
+    """PEM files and others, in the working directory."""
     monkeypatch.chdir(tmp_path)
     leaf = AUTHORITY.issue_cert("ann@example.org")
     AUTHORITY.cert_pem.write_to_path("ca.pem")
@@ -359,20 +362,20 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("empty").touch()
     Path("text").write_text("hello\n")
     Path("broken.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-    Path("encrypted.pem").write_bytes(encrypted(leaf.private_key_pem.bytes()))
+    Path("encrypted.pem").write_bytes(encrypt_key(leaf.private_key_pem.bytes()))
 
 
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize(("certificate", "key"), [(None, None), ("cert.pem", "key.pem"), ("both.pem", None)])
-def test_context_verifies_whom_it_talks_to(certificate: str | None, key: str | None) -> None:
+def test_client_context_verifies_the_server(certificate: str | None, key: str | None) -> None:
     context = client_context("ca.pem", certificate, key)
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.minimum_version == TLS_1_2
-    assert len(context.get_ca_certs()) == 1  # this authority instead of those that the system trusts
+    assert len(context.get_ca_certs()) == 1  # and none of the system
 
 
-def test_context_trusts_whom_the_system_trusts_if_not_told_otherwise(
+def test_client_context_trusts_the_cas_of_the_system_by_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     AUTHORITY.cert_pem.write_to_path(tmp_path / "system.pem")
@@ -395,7 +398,7 @@ def test_context_trusts_whom_the_system_trusts_if_not_told_otherwise(
         ("broken.pem", "there is no certificate in it"),
     ],
 )
-def test_file_of_authorities_that_cannot_be_used(path: str, why: str) -> None:
+def test_unusable_ca_file_is_a_config_error(path: str, why: str) -> None:
     with pytest.raises(ConfigError) as failed:
         client_context(path)
     assert str(failed.value) == f"can't use {path}: {why}"
@@ -423,7 +426,9 @@ def test_file_of_authorities_that_cannot_be_used(path: str, why: str) -> None:
         ),
     ],
 )
-def test_certificate_that_cannot_be_used(certificate: str, key: str | None, blamed: str, why: str) -> None:
+def test_unusable_certificate_is_a_config_error(
+    certificate: str, key: str | None, blamed: str, why: str
+) -> None:
     with pytest.raises(ConfigError) as failed:
         client_context("ca.pem", certificate, key)
     assert str(failed.value) == f"can't use {blamed}: {why}"

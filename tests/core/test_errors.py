@@ -1,3 +1,5 @@
+"""The exceptions, and their descriptions."""
+
 import errno
 import os
 import socket
@@ -14,19 +16,19 @@ def test_every_error_is_a_chat_error() -> None:
     assert all(issubclass(error, ChatError) for error in defined)
 
 
-def test_refusal_of_a_line_says_its_code() -> None:
+def test_command_error_has_its_code() -> None:
     error = CommandError("bad-name")
     assert (error.code, str(error)) == ("bad-name", "bad-name")
 
 
-def test_refusal_of_a_join_says_its_code_and_what_to_do() -> None:
+def test_join_refused_error_has_its_code_and_advice() -> None:
     error = JoinRefusedError("name-taken", "take another one")
     assert (error.code, error.advice) == ("name-taken", "take another one")
     assert str(error) == "name-taken: take another one"
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "description"),
     [
         (ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed"), os.strerror(errno.ECONNREFUSED)),
         (OSError(errno.EADDRINUSE, "error while attempting to bind"), os.strerror(errno.EADDRINUSE)),
@@ -36,5 +38,5 @@ def test_refusal_of_a_join_says_its_code_and_what_to_do() -> None:
         (ValueError("no such thing"), "no such thing"),
     ],
 )
-def test_reason_is_said_in_the_words_of_the_system(error: Exception, words: str) -> None:
-    assert describe_error(error) == words
+def test_error_is_described_in_the_words_of_the_system(error: Exception, description: str) -> None:
+    assert describe_error(error) == description

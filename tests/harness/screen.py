@@ -1,4 +1,4 @@
-"""The client as its user has it: keys go in, and what comes out is drawn on a screen."""
+"""A program on a pseudo terminal whose output is drawn by an emulator (pyte)."""
 
 import re
 import signal
@@ -26,24 +26,24 @@ HARMFUL = re.compile(
     r"\x1b(?!\[[?0-9;]*[A-Za-z])|\x1b\[2?[HJ]\x1b\[H"
     r"|[\x00-\x07\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 )
-"""What the client puts out none of: it moves the cursor by CSI sequences and by backspaces."""
+"""What the client never writes: its own output is text, CSI sequences and backspaces."""
 
 _ROWS, _COLUMNS = 24, 80
-_SCROLLED = 10_000  # rows that are remembered after they left the screen
+_SCROLLBACK = 10_000  # rows
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d ")
 
 
 def wrapped(line: str, columns: int = _COLUMNS) -> list[str]:
-    """A line as a terminal shows it."""
+    """Return the rows of a line on the terminal."""
     return [line[at : at + columns].rstrip() for at in range(0, len(line), columns)]
 
 
 class Screen:
-    """A terminal with a program in it.
+    """A terminal that runs a program.
 
     Attributes:
         child: the program.
-        raw: every byte that the program has put out so far.
+        raw: the whole output so far.
     """
 
     def __init__(self, command: str, *arguments: str) -> None:
@@ -51,8 +51,8 @@ class Screen:
         self.child.delaybeforesend = None
         self.child.ptyproc.delayafterclose = 0.01  # type: ignore[attr-defined] # seconds
         self.raw = bytearray()
-        self._drawn = 0  # bytes of `raw`: drawing is slow, and not every test looks
-        self._screen = pyte.HistoryScreen(_COLUMNS, _ROWS, history=_SCROLLED)
+        self._drawn = 0  # bytes of `raw`: drawn on demand, because drawing is slow
+        self._screen = pyte.HistoryScreen(_COLUMNS, _ROWS, history=_SCROLLBACK)
         self._stream = pyte.ByteStream(self._screen)
         self._modes_at_start = self._modes()
 
@@ -65,7 +65,7 @@ class Screen:
             self._read_all()
         self.child.close()
 
-    # What the user does
+    # Input
 
     def type(self, *lines: str) -> None:
         """Type lines and press Enter after each."""
@@ -76,25 +76,25 @@ class Screen:
         self.child.send("".join(keys))
 
     def paste(self, *lines: str) -> None:
-        """Paste lines, as a terminal does that knows bracketed paste."""
+        """Paste lines by bracketed paste."""
         self.press("\x1b[200~", "\r".join(lines), "\x1b[201~")
 
     def resize(self, rows: int, columns: int) -> None:
-        """Make the window smaller or larger."""
+        """Resize the window."""
         self._draw()
         self._screen.resize(rows, columns)
         self.child.setwinsize(rows, columns)
 
-    # What the user sees
+    # Output
 
     def rows(self) -> list[str]:
-        """All rows down to the last that is not empty, those scrolled away too, without the times."""
+        """Return all rows with the scrollback, up to the last that is not empty, without the times."""
         self._draw()
         columns = range(self._screen.columns)
         scrolled = ["".join(line[x].data for x in columns) for line in self._screen.history.top]
-        return [_TIME.sub("", row.rstrip(), count=1) for row in scrolled + self._shown()]
+        return [_TIME.sub("", row.rstrip(), count=1) for row in scrolled + self._visible_rows()]
 
-    def _shown(self) -> list[str]:
+    def _visible_rows(self) -> list[str]:
         return "\n".join(row.rstrip() for row in self._screen.display).rstrip("\n").split("\n")
 
     def wait_for(self, *rows: str) -> None:
@@ -102,25 +102,25 @@ class Screen:
         self.wait_until(lambda: self.rows()[-len(rows) :] == [*rows])
 
     def wait_until(self, predicate: Callable[[], bool]) -> None:
-        """Wait until the program has put out what makes something true."""
+        """Wait for the output that makes a predicate true."""
         deadline = monotonic() + DEADLINE
         while not predicate():
             assert self._read(deadline), f"not seen before the deadline or the end: {self.rows()[-_ROWS:]}"
 
-    def wait_for_anything(self) -> None:
-        """Wait until the program puts out something more."""
+    def wait_for_output(self) -> None:
+        """Wait for more output."""
         assert self._read(monotonic() + DEADLINE)
 
-    def wait_for_end(self) -> int:
-        """Wait until the program has ended, and return its exit status."""
+    def wait_for_exit(self) -> int:
+        """Wait until the program exits, and return its status."""
         self._read_all()
         assert self.child.flag_eof, f"still running: {self.rows()[-_ROWS:]}"
-        self.child.wait()  # without its terminal it is all but gone
+        self.child.wait()  # it has closed the terminal: this does not block for long
         assert self.child.exitstatus is not None
         return self.child.exitstatus
 
-    def is_as_before(self) -> bool:
-        """Whether the program has left the terminal as it was."""
+    def is_restored(self) -> bool:
+        """Return whether the modes of the terminal are those before the program."""
         pasting = re.findall(rb"\x1b\[\?2004([hl])", self.raw)
         return self._modes() == self._modes_at_start and pasting[-1:] != [b"h"]
 
@@ -128,7 +128,7 @@ class Screen:
         return termios.tcgetattr(self.child.child_fd)
 
     def _read(self, deadline: float) -> bool:
-        """Take what the program puts out next; whether there was something."""
+        """Read more output; return False at its end or the deadline."""
         try:
             self.raw += self.child.read_nonblocking(65536, timeout=max(0.0, deadline - monotonic()))
         except (pexpect.TIMEOUT, pexpect.EOF):
@@ -136,7 +136,7 @@ class Screen:
         return True
 
     def _read_all(self) -> None:
-        """Take what the program puts out, until it ends or the time is up."""
+        """Read the output up to its end or the deadline."""
         deadline = monotonic() + DEADLINE
         while self._read(deadline):
             pass

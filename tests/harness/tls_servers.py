@@ -1,4 +1,4 @@
-"""Servers in the test's own hands, mostly such as talk TLS."""
+"""Servers whose part the test plays, mostly over TLS."""
 
 import asyncio
 import contextlib
@@ -11,49 +11,51 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 DEADLINE = 30.0
-"""Seconds that anything may take before the test is failed. Nothing waits this long when all is well."""
+"""Seconds that anything may take before the test fails. Nothing waits this long when all is well."""
 
 Address = tuple[str, int]
-Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def server_context(
+def make_server_context(
     certificate: trustme.LeafCert,
-    demands: trustme.CA | None = None,
+    client_ca: trustme.CA | None = None,
     version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
 ) -> ssl.SSLContext:
-    """Make what a server needs to talk TLS.
+    """Return the TLS context of a server.
 
     Args:
-        certificate: its own.
-        demands: of whom its clients must have a certificate.
-        version: the newest that it knows.
+        certificate: the server's.
+        client_ca: whose certificates it requires of clients; None to require none.
+        version: the newest that it supports.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.maximum_version = version
     certificate.configure_cert(context)
-    if demands is not None:
-        demands.configure_trust(context)
+    if client_ca is not None:
+        client_ca.configure_trust(context)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
 @contextlib.asynccontextmanager
-async def serving(answer: Answer, context: ssl.SSLContext | None = None) -> AsyncIterator[Address]:
-    """Answer whoever connects, and leave no connection behind.
+async def serve_connections(
+    handler: Handler, context: ssl.SSLContext | None = None
+) -> AsyncIterator[Address]:
+    """Run a server in a block, at whose end all connections are closed.
 
     Args:
-        answer: what is done with a connection, which ends with it.
-        context: how to talk TLS; None for plain text.
+        handler: called with each connection, which is closed when it returns.
+        context: for TLS; None for plain text.
     """
     sockets: list[socket.socket] = []
-    answering: set[asyncio.Task[None]] = set()
+    handling: set[asyncio.Task[None]] = set()
 
     async def accept() -> None:
         while True:
             sock, _ = await asyncio.get_running_loop().sock_accept(listener)
             sockets.append(sock)
-            answering.add(asyncio.create_task(_serve(answer, sock, context)))
+            handling.add(asyncio.create_task(_serve(handler, sock, context)))
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0)
@@ -63,9 +65,9 @@ async def serving(answer: Answer, context: ssl.SSLContext | None = None) -> Asyn
         finally:
             accepting.cancel()
             await asyncio.wait({accepting})
-    await asyncio.gather(*answering)
+    await asyncio.gather(*handling)
     async with asyncio.timeout(DEADLINE):
-        while any(sock.fileno() != -1 for sock in sockets):  # event loops close a turn or two later
+        while any(sock.fileno() != -1 for sock in sockets):  # event loops close sockets a turn or two later
             await _turn()
 
 
@@ -73,7 +75,7 @@ async def _turn() -> None:
     await asyncio.sleep(0)
 
 
-async def _serve(answer: Answer, sock: socket.socket, context: ssl.SSLContext | None) -> None:
+async def _serve(handler: Handler, sock: socket.socket, context: ssl.SSLContext | None) -> None:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     protocol = asyncio.StreamReaderProtocol(reader)
@@ -82,22 +84,22 @@ async def _serve(answer: Answer, sock: socket.socket, context: ssl.SSLContext | 
             transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock, ssl=context)
             writer = asyncio.StreamWriter(transport, protocol, reader, loop)
             try:
-                await answer(reader, writer)
+                await handler(reader, writer)
             finally:
                 writer.close()
                 await writer.wait_closed()
     except (OSError, EOFError):
-        pass  # it is gone, or never was what it should be
+        pass  # the client disconnected, or its handshake failed
 
 
-def relay(server: Address) -> Answer:
-    """Pass on everything to a server and back, for as long as both sides are there."""
+def forward_to(server: Address) -> Handler:
+    """Return a handler that forwards data to a server and back until both sides are closed."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection(*server)
         await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
 
-    return answer
+    return handle
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -111,10 +113,10 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @contextlib.contextmanager
-def outspoken_server(context: ssl.SSLContext) -> Iterator[Address]:
-    """Take one connection as other programs do: a client that is refused is told why, by an alert.
+def alerting_server(context: ssl.SSLContext) -> Iterator[Address]:
+    """Accept one connection, and send an alert if the handshake fails.
 
-    The event loops close such a connection before the alert was sent.
+    The event loops close such a connection before they have sent the alert.
     """
 
     def shake_hands(listener: socket.socket) -> None:
@@ -130,8 +132,8 @@ def outspoken_server(context: ssl.SSLContext) -> Iterator[Address]:
         done.result()
 
 
-def encrypted(key: bytes) -> bytes:
-    """A private key with a passphrase."""
+def encrypt_key(key: bytes) -> bytes:
+    """Encrypt a private key in PEM with a passphrase."""
     return serialization.load_pem_private_key(key, None).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

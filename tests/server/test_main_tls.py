@@ -21,7 +21,7 @@ from tests.harness.programs import (
     run_server_process,
     run_server_to_exit,
 )
-from tests.harness.tls_servers import encrypted
+from tests.harness.tls_servers import encrypt_key
 
 AUTHORITY = trustme.CA()
 STRANGER = trustme.CA()
@@ -34,7 +34,7 @@ def files(tmp_path: Path) -> Path:
     issue(tmp_path)
     AUTHORITY.cert_pem.write_to_path(tmp_path / "ca.pem")
     AUTHORITY.issue_cert("localhost").private_key_pem.write_to_path(tmp_path / "other.pem")
-    (tmp_path / "encrypted.pem").write_bytes(encrypted((tmp_path / "key.pem").read_bytes()))
+    (tmp_path / "encrypted.pem").write_bytes(encrypt_key((tmp_path / "key.pem").read_bytes()))
     (tmp_path / "empty").touch()
     (tmp_path / "text").write_text("hello\n")
     return tmp_path

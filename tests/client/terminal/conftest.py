@@ -1,13 +1,14 @@
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.harness.programs import ServerProcess, run_server_process
-from tests.harness.screen import CLIENT, Screen
-from tests.harness.wire import FakeServer, Wire, connect
+from tests.harness.line_socket import FakeServer, LineSocket, connect
+from tests.harness.programs import ServerProcess
+from tests.harness.screen import Screen
 
 
 @pytest.fixture(autouse=True)
@@ -18,29 +19,31 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ServerProcess]:
-    """A server, empty when a test begins; only its history is that of the module's tests so far."""
-    with run_server_process() as server:
-        yield server
-
-
 @pytest.fixture
 def fake_server() -> Iterator[FakeServer]:
     with FakeServer() as server:
         yield server
 
 
+QUICK_RETRY = """
+import random, sys
+random.uniform = lambda low, high: low + (high - low) / 50
+from simple_chat.client.__main__ import main
+sys.exit(main())
+"""
+"""The client with reconnect delays of a fiftieth: 20 ms, 40 ms and so on."""
+
+
 @pytest.fixture
 def start() -> Iterator[Callable[..., Screen]]:
-    """Starts clients with the options it is called with, each on a terminal of its own."""
+    """Starts clients with the given options, each on a terminal of its own, that retry quickly."""
     with ExitStack() as screens:
-        yield lambda *options: screens.enter_context(Screen(*CLIENT, *options))
+        yield lambda *options: screens.enter_context(Screen(sys.executable, "-c", QUICK_RETRY, *options))
 
 
 @pytest.fixture
 def join(server: ServerProcess, start: Callable[..., Screen]) -> Callable[..., Screen]:
-    """Starts clients that join under a name, and waits for the prompt."""
+    """Starts clients that join under a name, and waits for their prompt."""
 
     def join(name: str, *options: str) -> Screen:
         screen = start("--port", server.port, "--username", name, "--history", "0", *options)
@@ -51,13 +54,13 @@ def join(server: ServerProcess, start: Callable[..., Screen]) -> Callable[..., S
 
 
 @pytest.fixture
-def member(server: ServerProcess) -> Iterator[Callable[[str], Wire]]:
-    """Lets members join that need no terminal."""
-    with ExitStack() as wires:
+def member(server: ServerProcess) -> Iterator[Callable[[str], LineSocket]]:
+    """Lets members without a terminal join."""
+    with ExitStack() as sockets:
 
-        def join(name: str) -> Wire:
-            wire = wires.enter_context(connect(server.port))
-            wire.join(name)
-            return wire
+        def join(name: str) -> LineSocket:
+            connection = sockets.enter_context(connect(server.port))
+            connection.join(name)
+            return connection
 
         yield join

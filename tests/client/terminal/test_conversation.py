@@ -1,16 +1,16 @@
-"""People at terminals talk, and see what they should."""
+"""Commands and messages at the prompt."""
 
 import re
 from collections.abc import Callable
 
+from tests.harness.line_socket import FakeServer, LineSocket
 from tests.harness.screen import Screen, wrapped
-from tests.harness.wire import FakeServer, Wire
 
 Join = Callable[..., Screen]
-Member = Callable[[str], Wire]
+Member = Callable[[str], LineSocket]
 
 
-def test_two_terminals_converse_and_nobody_gets_their_own_message_back(join: Join) -> None:
+def test_two_terminals_see_the_messages_of_each_other_and_their_own_input_once(join: Join) -> None:
     ann = join("ann")
     ben = join("ben")
     ann.wait_for("* ben joined", "ann>")
@@ -21,7 +21,7 @@ def test_two_terminals_converse_and_nobody_gets_their_own_message_back(join: Joi
     ann.type("send how are you?")
     ben.wait_for("ann: how are you?", "ben>")
     ben.type("leave")
-    assert ben.wait_for_end() == 0
+    assert ben.wait_for_exit() == 0
     ann.wait_for("* ben left", "ann>")
     assert ben.rows() == ["ann: hello ben", "> send hello ann", "ann: how are you?", "> leave"]
     assert ann.rows() == [
@@ -30,25 +30,23 @@ def test_two_terminals_converse_and_nobody_gets_their_own_message_back(join: Joi
     ]
 
 
-def test_message_has_its_time_of_day(join: Join, member: Member) -> None:
+def test_message_has_the_time_of_day(join: Join, member: Member) -> None:
     ann = join("ann", "--color", "never")
     member("ben").send("MSG what time is it?")
     ann.wait_for("ben: what time is it?", "ann>")
     assert re.search(rb"\d\d:\d\d ben: what time is it\?\r", ann.raw)
 
 
-def test_who_names_everybody(join: Join, member: Member) -> None:
+def test_who_lists_all_members(join: Join, member: Member) -> None:
     member("Ben")
     ann = join("ann")
     ann.type("who")
     ann.wait_for("> who", "* 2 here: Ben, ann", "ann>")
 
 
-def test_questions_are_answered_while_the_server_can_acknowledge_nothing(
-    fake_server: FakeServer, start: Join
-) -> None:
+def test_who_is_answered_without_a_pong(fake_server: FakeServer, start: Join) -> None:
     ann = start("--port", fake_server.port, "--username", "ann", "--history", "0")
-    with fake_server.let_in("ann") as connection:
+    with fake_server.accept_join("ann") as connection:
         ann.wait_for("ann>")
         for name in ("ben", "cleo"):
             ann.type("who")
@@ -71,10 +69,10 @@ def test_help_lists_the_commands(join: Join) -> None:
     )
 
 
-def test_mistake_is_answered_with_a_hint_and_nothing_is_sent(join: Join, member: Member) -> None:
+def test_invalid_input_gets_a_hint_and_is_not_sent(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
-    shown = []
+    displayed = []
     for line, hint in {
         "hello": "* there is no command 'hello'; to send a message: send <MSG>, for all commands: help",
         "send": "* the message is missing: send <MSG>",
@@ -83,13 +81,13 @@ def test_mistake_is_answered_with_a_hint_and_nothing_is_sent(join: Join, member:
         "leave me alone": "* leave takes no argument",
     }.items():
         ann.type(line)
-        shown += [f"> {line}".rstrip(), *wrapped(hint)]
-        ann.wait_for(*shown, "ann>")
+        displayed += [f"> {line}".rstrip(), *wrapped(hint)]
+        ann.wait_for(*displayed, "ann>")
     ann.type("send all is well")
     assert ben.wait_for("MSG ann all is well") == ["JOINED ann"]
 
 
-def test_empty_line_does_nothing(join: Join, member: Member) -> None:
+def test_empty_line_is_ignored(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
     ann.type("", "   ", "send x")
@@ -98,7 +96,7 @@ def test_empty_line_does_nothing(join: Join, member: Member) -> None:
     assert ann.rows() == ["> send x", "ann>"]
 
 
-def test_line_that_is_too_long_is_not_sent(join: Join, member: Member) -> None:
+def test_too_long_line_gets_a_hint_and_is_not_sent(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
     ann.paste(f"send {'x' * 4093}")
@@ -108,7 +106,7 @@ def test_line_that_is_too_long_is_not_sent(join: Join, member: Member) -> None:
     assert ben.wait_for("MSG ann short") == ["JOINED ann"]
 
 
-def test_any_script_arrives_as_typed_and_is_shown_as_sent(join: Join, member: Member) -> None:
+def test_unicode_text_is_sent_and_displayed(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
     ann.type("send Grüße, 日本語 und 👍")

@@ -1,21 +1,21 @@
-"""What was said before somebody came."""
+"""The history of the room."""
 
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.harness.line_socket import LineSocket
 from tests.harness.programs import ServerProcess, run_server_process
 from tests.harness.screen import Screen
-from tests.harness.wire import Wire
 
 Start = Callable[..., Screen]
 Join = Callable[..., Screen]
-Member = Callable[[str], Wire]
+Member = Callable[[str], LineSocket]
 
 
 @pytest.fixture
 def server() -> Iterator[ServerProcess]:
-    """A server where nothing was said yet."""
+    """A server process without history."""
     with run_server_process() as server:
         yield server
 
@@ -27,7 +27,7 @@ def test_last_ten_messages_are_shown_on_joining(server: ServerProcess, member: M
     assert ann.rows() == [*(f"ben: {number}" for number in range(2, 12)), "ann>"]
 
 
-def test_as_many_messages_are_shown_on_joining_as_asked_for(join: Join, member: Member) -> None:
+def test_history_option_sets_the_number_of_messages_on_joining(join: Join, member: Member) -> None:
     member("ben").send(*(f"MSG {number}" for number in range(12)), "LEAVE")
     for name, count in {"no": 0, "one": 1, "three": 3, "all": 12, "more": 20}.items():
         screen = join(name, "--history", str(count))
@@ -37,7 +37,7 @@ def test_as_many_messages_are_shown_on_joining_as_asked_for(join: Join, member: 
         ]
 
 
-def test_history_shows_as_many_messages_as_asked_for(join: Join, member: Member) -> None:
+def test_history_command_shows_the_requested_messages(join: Join, member: Member) -> None:
     member("ben").send("MSG one", "MSG two", "MSG three")
     ann = join("ann")
     ann.type("history 2")

@@ -1,9 +1,9 @@
-"""Whatever a server says, the terminal obeys nobody but the client."""
+"""No text of a server reaches the terminal unsanitized."""
 
 from collections.abc import Callable
 
+from tests.harness.line_socket import FakeServer
 from tests.harness.screen import HARMFUL, INTERRUPT, Screen
-from tests.harness.wire import FakeServer
 
 Start = Callable[..., Screen]
 
@@ -11,7 +11,7 @@ HOSTILE = "\x1b[2J\x1b[H\x1b]0;title\x07\x1bP$q\x9d0;title\x9c\u202edrow\u2066\x
 SHOWN = "␛[2J␛[H␛]0;title␇␛P$q\ufffd0;title\ufffd\ufffddrow\ufffd␡␀\ufffd"
 
 
-def test_texts_of_every_kind_are_shown_and_not_obeyed(fake_server: FakeServer, start: Start) -> None:
+def test_control_characters_of_all_events_are_sanitized(fake_server: FakeServer, start: Start) -> None:
     ann = start("--port", fake_server.port, "--username", "ann", "--color", "never")
     with fake_server.accept() as connection:
         connection.send(f"HELLO simple_chat/1 {HOSTILE}")
@@ -28,24 +28,24 @@ def test_texts_of_every_kind_are_shown_and_not_obeyed(fake_server: FakeServer, s
         connection.send(f"BYE {HOSTILE}")
         ann.wait_until(lambda: f"* the server said BYE {SHOWN}; next try in " in "".join(ann.rows()))
     ann.press(INTERRUPT)
-    assert ann.wait_for_end() == 0
+    assert ann.wait_for_exit() == 0
     assert not HARMFUL.search(ann.raw.decode())
 
 
-def test_refusal_is_shown_and_not_obeyed(fake_server: FakeServer, start: Start) -> None:
+def test_control_characters_of_a_refusal_are_sanitized(fake_server: FakeServer, start: Start) -> None:
     ann = start("--port", fake_server.port, "--username", "ann")
     with fake_server.accept() as connection:
         connection.send("HELLO simple_chat/1 welcome")
         connection.wait_for("JOIN ann")
         connection.send(f"ERR name-taken {HOSTILE}")
-        assert ann.wait_for_end() == 1
+        assert ann.wait_for_exit() == 1
     assert ann.rows() == [f"simple_chat: name-taken: {SHOWN}"]
     assert not HARMFUL.search(ann.raw.decode())
 
 
-def test_line_that_cannot_be_read_is_left_out_and_said_to_be(fake_server: FakeServer, start: Start) -> None:
+def test_malformed_lines_are_replaced_by_a_notice(fake_server: FakeServer, start: Start) -> None:
     ann = start("--port", fake_server.port, "--username", "ann", "--history", "0")
-    with fake_server.let_in("ann") as connection:
+    with fake_server.accept_join("ann") as connection:
         ann.wait_for("ann>")
         for line, code in {
             b"MSG \x1b[2J hello": "bad-syntax",
@@ -63,15 +63,15 @@ def test_line_that_cannot_be_read_is_left_out_and_said_to_be(fake_server: FakeSe
             connection.write(line + b"\nMSG ben well\n")
             ann.wait_for(f"* a line of the server could not be read ({code})", "ben: well", "ann>")
     ann.press(INTERRUPT)
-    assert ann.wait_for_end() == 0
+    assert ann.wait_for_exit() == 0
     assert not HARMFUL.search(ann.raw.decode())
 
 
-def test_server_that_is_cut_off_within_a_line_has_not_said_it(fake_server: FakeServer, start: Start) -> None:
+def test_incomplete_last_line_is_not_displayed(fake_server: FakeServer, start: Start) -> None:
     ann = start("--port", fake_server.port, "--username", "ann", "--history", "0", "--no-reconnect")
-    with fake_server.let_in("ann") as connection:
+    with fake_server.accept_join("ann") as connection:
         ann.wait_for("ann>")
         connection.write(b"MSG ben whole\nMSG ben half\x1b[2J")
-    assert ann.wait_for_end() == 1
+    assert ann.wait_for_exit() == 1
     assert ann.rows() == ["ben: whole", "simple_chat: connection lost: the server closed it"]
     assert not HARMFUL.search(ann.raw.decode())

@@ -1,4 +1,4 @@
-"""Tab completes, and the arrows bring back what was typed."""
+"""Keys: completion, input history and search."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,11 +6,11 @@ from shutil import rmtree
 
 import pytest
 
+from tests.harness.line_socket import LineSocket
 from tests.harness.screen import INTERRUPT, SEARCH, UP, Screen
-from tests.harness.wire import Wire
 
 Join = Callable[..., Screen]
-Member = Callable[[str], Wire]
+Member = Callable[[str], LineSocket]
 
 
 def test_tab_completes_a_command_and_a_name(join: Join, member: Member) -> None:
@@ -22,7 +22,7 @@ def test_tab_completes_a_command_and_a_name(join: Join, member: Member) -> None:
     cleo.wait_for("MSG ann hello cleo !")
 
 
-def test_tab_lists_what_is_possible_above_the_prompt(join: Join) -> None:
+def test_tab_lists_the_candidates_above_the_prompt(join: Join) -> None:
     ann = join("ann")
     ann.press("h\t")
     ann.wait_for("help  history", "ann> h")
@@ -30,7 +30,7 @@ def test_tab_lists_what_is_possible_above_the_prompt(join: Join) -> None:
     ann.wait_for("help  history", "ann> history 1")
 
 
-def test_tab_completes_as_far_as_names_agree_then_lists_them(join: Join, member: Member) -> None:
+def test_tab_completes_the_common_prefix_then_lists_the_candidates(join: Join, member: Member) -> None:
     member("Ben.Nevis")
     ann = join("ann")
     member("benny")
@@ -41,7 +41,7 @@ def test_tab_completes_as_far_as_names_agree_then_lists_them(join: Join, member:
     ann.wait_for("* benny joined", "Ben.Nevis  benny", "ann> send ben")
 
 
-def test_tab_completes_those_who_are_here(join: Join, member: Member) -> None:
+def test_tab_completes_current_members_only(join: Join, member: Member) -> None:
     ann = join("ann")
     member("ben").send("LEAVE")
     ann.wait_for("* ben joined", "* ben left", "ann>")
@@ -58,7 +58,7 @@ def test_tab_without_a_match_does_nothing(join: Join) -> None:
     assert ann.rows() == ["ann> xwho w!"]
 
 
-def test_arrow_brings_back_what_was_typed(join: Join, member: Member) -> None:
+def test_up_arrow_recalls_earlier_input(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
     ann.type("send one", "send two")
@@ -69,10 +69,10 @@ def test_arrow_brings_back_what_was_typed(join: Join, member: Member) -> None:
     assert ben.wait_for("MSG ann one more") == ["JOINED ann", "MSG ann one", "MSG ann two"]
 
 
-def test_arrow_brings_back_what_was_typed_in_the_session_before(join: Join, tmp_path: Path) -> None:
+def test_input_history_is_kept_between_sessions(join: Join, tmp_path: Path) -> None:
     before = join("before")
     before.type("send remember me", "leave")
-    assert before.wait_for_end() == 0
+    assert before.wait_for_exit() == 0
     kept = tmp_path / "state" / "simple_chat" / "history"
     assert [path.stat().st_mode & 0o777 for path in (kept, kept.parent)] == [0o600, 0o700]
     after = join("after")
@@ -80,7 +80,7 @@ def test_arrow_brings_back_what_was_typed_in_the_session_before(join: Join, tmp_
     after.wait_for("after> send remember me")
 
 
-def test_no_history_keeps_what_was_typed_for_the_session_alone(join: Join, tmp_path: Path) -> None:
+def test_no_history_option_writes_no_file(join: Join, tmp_path: Path) -> None:
     ann = join("ann", "--no-history")
     ann.type("send secret")
     ann.wait_for("> send secret", "ann>")
@@ -89,7 +89,7 @@ def test_no_history_keeps_what_was_typed_for_the_session_alone(join: Join, tmp_p
     assert not (tmp_path / "state").exists()
 
 
-def test_history_that_cannot_be_kept_keeps_nobody_from_talking(
+def test_input_history_falls_back_to_memory_without_a_directory(
     join: Join, member: Member, tmp_path: Path
 ) -> None:
     (tmp_path / "state").write_text("this is no directory")
@@ -102,7 +102,7 @@ def test_history_that_cannot_be_kept_keeps_nobody_from_talking(
     ann.wait_for("> send hello", "ann> send hello")
 
 
-def test_history_that_cannot_be_written_keeps_nobody_from_talking(
+def test_input_history_falls_back_to_memory_without_a_file(
     join: Join, member: Member, tmp_path: Path
 ) -> None:
     (tmp_path / "state" / "simple_chat" / "history").mkdir(parents=True)
@@ -113,9 +113,7 @@ def test_history_that_cannot_be_written_keeps_nobody_from_talking(
     ann.wait_for("> send one", "> send two", "ann>")
 
 
-def test_user_is_told_when_what_is_typed_can_no_longer_be_kept(
-    join: Join, member: Member, tmp_path: Path
-) -> None:
+def test_failed_write_of_the_input_history_is_reported(join: Join, member: Member, tmp_path: Path) -> None:
     ben = member("ben")
     ann = join("ann")
     rmtree(tmp_path / "state")
@@ -125,9 +123,7 @@ def test_user_is_told_when_what_is_typed_can_no_longer_be_kept(
 
 
 @pytest.mark.parametrize("keys", ["\x1b\r", "\x0f", "\x1b#"], ids=["alt-enter", "ctrl-o", "alt-#"])
-def test_key_that_enters_a_line_elsewhere_does_not_end_the_client(
-    join: Join, member: Member, keys: str
-) -> None:
+def test_other_keys_that_accept_a_line_do_not_end_the_client(join: Join, member: Member, keys: str) -> None:
     ben = member("ben")
     ann = join("ann")
     ann.press("send one", keys)
@@ -135,7 +131,7 @@ def test_key_that_enters_a_line_elsewhere_does_not_end_the_client(
     ben.wait_for("MSG ann two")
 
 
-def test_search_finds_what_was_typed_before(join: Join, member: Member) -> None:
+def test_search_finds_earlier_input(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
     ann.type("send one", "send two")
@@ -150,7 +146,7 @@ def test_search_finds_what_was_typed_before(join: Join, member: Member) -> None:
     assert ben.wait_for("MSG ann three")[-1] == "MSG ann one"
 
 
-def test_interrupt_ends_a_search_and_not_the_client(join: Join, member: Member) -> None:
+def test_ctrl_c_ends_a_search_and_not_the_client(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
     ann.press(SEARCH)

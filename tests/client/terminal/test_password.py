@@ -1,4 +1,4 @@
-"""The server demands a password: it is asked for, and nobody who looks on sees it."""
+"""The password prompt, which never echoes."""
 
 import os
 import signal
@@ -10,9 +10,9 @@ from socket import socket
 import pytest
 import trustme
 
+from tests.harness.line_socket import FakeServer
 from tests.harness.screen import END, INTERRUPT, Screen
-from tests.harness.tls_servers import encrypted
-from tests.harness.wire import FakeServer
+from tests.harness.tls_servers import encrypt_key
 
 Start = Callable[..., Screen]
 
@@ -20,48 +20,46 @@ REQUIRED = "ERR auth-required there is a password here, PASS <secret> first"
 FAILED = "ERR auth-failed that is not the password"
 WRONG = "simple_chat: auth-failed: that is not the password"
 
-ASKING = """
+PROMPTING = """
 import signal, sys, threading
 from simple_chat.client.auth import prompt_password
 
-def strike():
+def send_signal():
     with open(sys.argv[1]) as go:
         go.read()
     signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
-threading.Thread(target=strike, daemon=True).start()
+threading.Thread(target=send_signal, daemon=True).start()
 prompt_password("the room")
 """
 
 
 @pytest.fixture
 def ann(fake_server: FakeServer, start: Start) -> Screen:
-    """A client at a server."""
+    """A client of `fake_server`."""
     return start("--port", fake_server.port, "--username", "ann", "--history", "0")
 
 
 @pytest.fixture
-def question(fake_server: FakeServer, ann: Screen) -> str:
-    """What the client asks, and has asked."""
+def prompt(fake_server: FakeServer, ann: Screen) -> str:
+    """The password prompt of `ann`, which is displayed."""
     fake_server.refuse("JOIN ann", REQUIRED)
-    asked = f"Password of 127.0.0.1:{fake_server.port}:"
-    ann.wait_for(asked)
-    return asked
+    prompt_text = f"Password of 127.0.0.1:{fake_server.port}:"
+    ann.wait_for(prompt_text)
+    return prompt_text
 
 
-def test_password_is_asked_for_without_echo(fake_server: FakeServer, ann: Screen, question: str) -> None:
+def test_password_is_prompted_for_without_echo(fake_server: FakeServer, ann: Screen, prompt: str) -> None:
     ann.type("s3cret word")
-    with fake_server.let_in("ann", "s3cret word") as connection:
-        ann.wait_for(question, "ann>")
+    with fake_server.accept_join("ann", "s3cret word") as connection:
+        ann.wait_for(prompt, "ann>")
         ann.type("send hello")
         connection.wait_for("MSG hello")
-        ann.wait_for(question, "> send hello", "ann>")
+        ann.wait_for(prompt, "> send hello", "ann>")
     assert b"s3cret" not in ann.raw
 
 
-def test_password_is_asked_for_in_the_name_of_the_server_that_demands_it(
-    fake_server: FakeServer, start: Start
-) -> None:
+def test_prompt_names_the_server_that_requires_the_password(fake_server: FakeServer, start: Start) -> None:
     with socket() as closed:
         closed.bind(("127.0.0.1", 0))
         away = f"127.0.0.1:{closed.getsockname()[1]}"
@@ -70,32 +68,30 @@ def test_password_is_asked_for_in_the_name_of_the_server_that_demands_it(
         fake_server.refuse("JOIN ann", REQUIRED)
         ann.wait_for(f"Password of 127.0.0.1:{fake_server.port}:")
         ann.type("s3cret")
-        with fake_server.let_in("ann", "s3cret"):
+        with fake_server.accept_join("ann", "s3cret"):
             ann.wait_until(lambda: ann.rows()[-1] == "ann>")
 
 
-def test_wrong_password_is_asked_for_again(fake_server: FakeServer, ann: Screen, question: str) -> None:
+def test_wrong_password_is_prompted_for_again(fake_server: FakeServer, ann: Screen, prompt: str) -> None:
     ann.type("wr0ng")
     fake_server.refuse("PASS wr0ng", FAILED)
-    ann.wait_for(question, WRONG, question)
+    ann.wait_for(prompt, WRONG, prompt)
     ann.type("s3cret")
-    with fake_server.let_in("ann", "s3cret"):
-        ann.wait_for(question, WRONG, question, "ann>")
+    with fake_server.accept_join("ann", "s3cret"):
+        ann.wait_for(prompt, WRONG, prompt, "ann>")
     assert b"wr0ng" not in ann.raw
     assert b"s3cret" not in ann.raw
 
 
-def test_password_that_is_wrong_three_times_is_the_end_with_status_1(
-    fake_server: FakeServer, ann: Screen, question: str
-) -> None:
+def test_three_wrong_passwords_are_status_1(fake_server: FakeServer, ann: Screen, prompt: str) -> None:
     for number in range(3):
-        ann.wait_for(*number * [question, WRONG], question)
+        ann.wait_for(*number * [prompt, WRONG], prompt)
         ann.type(f"wr0ng {number}")
         fake_server.refuse(f"PASS wr0ng {number}", FAILED)
-    assert ann.wait_for_end() == 1
-    assert ann.rows() == [*3 * [question, WRONG]]
+    assert ann.wait_for_exit() == 1
+    assert ann.rows() == [*3 * [prompt, WRONG]]
     assert b"wr0ng" not in ann.raw
-    assert ann.is_as_before()
+    assert ann.is_restored()
 
 
 @pytest.mark.parametrize(
@@ -106,89 +102,83 @@ def test_password_that_is_wrong_three_times_is_the_end_with_status_1(
     ],
     ids=["empty", "bytes"],
 )
-def test_password_that_cannot_be_sent_is_asked_for_again(
-    fake_server: FakeServer, ann: Screen, question: str, typed: bytes, complaint: str
+def test_invalid_password_is_prompted_for_again(
+    fake_server: FakeServer, ann: Screen, prompt: str, typed: bytes, complaint: str
 ) -> None:
     ann.child.send(typed + b"\r")
-    ann.wait_for(question, f"simple_chat: {complaint}", question)
+    ann.wait_for(prompt, f"simple_chat: {complaint}", prompt)
     ann.type("s3cret")
-    with fake_server.let_in("ann", "s3cret"):
+    with fake_server.accept_join("ann", "s3cret"):
         ann.wait_for("ann>")
 
 
 @pytest.mark.parametrize("key", [INTERRUPT, END])
-def test_user_who_gives_no_password_goes_without_a_word(ann: Screen, question: str, key: str) -> None:
+def test_no_password_is_status_130_and_no_message(ann: Screen, prompt: str, key: str) -> None:
     ann.press(key)
-    assert ann.wait_for_end() == 130
-    assert ann.rows() == [question]
+    assert ann.wait_for_exit() == 130
+    assert ann.rows() == [prompt]
     assert ann.raw.endswith(b"\r\n")  # the shell's prompt is on a line of its own
-    assert ann.is_as_before()
+    assert ann.is_restored()
 
 
-def test_interrupt_in_the_middle_of_a_password_is_the_end_and_does_not_show_it(
-    ann: Screen, question: str
-) -> None:
+def test_ctrl_c_within_a_password_is_status_130_and_does_not_echo_it(ann: Screen, prompt: str) -> None:
     ann.press("s3cr", INTERRUPT)
-    assert ann.wait_for_end() == 130
-    assert ann.rows() == [question]
-    assert ann.is_as_before()
+    assert ann.wait_for_exit() == 130
+    assert ann.rows() == [prompt]
+    assert ann.is_restored()
 
 
-@pytest.mark.usefixtures("question")
+@pytest.mark.usefixtures("prompt")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_signal_at_the_question_is_an_end_in_order_with_its_status(
+def test_signal_at_the_prompt_restores_the_terminal_and_sets_the_status(
     ann: Screen, number: int, status: int
 ) -> None:
     ann.child.kill(number)
-    assert ann.wait_for_end() == status
+    assert ann.wait_for_exit() == status
     assert "Traceback" not in "".join(ann.rows())
-    assert ann.is_as_before()
+    assert ann.is_restored()
 
 
-def test_signal_that_does_not_interrupt_the_reading_ends_the_question_too(tmp_path: Path) -> None:
-    """As when it comes just before the reading begins."""
+def test_signal_just_before_the_read_ends_the_prompt(tmp_path: Path) -> None:
+    """Sent to a thread, the signal does not interrupt the read, as if it came before it."""
     go = tmp_path / "go"
     os.mkfifo(go)
-    with Screen(sys.executable, "-c", ASKING, str(go)) as screen:
+    with Screen(sys.executable, "-c", PROMPTING, str(go)) as screen:
         screen.wait_for("Password of the room:")
         go.write_text("")
-        assert screen.wait_for_end() == 143
-        assert screen.is_as_before()
+        assert screen.wait_for_exit() == 143
+        assert screen.is_restored()
 
 
-@pytest.mark.usefixtures("question")
-def test_window_that_is_closed_at_the_question_is_an_end_in_order(ann: Screen) -> None:
+@pytest.mark.usefixtures("prompt")
+def test_closed_terminal_at_the_prompt_is_status_129(ann: Screen) -> None:
     ann.child.ptyproc.fileobj.close()  # type: ignore[attr-defined]
     assert ann.child.ptyproc.wait() == 129  # type: ignore[attr-defined]
 
 
-@pytest.mark.usefixtures("question")
-def test_password_that_was_asked_for_is_sent_again_when_the_client_comes_back(
-    fake_server: FakeServer, ann: Screen
-) -> None:
+@pytest.mark.usefixtures("prompt")
+def test_prompted_password_is_sent_again_on_reconnecting(fake_server: FakeServer, ann: Screen) -> None:
     ann.type("s3cret")
     for _ in range(2):
-        with fake_server.let_in("ann", "s3cret"):
+        with fake_server.accept_join("ann", "s3cret"):
             ann.wait_until(lambda: ann.rows()[-1] == "ann>")
     ann.wait_until(lambda: "* back in the room" in ann.rows())
     assert b"s3cret" not in ann.raw
 
 
-def test_password_that_is_new_when_the_client_comes_back_is_asked_for(
-    fake_server: FakeServer, ann: Screen
-) -> None:
-    with fake_server.let_in("ann"):
+def test_new_password_is_prompted_for_on_reconnecting(fake_server: FakeServer, ann: Screen) -> None:
+    with fake_server.accept_join("ann"):
         ann.wait_for("ann>")
     fake_server.refuse("JOIN ann", REQUIRED)
     ann.wait_until(lambda: ann.rows()[-1] == f"Password of 127.0.0.1:{fake_server.port}:")
     ann.type("s3cret")
-    with fake_server.let_in("ann", "s3cret"):
+    with fake_server.accept_join("ann", "s3cret"):
         ann.wait_until(lambda: ann.rows()[-1] == "ann>")
     assert b"s3cret" not in ann.raw
 
 
 @pytest.mark.parametrize("by_file", [False, True])
-def test_password_that_was_given_is_not_asked_for(
+def test_configured_password_is_not_prompted_for(
     fake_server: FakeServer,
     start: Start,
     tmp_path: Path,
@@ -199,27 +189,27 @@ def test_password_that_was_given_is_not_asked_for(
     monkeypatch.setenv("SIMPLE_CHAT_PASSWORD", "the variable's" if by_file else "s3cret")
     options = ["--password-file", str(tmp_path / "password")] if by_file else []
     ann = start("--port", fake_server.port, "--username", "ann", "--history", "0", *options)
-    with fake_server.let_in("ann", "s3cret"):
+    with fake_server.accept_join("ann", "s3cret"):
         ann.wait_for("ann>")
     assert ann.rows()[0] == "ann>"
 
 
-def test_given_password_that_is_wrong_is_the_end_with_status_1(
+def test_wrong_configured_password_is_status_1(
     fake_server: FakeServer, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIMPLE_CHAT_PASSWORD", "wr0ng")
     ann = start("--port", fake_server.port, "--username", "ann")
     fake_server.refuse("PASS wr0ng", FAILED)
-    assert ann.wait_for_end() == 1
+    assert ann.wait_for_exit() == 1
     assert ann.rows() == [WRONG]
 
 
-def test_passphrase_of_a_key_is_not_asked_for(start: Start, tmp_path: Path) -> None:
+def test_passphrase_of_a_key_is_not_prompted_for(start: Start, tmp_path: Path) -> None:
     leaf = trustme.CA().issue_cert("ann@example.org")
     certificate, key = tmp_path / "c", tmp_path / "k"
     leaf.cert_chain_pems[0].write_to_path(certificate)
-    key.write_bytes(encrypted(leaf.private_key_pem.bytes()))
+    key.write_bytes(encrypt_key(leaf.private_key_pem.bytes()))
     ann = start("--username", "ann", "--tls", "--tls-cert", str(certificate), "--tls-key", str(key))
-    assert ann.wait_for_end() == 1
+    assert ann.wait_for_exit() == 1
     why = "the key in it is encrypted, store it without a passphrase"
     assert "".join(ann.raw.decode().splitlines()) == f"simple_chat: can't use {key}: {why}"

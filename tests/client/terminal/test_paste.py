@@ -1,12 +1,12 @@
-"""Several lines at once."""
+"""Pasted lines."""
 
 from collections.abc import Callable
 
+from tests.harness.line_socket import LineSocket
 from tests.harness.screen import HARMFUL, INTERRUPT, Screen
-from tests.harness.wire import Wire
 
 Join = Callable[..., Screen]
-Member = Callable[[str], Wire]
+Member = Callable[[str], LineSocket]
 
 FOUR = ("send one", "two", "three", "four")
 
@@ -34,7 +34,7 @@ def test_nothing_pasted_is_sent_before_enter(join: Join, member: Member) -> None
     assert ben.wait_for("MSG ann three") == ["JOINED ann"]
 
 
-def test_pasted_commands_are_carried_out(join: Join, member: Member) -> None:
+def test_pasted_commands_are_executed(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
     ann.paste("send one", "who", "send two")
@@ -43,7 +43,7 @@ def test_pasted_commands_are_carried_out(join: Join, member: Member) -> None:
     ann.wait_for("> send one", "> who", "> send two", "* 2 here: ben, ann", "ann>")
 
 
-def test_paste_of_more_than_three_lines_is_sent_when_the_user_agrees(join: Join, member: Member) -> None:
+def test_more_than_three_lines_are_sent_after_confirmation(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
     ann.paste(*FOUR)
@@ -55,7 +55,7 @@ def test_paste_of_more_than_three_lines_is_sent_when_the_user_agrees(join: Join,
     ann.wait_for(*(f"> {line}" for line in FOUR), "ann>")
 
 
-def test_nothing_of_a_paste_is_sent_unless_the_user_agrees(join: Join, member: Member) -> None:
+def test_unconfirmed_paste_is_not_sent(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
     for answer in ("n", "", "what?"):
@@ -73,7 +73,7 @@ def test_nothing_of_a_paste_is_sent_unless_the_user_agrees(join: Join, member: M
     assert ben.wait_for("MSG ann five") == ["JOINED ann"]
 
 
-def test_pasted_control_characters_are_sent_and_shown_and_not_obeyed(join: Join, member: Member) -> None:
+def test_pasted_control_characters_are_sanitized(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
     ann.paste("send \x1b]0;title\x07", "\x9b2J\u202edrow")
@@ -81,5 +81,5 @@ def test_pasted_control_characters_are_sent_and_shown_and_not_obeyed(join: Join,
     assert ben.wait_for("MSG ann \ufffd2J\ufffddrow") == ["JOINED ann", "MSG ann ␛]0;title␇"]
     ann.wait_for("> send ␛]0;title␇", "> \ufffd2J\ufffddrow", "ann>")
     ann.type("leave")
-    assert ann.wait_for_end() == 0
+    assert ann.wait_for_exit() == 0
     assert not HARMFUL.search(ann.raw.decode())

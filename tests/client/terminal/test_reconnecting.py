@@ -1,20 +1,20 @@
-"""The server goes away and comes back."""
+"""The client loses its server and reconnects."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from subprocess import PIPE, Popen
 
+from tests.harness.line_socket import FakeServer, connect
 from tests.harness.programs import ServerProcess, run_server_process
 from tests.harness.screen import Screen
-from tests.harness.wire import FakeServer, connect
 
 Start = Callable[..., Screen]
 
 
 @contextmanager
-def mortal_server() -> Iterator[ServerProcess]:
-    """A server that may be killed."""
+def killable_server() -> Iterator[ServerProcess]:
+    """Run a server that the test may kill."""
     command = [sys.executable, "-m", "simple_chat.server", "--port", "0"]
     with Popen(command, stderr=PIPE) as process, ExitStack() as terminals:
         try:
@@ -23,8 +23,8 @@ def mortal_server() -> Iterator[ServerProcess]:
             process.kill()
 
 
-def test_client_keeps_the_typed_line_and_comes_back_when_the_server_was_killed(start: Start) -> None:
-    with mortal_server() as killed:
+def test_client_reconnects_to_a_killed_server_and_keeps_the_input_line(start: Start) -> None:
+    with killable_server() as killed:
         ann = start("--port", killed.port, "--username", "ann")
         ann.wait_for("ann>")
         ann.press("send still here")
@@ -42,11 +42,11 @@ def test_client_keeps_the_typed_line_and_comes_back_when_the_server_was_killed(s
         ben.send("MSG welcome")
         ann.wait_for("ben: welcome", "ann>")
         ann.type("leave")
-        assert ann.wait_for_end() == 0
+        assert ann.wait_for_exit() == 0
 
 
-def test_client_goes_to_the_next_server_with_the_typed_line_when_its_own_was_killed(start: Start) -> None:
-    with mortal_server() as killed, run_server_process() as other, connect(other.port) as ben:
+def test_client_moves_to_the_next_server_and_keeps_the_input_line(start: Start) -> None:
+    with killable_server() as killed, run_server_process() as other, connect(other.port) as ben:
         ben.join("ben")
         servers = ("--host", f"127.0.0.1:{killed.port}", "--host", f"127.0.0.1:{other.port}")
         ann = start(*servers, "--username", "ann")
@@ -64,11 +64,11 @@ def test_client_goes_to_the_next_server_with_the_typed_line_when_its_own_was_kil
         ben.send("MSG welcome")
         ann.wait_for("ben: welcome", "ann>")
         ann.type("leave")
-        assert ann.wait_for_end() == 0
+        assert ann.wait_for_exit() == 0
 
 
-def test_client_comes_back_to_the_first_server_when_the_second_ends(start: Start) -> None:
-    with mortal_server() as first:
+def test_client_returns_to_the_first_server_when_the_second_shuts_down(start: Start) -> None:
+    with killable_server() as first:
         with run_server_process() as second:
             hosts = f"127.0.0.1:{first.port},127.0.0.1:{second.port}"
             ann = start("--host", hosts, "--username", "ann")
@@ -80,26 +80,26 @@ def test_client_comes_back_to_the_first_server_when_the_second_ends(start: Start
             ann.wait_until(lambda: ann.rows()[-1] == "ann>")
 
 
-def test_name_that_the_lost_connection_holds_is_waited_for_and_told_of_once(start: Start) -> None:
+def test_name_held_by_the_lost_connection_is_retried_and_reported_once(start: Start) -> None:
     taken = "ERR name-taken somebody here has that name"
     with FakeServer() as first, FakeServer() as second:
         hosts = f"127.0.0.1:{first.port},127.0.0.1:{second.port}"
         ann = start("--host", hosts, "--username", "ann", "--history", "0")
-        with first.let_in("ann"):
+        with first.accept_join("ann"):
             ann.wait_for("ann>")
-            ann.press("send patience")
+            ann.press("send later")
         second.refuse("JOIN ann", taken)
         first.refuse("JOIN ann", taken)
         second.refuse("JOIN ann", taken)
-        with first.let_in("ann") as connection:
+        with first.accept_join("ann") as connection:
             ann.wait_until(lambda: "* back in the room" in ann.rows())
-            ann.wait_until(lambda: ann.rows()[-1] == "ann> send patience")
+            ann.wait_until(lambda: ann.rows()[-1] == "ann> send later")
             ann.press("\r")
-            connection.wait_for("MSG patience")
+            connection.wait_for("MSG later")
         assert "".join(ann.rows()).count("the name is not free yet") == 1
 
 
-def test_client_says_why_it_was_sent_away_and_comes_back(start: Start) -> None:
+def test_client_reports_the_bye_and_reconnects(start: Start) -> None:
     with run_server_process() as ended:
         ann = start("--port", ended.port, "--username", "ann")
         ann.wait_for("ann>")
@@ -114,59 +114,59 @@ def test_client_says_why_it_was_sent_away_and_comes_back(start: Start) -> None:
         ann.wait_until(lambda: ann.rows()[-1] == "ann> send ben !")
 
 
-def test_message_whose_fate_is_unknown_is_said_to_be(fake_server: FakeServer, start: Start) -> None:
+def test_unacknowledged_message_is_reported_as_perhaps_not_sent(
+    fake_server: FakeServer, start: Start
+) -> None:
     ann = start("--port", fake_server.port, "--username", "ann", "--history", "0", "--no-reconnect")
-    with fake_server.let_in("ann") as connection:
+    with fake_server.accept_join("ann") as connection:
         ann.wait_for("ann>")
         ann.type("send did it arrive?")
         connection.wait_for("MSG did it arrive?")
-    assert ann.wait_for_end() == 1
+    assert ann.wait_for_exit() == 1
     assert "* perhaps not sent: did it arrive?" in ann.rows()
 
 
-def test_nobody_talks_behind_the_users_back_while_the_server_is_gone(
-    fake_server: FakeServer, start: Start
-) -> None:
+def test_input_while_disconnected_is_not_sent_later(fake_server: FakeServer, start: Start) -> None:
     ann = start("--port", fake_server.port, "--username", "ann", "--history", "0")
-    with fake_server.let_in("ann"):
+    with fake_server.accept_join("ann"):
         ann.wait_for("ann>")
     ann.wait_until(lambda: "* connection lost: " in ann.rows()[0])
     ann.type("send lost", "who")
     ann.wait_until(lambda: "* not sent: lost" in ann.rows())
-    with fake_server.let_in("ann") as connection:
+    with fake_server.accept_join("ann") as connection:
         ann.wait_until(lambda: "* back in the room" in ann.rows())
         ann.type("send found")
         assert connection.wait_for("MSG found") == []
 
 
-def test_without_reconnect_a_killed_server_is_the_end_with_status_1(start: Start) -> None:
-    with mortal_server() as server:
+def test_killed_server_is_status_1_without_reconnect(start: Start) -> None:
+    with killable_server() as server:
         ann = start("--port", server.port, "--username", "ann", "--no-reconnect")
         ann.wait_for("ann>")
         server.process.kill()
-        assert ann.wait_for_end() == 1
+        assert ann.wait_for_exit() == 1
     assert len(ann.rows()) == 1
     assert ann.rows()[0].startswith("simple_chat: connection lost: ")
-    assert ann.is_as_before()
+    assert ann.is_restored()
 
 
-def test_without_reconnect_a_server_that_ends_is_the_end_with_status_1(start: Start) -> None:
+def test_server_shutdown_is_status_1_without_reconnect(start: Start) -> None:
     with run_server_process() as server:
         ann = start("--port", server.port, "--username", "ann", "--no-reconnect")
         ann.wait_for("ann>")
-    assert ann.wait_for_end() == 1
+    assert ann.wait_for_exit() == 1
     assert ann.rows() == ["simple_chat: the server ended the connection"]
-    assert ann.is_as_before()
+    assert ann.is_restored()
 
 
-def test_client_that_loses_the_server_as_it_comes_back_comes_back_again(start: Start) -> None:
+def test_connection_lost_while_reconnecting_is_retried(start: Start) -> None:
     with FakeServer() as fake:
         ann = start("--port", fake.port, "--username", "ann", "--history", "0")
-        with fake.let_in("ann"):
+        with fake.accept_join("ann"):
             ann.wait_for("ann>")
-        with fake.accept() as wire:
-            wire.send("HELLO simple_chat/1 welcome", "OK JOIN ann")
-            wire.wait_for("WHO")
-        with fake.let_in("ann") as wire:
+        with fake.accept() as connection:
+            connection.send("HELLO simple_chat/1 welcome", "OK JOIN ann")
+            connection.wait_for("WHO")
+        with fake.accept_join("ann") as connection:
             ann.type("send hello")
-            wire.wait_for("MSG hello")
+            connection.wait_for("MSG hello")

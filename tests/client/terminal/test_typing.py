@@ -1,20 +1,20 @@
-"""What others say never touches what is being typed."""
+"""Output never corrupts the input line."""
 
 from collections.abc import Callable
 
 import pytest
 
+from tests.harness.line_socket import LineSocket
 from tests.harness.screen import LEFT, Screen, wrapped
-from tests.harness.wire import Wire
 
 Join = Callable[..., Screen]
-Member = Callable[[str], Wire]
+Member = Callable[[str], LineSocket]
 
 
-def test_message_stands_above_the_line_that_is_being_typed(join: Join, member: Member) -> None:
+def test_messages_are_displayed_above_the_input_line(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
-    shown = []
+    displayed = []
     for length in (1, 69, 70, 71, 150, 220):  # the prompt and "send " leave room for 70 in the first row
         text = ("abcdefghijklmnopqrstuvwxyz" * 9)[:length]
         ann.press(f"send {text}")
@@ -23,12 +23,12 @@ def test_message_stands_above_the_line_that_is_being_typed(join: Join, member: M
         ann.wait_for(f"ben: {length} one", f"ben: {length} two", *wrapped(f"ann> send {text}"))
         ann.press("!\r")
         ben.wait_for(f"MSG ann {text}!")
-        shown += [f"ben: {length} one", f"ben: {length} two", *wrapped(f"> send {text}!")]
-        ann.wait_for(*shown, "ann>")
-    assert ann.rows() == [*shown, "ann>"]
+        displayed += [f"ben: {length} one", f"ben: {length} two", *wrapped(f"> send {text}!")]
+        ann.wait_for(*displayed, "ann>")
+    assert ann.rows() == [*displayed, "ann>"]
 
 
-def test_cursor_stays_where_it_is_in_the_line(join: Join, member: Member) -> None:
+def test_cursor_stays_in_its_place(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
     ann.press("send herethere", *[LEFT] * 5)
@@ -41,7 +41,7 @@ def test_cursor_stays_where_it_is_in_the_line(join: Join, member: Member) -> Non
     ben.wait_for("MSG ann here, there")
 
 
-def test_message_and_prompt_are_drawn_in_one_piece(join: Join, member: Member) -> None:
+def test_message_and_prompt_are_drawn_as_one_synchronized_update(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann", "--color", "never")
     ben.send("MSG hello")
@@ -50,28 +50,26 @@ def test_message_and_prompt_are_drawn_in_one_piece(join: Join, member: Member) -
     assert 0 < piece.index(b"ben: hello\r") < piece.index(b"ann>")
 
 
-def test_no_line_is_spoiled_while_a_thousand_messages_a_second_arrive(join: Join, member: Member) -> None:
+def test_no_line_is_corrupted_by_a_thousand_messages_a_second(join: Join, member: Member) -> None:
     ben, cleo = member("ben"), member("cleo")
     ann = join("ann", "--color", "never")
-    text = "".join(f"{number} keys, " for number in range(30))
+    text = "".join(f"{number} keys, " for number in range(12))
     keys = f"send {text}"
-    said = [f"this is message {number} of very many" for number in range(10 * len(keys))]
+    sent = [f"this is message {number} of very many" for number in range(10 * len(keys))]
     for at, key in enumerate(keys):
-        ben.send(*(f"MSG {each}" for each in said[10 * at : 10 * at + 10]))
+        ben.send(*(f"MSG {each}" for each in sent[10 * at : 10 * at + 10]))
         ann.press(key)
-        ann.wait_for_anything()
-    ann.wait_until(lambda: f"ben: {said[-1]}\r".encode() in ann.raw)
+        ann.wait_for_output()
+    ann.wait_until(lambda: f"ben: {sent[-1]}\r".encode() in ann.raw)
     ann.press("\r")
     cleo.wait_for(f"MSG ann {text}")
     ann.wait_for("ann>")
-    assert ann.rows() == [*(f"ben: {each}" for each in said), *wrapped(f"> send {text}"), "ann>"]
-    assert all(ann.raw.count(f" ben: {each}\r".encode()) == 1 for each in said)
+    assert ann.rows() == [*(f"ben: {each}" for each in sent), *wrapped(f"> send {text}"), "ann>"]
+    assert all(ann.raw.count(f" ben: {each}\r".encode()) == 1 for each in sent)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(24, 120), (24, 40), (10, 80), (40, 100)])
-def test_typed_line_survives_a_change_of_the_window(
-    join: Join, member: Member, rows: int, columns: int
-) -> None:
+def test_input_line_survives_a_resize(join: Join, member: Member, rows: int, columns: int) -> None:
     ben = member("ben")
     ann = join("ann")
     text = "some words that go on and on and on over and over again until the row is full, and on"
