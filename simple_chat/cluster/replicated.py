@@ -8,11 +8,11 @@ no other server reads of it.
 
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from itertools import accumulate
 from typing import NamedTuple
 
 from simple_chat.cluster.entry import END, JOIN, LEAVE, Entry, encode_entry
 from simple_chat.cluster.nodes import Nodes
+from simple_chat.cluster.outbox import Outbox, Proposal
 from simple_chat.cluster.snapshot import Snapshot, decode_snapshot, encode_snapshot
 from simple_chat.core.delivery import Subscriber
 from simple_chat.core.membership import Member
@@ -33,25 +33,6 @@ from simple_chat.core.sequence import HISTORY, MESSAGE
 from simple_chat.errors import CommandError
 
 _BARRIER = b""  # the line of what only needs its place in the log
-
-
-class _Proposal(NamedTuple):
-    """What a member wants to do.
-
-    Attributes:
-        line: for the log; empty if it does not concern other servers.
-        subscriber: whose it is; None for the end of this server.
-        command: what is applied once it is committed; None if only the answer needs a place.
-        on_commit: called then.
-        immediate_when_down: whether it need not wait while the log is unavailable, unless a message of the
-            same member is waiting.
-    """
-
-    line: bytes
-    subscriber: Subscriber | None
-    command: Command | None
-    on_commit: OnCommit | None
-    immediate_when_down: bool = False
 
 
 class _IndexedEntry(NamedTuple):
@@ -102,7 +83,7 @@ class ReplicatedRoom:
         self._indexed = 0  # messages in these
         self._entry_messages = 0  # in the entry that is being applied
         self._to_restore: set[int] = set()  # positions before the snapshot's
-        self._reset_proposals()
+        self._outbox = Outbox()
         self.begin("")
 
     def begin(self, node: str) -> None:
@@ -115,21 +96,14 @@ class ReplicatedRoom:
         self.evicted = False
         self._number = 0
         self._ending = False
-        self._after_end: list[_Proposal] = []  # what came after the end was proposed
-
-    def _reset_proposals(self) -> None:
-        self._outbox: list[_Proposal] = []
-        self._outbox_size = 0  # bytes
-        self._in_flight: list[_Proposal] | None = None
-        self._queued_authors: set[Subscriber] = set()  # who has messages in the outbox,
-        self._inflight_authors: set[Subscriber] = set()  # and who in the message that is in flight
+        self._after_end: list[Proposal] = []  # what came after the end was proposed
 
     # What members do
 
     @property
     def batch_full(self) -> bool:
         """Whether no more should be submitted until the next message is in flight."""
-        return self._outbox_size >= BATCH_BYTES and not self.room.delivery.suspended
+        return self._outbox.full and not self.room.delivery.suspended
 
     def submit(
         self, subscriber: Subscriber, command: Command | None, on_commit: OnCommit | None = None
@@ -144,19 +118,18 @@ class ReplicatedRoom:
         if line is None:
             return self.room.submit(subscriber, command, on_commit)
         immediate = not isinstance(command, Leave | Ping)
-        proposal = _Proposal(line, subscriber, command, on_commit, immediate)
+        proposal = Proposal(line, subscriber, command, on_commit, immediate)
         if self._ending:
             self._after_end.append(proposal)
         else:
-            self._propose(proposal)
+            self._outbox.add(proposal)
         return False
 
     def _submit_message(self, subscriber: Subscriber, command: Msg) -> None:
         name = self.room.member_of(subscriber).name
-        if self._ending or (self.room.delivery.suspended and self._outbox_size >= BATCH_BYTES):
+        if self._ending or (self.room.delivery.suspended and self._outbox.full):
             raise CommandError(Code.BUSY)
-        self._propose(_Proposal(encode_message(name, command.text), subscriber, command, None))
-        self._queued_authors.add(subscriber)
+        self._outbox.add(Proposal(encode_message(name, command.text), subscriber, command, None))
 
     def _log_line(self, subscriber: Subscriber, command: Command | None) -> bytes | None:
         """Return what a command is in the log; None if it is applied at once."""
@@ -176,38 +149,22 @@ class ReplicatedRoom:
         if isinstance(command, Ping):
             # Also while the log is unavailable, for other servers may see it; but a stranger is owed nothing.
             return subscriber.member is not None
-        asks, has_messages = isinstance(command, Who | History), self._has_messages(subscriber)
+        asks, has_messages = isinstance(command, Who | History), self._outbox.has_messages(subscriber)
         return asks and has_messages if self.room.delivery.suspended else asks or has_messages
-
-    def _has_messages(self, subscriber: Subscriber | None) -> bool:
-        """Return whether messages of a member are yet to be read back."""
-        return subscriber in self._queued_authors or subscriber in self._inflight_authors
-
-    def _propose(self, proposal: _Proposal) -> None:
-        self._outbox.append(proposal)
-        self._outbox_size += len(proposal.line)
 
     def suspend(self, subscribers: Iterable[Subscriber]) -> None:
         """Note that the log is unavailable; apply what is not in flight and needs no log."""
         self.flush()
         self.room.suspend(subscribers)
-        self._drain_outbox()
-
-    def _drain_outbox(self) -> None:
-        outbox, self._outbox = self._outbox, []
-        for proposal in outbox:
-            if proposal.immediate_when_down and not self._has_messages(proposal.subscriber):
-                self._outbox_size -= len(proposal.line)
-                self._commit(proposal)
-            else:
-                self._outbox.append(proposal)
+        for proposal in self._outbox.take_immediate():
+            self._commit(proposal)
 
     # To the log
 
     @property
     def in_flight(self) -> bool:
         """Whether a message is yet to be read back."""
-        return self._in_flight is not None
+        return self._outbox.in_flight
 
     def next_message(self, *, heartbeat: bool = False) -> Message | None:
         """Return a message of what is proposed, up to `BATCH_BYTES` and a line; None while one is in flight.
@@ -215,27 +172,15 @@ class ReplicatedRoom:
         Args:
             heartbeat: whether to return one even if nothing is proposed.
         """
-        if not self.node or self._in_flight is not None or not (self._outbox or heartbeat):
+        if not self.node or self.in_flight or (self._outbox.empty and not heartbeat):
             return None
-        self._in_flight, self._outbox = self._split_outbox()
-        self._outbox_size -= sum(len(each.line) for each in self._in_flight)
-        self._inflight_authors = _authors(self._in_flight)
-        self._queued_authors = _authors(self._outbox)
         self._number += 1
-        data = encode_entry(self.node, self._number, (each.line for each in self._in_flight))
+        data = encode_entry(self.node, self._number, (each.line for each in self._outbox.launch()))
         return Message(f"{self.node}-{self._number}", data)
-
-    def _split_outbox(self) -> tuple[list[_Proposal], list[_Proposal]]:
-        """Return what goes into the next message, and what does not, as when thousands leave at once."""
-        if self._outbox_size < BATCH_BYTES:
-            return self._outbox, []
-        ends = accumulate(len(each.line) for each in self._outbox)
-        count = next(index for index, end in enumerate(ends, 1) if end >= BATCH_BYTES)
-        return self._outbox[:count], self._outbox[count:]
 
     def propose_end(self) -> None:
         """Propose that this server leaves, after all that is proposed already; nothing more is taken."""
-        self._propose(_Proposal(END, None, None, self._close))
+        self._outbox.add(Proposal(END, None, None, self._close))
         self._ending = True
 
     # From the log
@@ -274,13 +219,11 @@ class ReplicatedRoom:
             for line in entry.lines:
                 self._apply_remote(entry.node, line)
             return
-        proposals, self._in_flight = self._in_flight or [], None
-        self._inflight_authors = set()
         self.room.resume()
-        for proposal in proposals:
+        for proposal in self._outbox.land():
             self._commit(proposal)
 
-    def _commit(self, proposal: _Proposal) -> None:
+    def _commit(self, proposal: Proposal) -> None:
         subscriber, command = proposal.subscriber, proposal.command
         error: CommandError | None = None
         if subscriber is not None and isinstance(command, Msg):
@@ -320,7 +263,7 @@ class ReplicatedRoom:
         """Remove all members that are here, and forget what they proposed."""
         self.evicted = True
         self.node = ""
-        self._reset_proposals()
+        self._outbox = Outbox()
         for subscriber in self.room.delivery.joined():
             self.room.leave(subscriber)
 
@@ -381,10 +324,3 @@ class ReplicatedRoom:
         self._indexed = 0
         self._to_restore = set(state.message_entries)
         return min(self._to_restore, default=self.position + 1)
-
-
-def _authors(proposals: Iterable[_Proposal]) -> set[Subscriber]:
-    """Return who has messages among proposals."""
-    return {
-        each.subscriber for each in proposals if each.subscriber is not None and isinstance(each.command, Msg)
-    }

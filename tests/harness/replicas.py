@@ -192,7 +192,7 @@ class ReplicaHarness(SessionHarness):
     @property
     def quiet(self) -> bool:
         """Whether there is nothing to do, or nothing that can be done."""
-        idle = self._message is None and not self.replica._outbox and self.position == self._cluster.end
+        idle = self._message is None and self.replica._outbox.empty and self.position == self._cluster.end
         return not self.runs or (self._scheduler.idle and (idle or not self.follows))
 
     def rest(self) -> None:
