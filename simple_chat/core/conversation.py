@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
-from simple_chat.core.handshake import Event, State
+from simple_chat.core.handshake import Event, Handshake, State
 from simple_chat.core.protocol import (
     USAGE,
     Bye,
@@ -65,19 +65,18 @@ class Conversation(Session):
         """
         command = parse_command(line)
         if self._handshake is not None and self.state is State.AUTHENTICATING:
-            self._execute_unauthenticated(command)
+            self._execute_unauthenticated(command, self._handshake)
         elif isinstance(command, Msg):
             self._sequencer.submit(self.subscriber, command)
         else:
             self.submit(command, partial(self._reply, command))
 
-    def _execute_unauthenticated(self, command: Command) -> None:
+    def _execute_unauthenticated(self, command: Command, handshake: Handshake) -> None:
         """Execute a command of a client that has yet to send the password."""
         match command:
             case Pass(secret):
                 self.enter(Event.PASSWORD_SENT)
-                if self._handshake is not None:
-                    self._handshake.secret = secret
+                handshake.secret = secret
             case Ping() | Help() | Quit():
                 self._reply(command)
             case _:

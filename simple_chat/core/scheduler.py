@@ -126,10 +126,6 @@ class Scheduler(Generic[P]):
         for peers in (self._ready, self._ready_pre_join, self._awaiting):
             peers.pop(peer, None)
 
-    def knows(self, peer: P) -> bool:
-        """Return whether a peer is ready, or waits for a commit."""
-        return any(peer in peers for peers in (self._ready, self._ready_pre_join, self._awaiting))
-
     @property
     def idle(self) -> bool:
         """Whether no peer is ready."""

@@ -304,17 +304,20 @@ class Session(ABC):
 
     def _place_goodbye(self) -> None:
         """Leave the room and write the last lines, unless an answer or a commit has to come before."""
-        if self.state is not State.CLOSING or self.awaiting_commit or self.subscriber.response is not None:
+        closing = self._closing
+        if closing is None or self.state is not State.CLOSING:
+            return
+        if self.awaiting_commit or self.subscriber.response is not None:
             return
         if self.subscriber.member is None:
-            self._send_goodbye()
+            self._send_goodbye(closing)
         else:
-            self.submit(Leave(), self._send_goodbye)
+            self.submit(Leave(), partial(self._send_goodbye, closing))
 
-    def _send_goodbye(self) -> None:
-        if self._closing is not None and self.state is State.CLOSING:
+    def _send_goodbye(self, closing: Closing) -> None:
+        if self.state is State.CLOSING:
             self.enter(Event.BYE_PLACED)
-            self._respond_raw((self._closing.response,))
+            self._respond_raw((closing.response,))
 
     def connection_lost(self) -> None:
         """Note that the connection is gone: its member leaves the room."""

@@ -7,7 +7,7 @@ hash. In a thread it blocks no other connection, and two at a time bound the mem
 import asyncio
 import logging
 from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -47,7 +47,7 @@ class Authenticator:
         self._encoded = encoded
         self._hasher = argon2.PasswordHasher()
         self._executor = ThreadPoolExecutor(_MAX_CONCURRENT_CHECKS, thread_name_prefix="password")
-        self._pending: dict[Hashable, asyncio.Future[bool]] = {}
+        self._pending: dict[Hashable, tuple[Future[bool], asyncio.Future[bool]]] = {}
 
     def start(self, connection: Hashable, secret: str, on_checked: Callable[[bool], object]) -> None:
         """Start a check, unless one of that connection is pending.
@@ -59,15 +59,16 @@ class Authenticator:
         """
         if connection in self._pending:
             return
-        loop = asyncio.get_running_loop()
-        check = loop.run_in_executor(self._executor, self._verify, secret)
-        self._pending[connection] = check
-        check.add_done_callback(partial(self._finish, connection, on_checked))
+        check = self._executor.submit(self._verify, secret)
+        result = asyncio.wrap_future(check)
+        self._pending[connection] = check, result
+        result.add_done_callback(partial(self._finish, connection, on_checked))
 
     def cancel(self, connection: Hashable) -> None:
         """Cancel a connection's check, if one is pending. One that has started still occupies its thread."""
-        if check := self._pending.pop(connection, None):
-            check.cancel()
+        # Cancelling only the result would leave a queued check to start before the loop's next iteration.
+        for future in self._pending.pop(connection, ()):
+            future.cancel()
 
     def close(self) -> None:
         """Cancel all checks, without waiting for those that have started."""
@@ -76,11 +77,11 @@ class Authenticator:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _finish(
-        self, connection: Hashable, on_checked: Callable[[bool], object], check: asyncio.Future[bool]
+        self, connection: Hashable, on_checked: Callable[[bool], object], result: asyncio.Future[bool]
     ) -> None:
-        if not check.cancelled():
+        if not result.cancelled():
             del self._pending[connection]
-            on_checked(check.result())
+            on_checked(result.result())
 
     def _verify(self, secret: str) -> bool:
         try:
@@ -90,14 +91,6 @@ class Authenticator:
         except argon2.exceptions.VerificationError:
             logger.exception("password check failed")  # out of memory, say
             return False
-
-
-class Password(Authenticator):
-    """What the server calls until it calls `start` and `cancel`."""
-
-    async def check(self, secret: str) -> bool:
-        """Return whether a password is right."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._verify, secret)
 
 
 def hash_password(secret: str) -> str:

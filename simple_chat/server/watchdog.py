@@ -46,10 +46,6 @@ class Watchdog:
         """Track a connection for as long as it is not read from or can't be written to."""
         self._backpressured.setdefault(connection, (None, 0.0))
 
-    def track_closing(self, connection: Connection, now: float) -> None:
-        """Track a connection that has started to close, until it is untracked."""
-        self._closing_since.setdefault(connection, now)
-
     def untrack(self, connection: Connection) -> None:
         """Drop a connection that has ended."""
         for each in (self._join_deadlines, self._backpressured, self._closing_since):
@@ -79,8 +75,9 @@ class Watchdog:
             return
         for connection in connections:
             if connection.transport.is_closing():
-                self.track_closing(connection, now)
-        for connection in self.stuck_closing(now - self._close_timeout):
+                self._closing_since.setdefault(connection, now)
+        started = now - self._close_timeout
+        for connection in [each for each, since in self._closing_since.items() if since <= started]:
             if not connection.lost:  # otherwise it goes by itself, after its last lines
                 connection.detach()
 
@@ -119,7 +116,3 @@ class Watchdog:
                 self._backpressured[connection] = (unacknowledged, now)
             elif now - since >= self._stall_timeout:
                 yield connection
-
-    def stuck_closing(self, since: float) -> list[Connection]:
-        """Return the connections that started to close at a time or before, and are still tracked."""
-        return [connection for connection, at in self._closing_since.items() if at <= since]

@@ -11,7 +11,7 @@ import ssl
 import struct
 from functools import partial
 from itertools import count
-from typing import cast
+from typing import Self, cast
 
 DEADLINE = 20.0
 """Seconds that anything may take before the test is failed. Nothing waits this long when all is well."""
@@ -227,6 +227,53 @@ class TlsPeer(Peer):
     async def close_without_notify(self) -> None:
         """Close the connection without a word of TLS, as a program does that dies."""
         await super().close()
+
+
+class BlockingPeer:
+    """A peer for tests without an event loop, of a server in another process.
+
+    Args:
+        sock: its socket, connected; plain or TLS.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.settimeout(DEADLINE)
+        self.sock = sock
+        self._received = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+    def send(self, *lines: str) -> None:
+        self.sock.sendall("".join(f"{line}\n" for line in lines).encode())
+
+    def line(self) -> str:
+        """Wait for the next line; empty at the end."""
+        while b"\n" not in self._received:
+            if not (data := self.sock.recv(65_536)):
+                return ""
+            self._received += data
+        line, _, self._received = self._received.partition(b"\n")
+        return line.decode()
+
+    def ask(self, *lines: str) -> list[str]:
+        """Send lines, and return what was received until they were carried out."""
+        token = f"barrier-{next(_tokens)}"
+        self.send(*lines, f"PING {token}")
+        return list(iter(self.line, f"PONG {token}"))
+
+    def received_nothing(self) -> bool:
+        """Return whether nothing waits to be read."""
+        self.sock.settimeout(0)
+        try:
+            return self.sock.recv(1) is None
+        except BlockingIOError:
+            return True
+        finally:
+            self.sock.settimeout(DEADLINE)
 
 
 async def connect(

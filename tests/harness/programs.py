@@ -1,4 +1,4 @@
-"""The programs that end-to-end tests run: the server, and what people talk to it with."""
+"""The programs that end-to-end tests run: the server, and those that people connect with."""
 
 import os
 import re
@@ -23,7 +23,7 @@ _SERVER = (sys.executable, "-m", "simple_chat.server")
 
 
 def find_program(name: str) -> str:
-    """Find a program. Without it a test is skipped, but where CI runs on Linux it has to be installed."""
+    """Return the path of a program; skip the test without it, but fail in CI on Linux."""
     path = shutil.which(name)
     if path is None:
         required = os.environ.get("CI") == "true" and sys.platform == "linux"
@@ -33,12 +33,12 @@ def find_program(name: str) -> str:
 
 
 def restore_sigint() -> None:
-    """Let Ctrl-C end a program, even where the tests run in the background and inherit that it does not."""
+    """Let Ctrl-C end a program, even if the tests run in the background and inherit SIG_IGN."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:
-    """Somebody at a terminal, in a program that is connected to the server."""
+    """A program on a terminal, that is connected to the server and prints its lines."""
 
     def __init__(self, command: str, *arguments: str) -> None:
         self.child = pexpect.spawn(
@@ -73,14 +73,21 @@ class Terminal:
         return str(self.child.before).split("\r\n")[:-1]
 
     def barrier(self) -> list[str]:
-        """All lines shown since the last look; the server has done by then what it was told before."""
-        token = f"look-{next(self._numbers)}"
+        """Wait until the server has carried out what was typed; return the lines since the last call."""
+        token = f"barrier-{next(self._numbers)}"
         self.type(f"PING {token}")
         return self.wait_for(f"PONG {token}")
 
 
 class ServerProcess:
-    """A server that runs as a program of its own."""
+    """A server in a process of its own.
+
+    Attributes:
+        process: the process.
+        log: its stderr.
+        host: where it listens.
+        port: the same.
+    """
 
     def __init__(self, process: Popen[bytes], terminals: ExitStack) -> None:
         assert process.stderr is not None
@@ -94,27 +101,35 @@ class ServerProcess:
         self._terminals = terminals
 
     def nc(self, *where: str) -> Terminal:
-        """Somebody connects with nc, by TCP if not told otherwise, and is greeted."""
+        """Connect nc, and read its HELLO.
+
+        Args:
+            where: nc's arguments; the server's TCP address without any.
+        """
         arguments = where or (self.host, self.port)
         terminal = self._terminals.enter_context(Terminal(find_program("nc.openbsd"), *arguments))
         terminal.child.expect("HELLO simple_chat/1 .*\r\n")
         return terminal
 
     def join(self, name: str, *where: str) -> Terminal:
-        """Somebody connects with nc and joins."""
+        """Connect nc and join."""
         terminal = self.nc(*where)
         terminal.type(f"JOIN {name}")
         assert terminal.barrier() == [f"OK JOIN {name}"]
         return terminal
 
     def pipe(self, data: bytes, *options: str) -> bytes:
-        """Send data by ``nc -N``, as a script does, and return what nc puts out until it ends."""
+        """Send data by ``nc -N``, as a script does, and return nc's output when it has ended."""
         command = [find_program("nc.openbsd"), "-N", *options, self.host, self.port]
         return run(command, input=data, stdout=PIPE, timeout=DEADLINE, check=True).stdout
 
     def stop(self) -> str:
-        """End the server if nobody has, in order, and return all that it logged."""
+        """Stop the server if it still runs, expect exit status 0, and return everything it has logged."""
         self.process.terminate()
+        return self.wait()
+
+    def wait(self) -> str:
+        """Wait for exit status 0, and return everything that the server has logged."""
         assert self.process.wait(DEADLINE) == 0
         self.log.expect(pexpect.EOF)
         assert "Traceback" not in self._logged.getvalue()
@@ -123,7 +138,12 @@ class ServerProcess:
 
 @contextmanager
 def run_server_process(*options: str, **variables: str) -> Iterator[ServerProcess]:
-    """Run a server on a free port, where nobody says too much, and check that it ends in order."""
+    """Run a server without a rate limit on a free port, and expect exit status 0 at the end.
+
+    Args:
+        options: of its command line.
+        variables: of its environment.
+    """
     with Popen(
         [*_SERVER, "--port", "0", "--rate", "0", *options], env=_environment(variables), stderr=PIPE
     ) as process:
@@ -137,7 +157,7 @@ def run_server_process(*options: str, **variables: str) -> Iterator[ServerProces
 
 
 def run_server_to_exit(*options: str, **variables: str) -> CompletedProcess[str]:
-    """Run a server that is expected to end by itself."""
+    """Run a server that is expected to exit by itself."""
     command, environment = [*_SERVER, *options], _environment(variables)
     return run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False)
 

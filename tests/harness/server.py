@@ -13,6 +13,7 @@ import trustme
 
 from simple_chat import Server, Settings, serve
 from simple_chat.core.delivery import Subscriber
+from simple_chat.core.protocol import Code, Err
 from simple_chat.server.connection import Connection
 from simple_chat.tls import server_context
 from tests.harness.peer import DEADLINE, Peer, connect
@@ -52,6 +53,11 @@ def client_tls_context(issuer: trustme.CA | None = None) -> ssl.SSLContext:
 
 
 _CLIENT_TLS = client_tls_context()
+
+
+def disconnect_lines(code: Code) -> list[str]:
+    """Return the last lines of a client that is disconnected with an error."""
+    return [str(Err(code, code.advice)), f"BYE {code}"]
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

@@ -1,11 +1,16 @@
 """Sessions around one room, without a network: they get their turns from the server's own scheduler."""
 
+from collections.abc import Iterable
+
 from simple_chat.core.backlog import Batch
 from simple_chat.core.codec import Codec
 from simple_chat.core.conversation import Conversation
+from simple_chat.core.delivery import Subscriber
 from simple_chat.core.limits import Limits
-from simple_chat.core.room import Room, Sequencer
+from simple_chat.core.protocol import Command
+from simple_chat.core.room import OnCommit, Room, Sequencer
 from simple_chat.core.scheduler import BatchCommitter, Committer, Scheduler
+from simple_chat.errors import CommandError
 
 UNLIMITED = Limits(rate=0)
 
@@ -105,6 +110,42 @@ class ManualSink:
         self._room.broadcast(self._batch)
         self._batch = None
         return True
+
+
+class DeferredSequencer:
+    """A sequencer that applies a command when it is told to, as a replicated one does.
+
+    Args:
+        room: to which commands are applied.
+    """
+
+    batch_full = False
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._submitted: list[tuple[Subscriber, Command | None, OnCommit | None]] = []
+
+    def submit(
+        self, subscriber: Subscriber, command: Command | None, on_commit: OnCommit | None = None
+    ) -> bool:
+        """Keep a command for `commit`."""
+        self._submitted.append((subscriber, command, on_commit))
+        return False
+
+    def suspend(self, subscribers: Iterable[Subscriber]) -> None:
+        """Suspend the room."""
+        self._room.suspend(subscribers)
+
+    def commit(self) -> None:
+        """Apply the command that was submitted first."""
+        subscriber, command, on_commit = self._submitted.pop(0)
+        error: CommandError | None = None
+        try:
+            self._room.submit(subscriber, command)
+        except CommandError as refused:
+            error = refused
+        if on_commit is not None:
+            on_commit(error)
 
 
 class SessionHarness:

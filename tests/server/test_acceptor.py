@@ -8,14 +8,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import count
-from typing import NoReturn, Self
+from typing import NoReturn
 
 import pytest
 
 from simple_chat.server import listeners
 from tests.harness import programs
-from tests.harness.peer import connect
+from tests.harness.peer import BlockingPeer, connect
 from tests.harness.programs import DEADLINE, ServerProcess, run_server_process
 from tests.harness.server import eventually, run_server_in_loop
 
@@ -32,55 +31,16 @@ KEPT_BACK = 64
 LINES = 10
 """Lines of one kind that are logged a minute."""
 
-_tokens = count()
 
-
-class Guest:
-    """Somebody who is connected to a server that is another process."""
-
-    def __init__(self, server: ServerProcess) -> None:
-        self._sock = socket.create_connection((server.host, int(server.port)), DEADLINE)
-        self._received = b""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._sock.close()
-
-    def send(self, *lines: str) -> None:
-        self._sock.sendall("".join(f"{line}\n" for line in lines).encode())
-
-    def line(self) -> str:
-        """The next line; empty at the end."""
-        while b"\n" not in self._received:
-            if not (data := self._sock.recv(4096)):
-                return ""
-            self._received += data
-        line, _, self._received = self._received.partition(b"\n")
-        return line.decode()
-
-    def ask(self, *lines: str) -> list[str]:
-        """Send lines, and return what came until they were carried out."""
-        token = f"PONG {next(_tokens)}"
-        self.send(*lines, token.replace("PONG", "PING"))
-        return list(iter(self.line, token))
-
-    def is_not_greeted(self) -> bool:
-        """Whether nothing has come."""
-        self._sock.settimeout(0)
-        try:
-            return self._sock.recv(1) is None
-        except BlockingIOError:
-            return True
-        finally:
-            self._sock.settimeout(DEADLINE)
+def connect_to(server: ServerProcess) -> BlockingPeer:
+    """Connect to a server, and read nothing yet."""
+    return BlockingPeer(socket.create_connection((server.host, int(server.port)), DEADLINE))
 
 
 @pytest.fixture
-def guests() -> Iterator[ExitStack]:
-    with ExitStack() as guests:
-        yield guests
+def peers() -> Iterator[ExitStack]:
+    with ExitStack() as peers:
+        yield peers
 
 
 @contextmanager
@@ -94,26 +54,42 @@ def no_descriptors(process: int) -> Iterator[None]:
         resource.prlimit(process, resource.RLIMIT_NOFILE, (soft, hard))  # type: ignore[attr-defined, unused-ignore]
 
 
+QUICK_RETRY = """
+import sys
+from simple_chat.server import listeners
+from simple_chat.server.__main__ import main
+listeners._RETRY_DELAY = 0.05
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def _quick_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let servers try again soon after they ran out of descriptors."""
+    monkeypatch.setattr(programs, "_SERVER", (sys.executable, "-c", QUICK_RETRY))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
+@pytest.mark.usefixtures("_quick_retry")
 @pytest.mark.parametrize("loop", LOOPS)
-def test_without_descriptors_members_go_on_and_those_who_come_wait(loop: str, guests: ExitStack) -> None:
+def test_without_descriptors_members_go_on_and_connections_queue(loop: str, peers: ExitStack) -> None:
     told = "can't accept connections for now: Too many open files\n"
     with run_server_process("--loop", loop) as server:
-        ann, bob = guests.enter_context(Guest(server)), guests.enter_context(Guest(server))
+        ann, bob = peers.enter_context(connect_to(server)), peers.enter_context(connect_to(server))
         assert ann.ask("JOIN ann")[1:] == ["OK JOIN ann"]
         assert bob.ask("JOIN bob")[1:] == ["OK JOIN bob"]
         with no_descriptors(server.process.pid):
-            waiting = [guests.enter_context(Guest(server)) for _ in range(20)]
+            waiting = [peers.enter_context(connect_to(server)) for _ in range(20)]
             for number in range(3):  # it tries again and again
                 server.log.expect_exact(told)
                 assert ann.ask(f"MSG {number}") == (["JOINED bob"] if number == 0 else [])
                 assert bob.ask() == [f"MSG ann {number}"]
-            assert all(guest.is_not_greeted() for guest in waiting)
-        for number, guest in enumerate(waiting):
-            assert guest.ask(f"JOIN n{number}")[1] == f"OK JOIN n{number}"
-        guests.enter_context(Guest(server)).ask("PING")
+            assert all(peer.received_nothing() for peer in waiting)
+        for number, peer in enumerate(waiting):
+            assert peer.ask(f"JOIN n{number}")[1] == f"OK JOIN n{number}"
+        peers.enter_context(connect_to(server)).ask("PING")
         assert ann.ask("WHO")[-1] == "OK WHO 22"
-        guests.close()
+        peers.close()
         log = server.stop()
     assert 3 <= log.count(told) <= LINES
     assert "ERROR" not in log
@@ -129,22 +105,22 @@ def few_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("few_descriptors")
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("options", [(), ("--max-clients", "1000")], ids=["default", "wanted"])
-def test_so_many_come_in_as_there_are_descriptors_for(
-    loop: str, options: tuple[str, ...], guests: ExitStack
+def test_connections_are_limited_by_descriptors(
+    loop: str, options: tuple[str, ...], peers: ExitStack
 ) -> None:
     with run_server_process("--loop", loop, *options) as server:
-        crowd = [guests.enter_context(Guest(server)) for _ in range(2 * FEW)]
-        greeted = [guest.line() for guest in crowd]
+        crowd = [peers.enter_context(connect_to(server)) for _ in range(2 * FEW)]
+        greeted = [peer.line() for peer in crowd]
         inside, others = crowd[: FEW - KEPT_BACK], crowd[FEW - KEPT_BACK :]
-        for number, guest in enumerate(inside):
-            assert guest.ask(f"JOIN n{number}")[0] == f"OK JOIN n{number}"
-        told = [guest for guest, line in zip(others, greeted[FEW - KEPT_BACK :], strict=True) if line]
+        for number, peer in enumerate(inside):
+            assert peer.ask(f"JOIN n{number}")[0] == f"OK JOIN n{number}"
+        told = [peer for peer, line in zip(others, greeted[FEW - KEPT_BACK :], strict=True) if line]
         assert len(told) >= 48
-        for guest in told:
-            assert guest.line().startswith("ERR too-many-connections ")
-            assert (guest.line(), guest.line()) == ("BYE too-many-connections", "")
+        for peer in told:
+            assert peer.line().startswith("ERR too-many-connections ")
+            assert (peer.line(), peer.line()) == ("BYE too-many-connections", "")
         assert inside[0].ask("WHO")[-1] == f"OK WHO {len(inside)}"
-        guests.close()
+        peers.close()
         log = server.stop()
     warned = re.findall("WARNING (.*)\n", log)
     assert [line for line in warned if "more like this" not in line] == (
@@ -166,24 +142,24 @@ def test_as_many_descriptors_as_the_system_allows_are_taken(monkeypatch: pytest.
 
 @pytest.mark.usefixtures("few_descriptors")
 @pytest.mark.parametrize("loop", LOOPS)
-def test_places_are_free_again_when_a_crowd_has_gone(loop: str, guests: ExitStack) -> None:
+def test_slots_are_free_again_after_many_connections_ended(loop: str, peers: ExitStack) -> None:
     with run_server_process("--loop", loop) as server:
-        observer = guests.enter_context(Guest(server))
+        observer = peers.enter_context(connect_to(server))
         observer.ask("JOIN observer")
         for round_ in range(3):
             with ExitStack() as crowd:
                 for number in range(FEW - KEPT_BACK - 1):
-                    guest = crowd.enter_context(Guest(server))
-                    assert guest.ask(f"JOIN n{number}")[1] == f"OK JOIN n{number}", round_
+                    peer = crowd.enter_context(connect_to(server))
+                    assert peer.ask(f"JOIN n{number}")[1] == f"OK JOIN n{number}", round_
             left = 0
             while left < FEW - KEPT_BACK - 1:
                 left += observer.line().startswith("LEFT ")
-        guests.close()
+        peers.close()
         assert "WARNING" not in server.stop()
 
 
 @pytest.mark.parametrize("lack", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
-async def test_out_of_descriptors_it_does_not_try_all_the_time(
+async def test_accept_is_not_retried_at_once_without_descriptors(
     lack: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     tries: list[socket.socket] = []
@@ -215,9 +191,7 @@ async def test_out_of_descriptors_it_does_not_try_all_the_time(
 
 
 @pytest.mark.parametrize("passing", [errno.ECONNABORTED, errno.EINTR, errno.EAGAIN])
-async def test_who_went_while_it_was_accepted_keeps_nobody_else_out(
-    passing: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_failed_accept_is_retried(passing: int, monkeypatch: pytest.MonkeyPatch) -> None:
     accept = socket.socket.accept
     failures = [OSError(passing, os.strerror(passing))]
 

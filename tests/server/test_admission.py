@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from simple_chat.server.admission import Admission, Slot, network_of
 
-TOLD = 48
+REFUSED = 48
 
 HOSTS = ["", "127.0.0.1", "192.0.2.1", "192.0.2.2", "::ffff:192.0.2.1", "2001:db8::1", "2001:db8::2"]
 
@@ -35,16 +35,16 @@ def enter(admission: Admission, network: str | None) -> Slot:
         ("::2", "::"),
     ],
 )
-def test_users_are_told_apart_by_their_network(host: str, network: str) -> None:
+def test_network_of_an_external_address(host: str, network: str) -> None:
     assert network_of(host) == network
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1", ""])
-def test_this_machines_own_users_are_not_told_apart(host: str) -> None:
+def test_loopback_has_no_network(host: str) -> None:
     assert network_of(host) is None
 
 
-def test_one_network_has_no_more_places_than_it_may() -> None:
+def test_connections_of_one_network_are_limited() -> None:
     admission = Admission(max_clients=100, max_per_ip=3)
     assert [enter(admission, "192.0.2.1").admitted for _ in range(5)] == [True] * 3 + [False] * 2
     assert enter(admission, "192.0.2.2").admitted
@@ -59,22 +59,22 @@ def test_a_network_is_counted_by_whatever_address_it_comes() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1", ""])
-def test_this_machines_own_are_counted_only_among_all(host: str) -> None:
+def test_loopback_is_limited_in_total_only(host: str) -> None:
     admission = Admission(max_clients=10, max_per_ip=1)
     admitted = [enter(admission, network_of(host)).admitted for _ in range(12)]
     assert admitted == [True] * 10 + [False] * 2
 
 
-def test_there_are_no_more_places_than_for_so_many_clients() -> None:
+def test_connections_are_limited_in_total() -> None:
     admission = Admission(max_clients=3, max_per_ip=2)
     networks = ["192.0.2.1", None, "2001:db8::", "192.0.2.2", None]
     assert [enter(admission, each).admitted for each in networks] == [True] * 3 + [False] * 2
 
 
-def test_so_many_are_told_that_there_is_no_room_and_others_are_not() -> None:
+def test_refused_connections_have_a_limit_of_their_own() -> None:
     admission = Admission(max_clients=1, max_per_ip=1)
     inside = enter(admission, None)
-    refused = [enter(admission, f"192.0.2.{number}") for number in range(TOLD)]
+    refused = [enter(admission, f"192.0.2.{number}") for number in range(REFUSED)]
     assert not any(slot.admitted for slot in refused)
     assert admission.acquire(None) is None
     admission.release(refused.pop())
@@ -84,7 +84,7 @@ def test_so_many_are_told_that_there_is_no_room_and_others_are_not() -> None:
     assert enter(admission, None).admitted  # though there are still as many to be told
 
 
-def test_whoever_is_refused_takes_no_place_of_its_network() -> None:
+def test_refused_connection_does_not_count_for_its_network() -> None:
     admission = Admission(max_clients=10, max_per_ip=1)
     inside = enter(admission, "192.0.2.1")
     refused = enter(admission, "192.0.2.1")
@@ -94,7 +94,7 @@ def test_whoever_is_refused_takes_no_place_of_its_network() -> None:
     assert not enter(admission, "192.0.2.1").admitted
 
 
-def test_nothing_is_kept_of_networks_of_which_nobody_is_left() -> None:
+def test_slots_of_networks_without_connections_are_dropped() -> None:
     admission = Admission(max_clients=1000, max_per_ip=2)
     slots = [enter(admission, f"192.0.2.{number // 2}") for number in range(200)]
     for slot in slots:
@@ -106,7 +106,7 @@ steps = st.lists(st.tuples(st.sampled_from(HOSTS), st.booleans(), st.integers(0,
 
 
 @given(st.integers(1, 8), st.integers(1, 4), steps)
-def test_places_are_counted_right_whoever_comes_and_goes(
+def test_count_is_right_whoever_connects_and_ends(
     max_clients: int, max_per_ip: int, steps: list[tuple[str, bool, int]]
 ) -> None:
     admission = Admission(max_clients, max_per_ip)
@@ -120,7 +120,7 @@ def test_places_are_counted_right_whoever_comes_and_goes(
             slot = admission.acquire(network)
             if slot is None:
                 assert not room
-                assert len(refused) == TOLD
+                assert len(refused) == REFUSED
             elif slot.admitted:
                 assert room
                 inside.append((network, slot))

@@ -29,14 +29,14 @@ def codes(lines: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("command", ["JOIN ann", "WHO", "MSG hi", "LEAVE", "HISTORY", "HISTORY 1"])
-async def test_without_it_nothing_of_the_room_can_be_done_or_learned(command: str) -> None:
+async def test_room_is_closed_without_the_password(command: str) -> None:
     async with run_server_in_loop(password=HASH) as harness:
         stranger = await harness.connect()
         assert codes(await stranger.ask(command)) == ["ERR auth-required"]
         assert harness.server.room.names() == ()
 
 
-async def test_without_it_one_can_ping_ask_for_help_and_quit() -> None:
+async def test_ping_help_and_quit_need_no_password() -> None:
     async with run_server_in_loop(password=HASH) as harness:
         stranger = await harness.connect()
         assert (await stranger.ask("PING", "HELP"))[-1] == "OK HELP"
@@ -45,7 +45,7 @@ async def test_without_it_one_can_ping_ask_for_help_and_quit() -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_with_it_everything_works(transport: str) -> None:
+async def test_right_password_allows_everything(transport: str) -> None:
     async with run_server_in_loop(password=HASH, transport=transport) as harness:
         ann, bob = [await harness.connect() for _ in range(2)]
         assert await ann.ask("PASS open sesame", "JOIN ann") == ["OK PASS", "OK JOIN ann"]
@@ -55,7 +55,7 @@ async def test_with_it_everything_works(transport: str) -> None:
         assert (await bob.ask("HISTORY"))[-1] == "OK HISTORY 1"
 
 
-async def test_it_may_be_said_again_and_where_there_is_none() -> None:
+async def test_pass_is_accepted_again_and_without_a_password() -> None:
     async with run_server_in_loop(password=HASH) as harness, run_server_in_loop() as without_password:
         ann, bob = await harness.connect(), await without_password.connect()
         assert await ann.ask("PASS open sesame", "PASS x", "JOIN ann", "PASS x") == [
@@ -64,7 +64,7 @@ async def test_it_may_be_said_again_and_where_there_is_none() -> None:
         assert await bob.ask("PASS x", "JOIN bob", "PASS x") == ["OK PASS", "OK JOIN bob", "OK PASS"]
 
 
-async def test_the_third_wrong_one_is_the_last() -> None:
+async def test_third_wrong_password_disconnects() -> None:
     async with run_server_in_loop(password=HASH) as harness:
         stranger = await harness.connect()
         for wrong in ("x", "open sesame "):
@@ -77,7 +77,7 @@ async def test_the_third_wrong_one_is_the_last() -> None:
         assert harness.server.room.names() == ()
 
 
-async def test_the_third_may_be_right() -> None:
+async def test_third_attempt_may_be_right() -> None:
     async with run_server_in_loop(password=HASH) as harness:
         ann = await harness.connect()
         answers = await ann.ask("PASS x", "PASS y", "PASS open sesame", "JOIN ann")
@@ -85,7 +85,7 @@ async def test_the_third_may_be_right() -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_what_is_sent_behind_it_keeps_its_order(transport: str) -> None:
+async def test_lines_after_pass_keep_their_order(transport: str) -> None:
     async with run_server_in_loop(password=HASH, transport=transport) as harness:
         bob, ann = await harness.connect(), await harness.connect()
         await bob.ask("PASS open sesame", "JOIN bob")
@@ -98,7 +98,7 @@ async def test_what_is_sent_behind_it_keeps_its_order(transport: str) -> None:
         assert await bob.barrier() == ["JOINED ann", "MSG ann hi"]
 
 
-async def test_a_hash_that_hash_password_makes_is_the_passwords() -> None:
+async def test_hash_of_hash_password_verifies() -> None:
     async with run_server_in_loop(password=hash_password("ωpen sesame")) as harness:
         ann = await harness.connect()
         assert codes(await ann.ask("PASS x", "PASS ωpen sesame")) == ["ERR auth-failed", "OK PASS"]
@@ -243,7 +243,7 @@ async def linger(witness: Peer) -> None:
         assert await witness.barrier() == []
 
 
-async def test_checks_hold_up_nobody_else_and_are_two_at_once(gate: Gate) -> None:
+async def test_checks_block_nobody_else_and_two_run_at_a_time(gate: Gate) -> None:
     async with run_server_in_loop(password=HASH) as harness:
         witness = await harness.connect()
         peers = [await harness.connect() for _ in range(6)]
@@ -258,7 +258,7 @@ async def test_checks_hold_up_nobody_else_and_are_two_at_once(gate: Gate) -> Non
         assert (len(gate.begun), gate.at_once) == (6, 2)
 
 
-async def test_nothing_behind_it_is_done_until_it_is_checked(gate: Gate) -> None:
+async def test_lines_after_pass_wait_for_its_check(gate: Gate) -> None:
     async with run_server_in_loop(password=HASH) as harness:
         witness, ann = await harness.connect(), await harness.connect()
         ann.send("PASS open sesame", "PING 1")
@@ -273,7 +273,7 @@ async def test_nothing_behind_it_is_done_until_it_is_checked(gate: Gate) -> None
 
 
 @pytest.mark.parametrize("transport", ["tcp", "unix"])
-async def test_who_ends_its_side_meanwhile_has_its_lines_carried_out(gate: Gate, transport: str) -> None:
+async def test_lines_before_a_half_close_during_the_check_are_carried_out(gate: Gate, transport: str) -> None:
     async with run_server_in_loop(password=HASH, transport=transport) as harness:
         witness, ann = await harness.connect(), await harness.connect()
         ann.send("PASS open sesame", "JOIN ann", "PING 1", "MSG hi")
@@ -284,7 +284,7 @@ async def test_who_ends_its_side_meanwhile_has_its_lines_carried_out(gate: Gate,
         assert len(gate.begun) == 1
 
 
-async def test_who_ends_tls_in_order_meanwhile_has_its_lines_carried_out(gate: Gate) -> None:
+async def test_lines_before_a_tls_close_during_the_check_are_carried_out(gate: Gate) -> None:
     async with run_server_in_loop(password=HASH, transport="tls") as harness:
         witness, ann = await harness.connect(), await harness.connect()
         ann.send("PASS open sesame", "JOIN ann", "MSG hi", "LEAVE")
@@ -299,7 +299,7 @@ async def test_who_ends_tls_in_order_meanwhile_has_its_lines_carried_out(gate: G
 
 @pytest.mark.usefixtures("_soon")
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_who_closes_meanwhile_leaves_nothing_behind(gate: Gate, transport: str) -> None:
+async def test_close_during_the_check_leaves_no_state(gate: Gate, transport: str) -> None:
     async with run_server_in_loop(password=HASH, transport=transport) as harness:
         witness, *peers = [await harness.connect() for _ in range(4)]
         tasks = asyncio.all_tasks()
@@ -317,7 +317,7 @@ async def test_who_closes_meanwhile_leaves_nothing_behind(gate: Gate, transport:
 
 @pytest.mark.usefixtures("_soon")
 @pytest.mark.parametrize("transport", ["tcp", "tls"])
-async def test_who_is_reset_meanwhile_leaves_nothing_behind_and_costs_no_check(
+async def test_reset_during_the_check_leaves_no_state_and_saves_queued_checks(
     gate: Gate, transport: str
 ) -> None:
     async with run_server_in_loop(password=HASH, transport=transport) as harness:
@@ -336,7 +336,7 @@ async def test_who_is_reset_meanwhile_leaves_nothing_behind_and_costs_no_check(
         assert gate.begun == ["open sesame", "open sesame", "x"]
 
 
-async def test_who_is_sent_away_meanwhile_is_not_checked_again(gate: Gate) -> None:
+async def test_disconnect_during_the_check_starts_no_other(gate: Gate) -> None:
     async with run_server_in_loop(password=HASH) as harness:
         witness, ann = await harness.connect(), await harness.connect()
         ann.pause()  # so that it does not close
@@ -353,7 +353,7 @@ async def test_who_is_sent_away_meanwhile_is_not_checked_again(gate: Gate) -> No
         assert harness.server.room.names() == ()
 
 
-async def test_the_end_of_the_server_waits_for_no_check(gate: Gate) -> None:
+async def test_close_does_not_wait_for_checks(gate: Gate) -> None:
     async with run_server_in_loop(password=HASH) as harness:
         witness, *peers = [await harness.connect() for _ in range(4)]
         for peer in peers:
@@ -380,7 +380,7 @@ def _everything_is_logged() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_everything_is_logged")
-async def test_no_password_is_ever_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_passwords_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with run_server_in_loop(password=HASH) as harness:
         one, two = [await harness.connect() for _ in range(2)]
         await one.ask("PASS sesame street", "PASS open sesame", "PASS sesame street", "JOIN ann")
@@ -391,7 +391,7 @@ async def test_no_password_is_ever_logged(caplog: pytest.LogCaptureFixture) -> N
     assert "sesame" not in text
 
 
-async def test_a_check_that_fails_is_a_wrong_password_and_logged(
+async def test_failing_check_is_logged_and_refuses_the_password(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> bool:
@@ -412,20 +412,20 @@ async def test_a_check_that_fails_is_a_wrong_password_and_logged(
 @pytest.mark.parametrize(
     "encoded", ["", "open sesame", "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ", "\0", "$" * 5]
 )
-async def test_what_is_no_hash_is_refused(encoded: str) -> None:
+async def test_invalid_hash_is_refused(encoded: str) -> None:
     with pytest.raises(ConfigError, match="hash"):
         async with serve("127.0.0.1", 0, password=encoded):
             pytest.fail("nobody could come in")
 
 
-async def test_none_may_cross_a_network_in_clear_text() -> None:
+async def test_password_in_clear_text_on_a_network_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"on 0\.0\.0\.0:\d+ a password needs TLS"):
         async with serve("0.0.0.0", 0, password=HASH):
             pytest.fail("everybody could read it")
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_it_may_cross_a_network_by_tls_or_if_one_insists(tls: bool) -> None:  # noqa: FBT001 (a parameter)
+async def test_password_is_allowed_on_a_network_with_tls_or_insecure(tls: bool) -> None:  # noqa: FBT001 (a parameter)
     settings = Settings(insecure=not tls)
     async with serve(
         "0.0.0.0", 0, password=HASH, tls=server_tls_context() if tls else None, settings=settings
@@ -434,7 +434,7 @@ async def test_it_may_cross_a_network_by_tls_or_if_one_insists(tls: bool) -> Non
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_who_lets_in_everybody_of_a_network_is_warned_once(
+async def test_open_server_on_a_network_is_warned_once(
     tls: bool,  # noqa: FBT001 (a parameter)
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -445,6 +445,6 @@ async def test_who_lets_in_everybody_of_a_network_is_warned_once(
     caplog.clear()
 
 
-async def test_certificates_of_clients_are_as_good() -> None:
+async def test_required_client_certificates_need_no_password_warning() -> None:
     async with serve("0.0.0.0", 0, tls=server_tls_context(client_ca=CA)) as server:
         assert not server._hub.auth_required  # and nothing was logged as wrong

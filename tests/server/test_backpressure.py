@@ -79,7 +79,7 @@ async def test_a_member_who_never_reads_delays_nobody() -> None:
         assert all(harness.subscriber(f"slow{number}").blocked for number in range(3))
 
 
-async def test_whoever_reads_late_is_told_how_much_it_missed_and_then_gets_all() -> None:
+async def test_late_reader_gets_a_gap_and_then_everything() -> None:
     async with run_server_in_loop(Settings(backlog=SMALL)) as harness:
         talker, listener = await harness.join_all("talker", "listener")
         slow = await harness.join("slow", receive_buffer=4096)
@@ -96,7 +96,7 @@ async def test_whoever_reads_late_is_told_how_much_it_missed_and_then_gets_all()
         assert await slow.barrier() == numbered("talker", start, talk.said)
 
 
-async def test_whoever_is_late_but_within_the_backlog_misses_nothing() -> None:
+async def test_slow_reader_within_the_backlog_misses_nothing() -> None:
     async with run_server_in_loop() as harness:
         talker = await harness.join("talker")
         slow = await harness.join("slow", receive_buffer=4096)
@@ -178,7 +178,7 @@ async def test_a_slow_reader_who_quits_gets_what_it_is_owed_and_bye() -> None:
         follow(lines, said=until)
 
 
-async def test_whoever_never_reads_its_answers_piles_up_nothing() -> None:
+async def test_unread_responses_do_not_accumulate() -> None:
     async with run_server_in_loop() as harness:
         greedy = await harness.join("greedy", receive_buffer=4096)
         other = await harness.connect()
@@ -212,7 +212,7 @@ async def test_a_flood_does_not_starve_a_single_line(line: str, number: int) -> 
         assert len(before) + len(after) == (number if line == "MSG flood" else 0)
 
 
-async def test_a_flood_is_left_with_the_kernel_until_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_flood_stays_in_the_kernel_until_it_can_be_processed(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
     feed = LineBuffer.feed
 

@@ -30,7 +30,7 @@ async def test_a_message_reaches_all_but_its_sender() -> None:
             assert await other.barrier() == ["MSG ann  two  spaces "]
 
 
-async def test_whoever_only_listens_in_gets_nothing_of_the_room() -> None:
+async def test_connection_that_has_not_joined_gets_nothing_of_the_room() -> None:
     async with run_server_in_loop() as harness:
         outside = await harness.connect()
         ann, bob = await harness.join_all("ann", "bob")
@@ -170,7 +170,7 @@ async def test_a_refused_line_gets_one_err_and_the_connection_goes_on(line: str,
         assert await taken.barrier() == ["JOINED peer"]
 
 
-async def test_whoever_joins_twice_stays_who_he_was() -> None:
+async def test_second_join_is_refused_and_keeps_the_name() -> None:
     async with run_server_in_loop() as harness:
         ann, bob = await harness.join_all("ann", "bob")
         (answer,) = await ann.ask("JOIN anna")

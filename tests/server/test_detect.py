@@ -9,13 +9,13 @@ from subprocess import run
 import pytest
 
 from simple_chat.core.detect import BYTE_ORDER_MARK
-from simple_chat.core.protocol import Code, Err
+from simple_chat.core.protocol import Code
 from simple_chat.server import connection
 from tests.harness.peer import Peer
 from tests.harness.programs import DEADLINE, run_server_process
-from tests.harness.server import TRANSPORTS, ServerHarness, run_server_in_loop
+from tests.harness.server import TRANSPORTS, ServerHarness, disconnect_lines, run_server_in_loop
 
-NOT_CHAT = [str(Err(Code.NOT_CHAT, Code.NOT_CHAT.advice)), "BYE not-chat"]
+NOT_CHAT = disconnect_lines(Code.NOT_CHAT)
 HTTP = [
     f"{line}\r"
     for line in ("HTTP/1.1 400 Bad Request", "Content-Type: text/plain", "Connection: close", "", *NOT_CHAT)
@@ -87,7 +87,7 @@ async def test_http_is_answered_as_such_and_the_connection_ends(method: str, tra
 @pytest.mark.parametrize(
     "target", ["/", f"/{'a' * 4095}", f"/{'a' * 200_000}"], ids=["short", "long", "huge"]
 )
-async def test_a_page_can_not_make_a_browser_chat_whatever_it_asks_for(method: str, target: str) -> None:
+async def test_web_page_can_not_make_a_browser_chat(method: str, target: str) -> None:
     request = [f"{method} {target} HTTP/1.1", *HEADERS, "", "JOIN mallory", "MSG buy this", ""]
     async with run_server_in_loop() as harness:
         for ends in ("\r\n", "\n"):
@@ -106,7 +106,7 @@ async def test_http_2_is_answered_as_http() -> None:
         assert await peer.rest() == HTTP
 
 
-async def test_a_browser_that_is_made_to_post_says_nothing_in_the_room() -> None:
+async def test_cross_site_post_sends_nothing_to_the_room() -> None:
     async with run_server_in_loop() as harness:
         whole, cut, clock = [await harness.connect() for _ in range(3)]
         whole.write(POST)

@@ -145,7 +145,7 @@ async def see_that_the_name_is_free(harness: ServerHarness, watchers: list[Peer]
 
 
 @pytest.mark.parametrize(("transport", "end"), ENDS)
-async def test_one_left_is_told_and_nothing_is_left_behind(transport: str, end: Exit) -> None:
+async def test_one_left_is_sent_and_no_state_remains(transport: str, end: Exit) -> None:
     async with run_server_in_loop(transport=transport) as harness:
         tasks = asyncio.all_tasks()
         (bob, cleo, ann), other = await harness.join_all("bob", "cleo", "ann"), await harness.connect()
@@ -157,9 +157,7 @@ async def test_one_left_is_told_and_nothing_is_left_behind(transport: str, end: 
 
 
 @pytest.mark.parametrize(("transport", "end"), [each for each in ENDS if each[1] is not leave_and_close])
-async def test_whoever_has_not_joined_leaves_nothing_behind_and_is_not_told_of(
-    transport: str, end: Exit
-) -> None:
+async def test_end_before_join_is_not_sent_to_others_and_leaves_no_state(transport: str, end: Exit) -> None:
     async with run_server_in_loop(transport=transport) as harness:
         tasks = asyncio.all_tasks()
         (bob,), stranger = await harness.join_all("bob"), await harness.connect()
@@ -170,7 +168,7 @@ async def test_whoever_has_not_joined_leaves_nothing_behind_and_is_not_told_of(
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_a_program_that_is_killed_in_mid_line_has_left(transport: str, tmp_path: Path) -> None:
+async def test_killed_client_leaves_without_its_torn_line(transport: str, tmp_path: Path) -> None:
     ca = str(tmp_path / "ca.pem")
     CA.cert_pem.write_to_path(ca)
     async with run_server_in_loop(transport=transport) as harness:
@@ -187,7 +185,7 @@ async def test_a_program_that_is_killed_in_mid_line_has_left(transport: str, tmp
 
 
 @pytest.mark.parametrize(("transport", "end"), IN_ORDER)
-async def test_all_that_was_said_before_an_end_in_order_is_delivered(transport: str, end: Exit) -> None:
+async def test_everything_sent_before_an_orderly_end_is_delivered(transport: str, end: Exit) -> None:
     said = [f"{number} of a great many lines" for number in range(2000)]
     async with run_server_in_loop(transport=transport) as harness:
         (bob, cleo, ann), other = await harness.join_all("bob", "cleo", "ann"), await harness.connect()
@@ -197,7 +195,7 @@ async def test_all_that_was_said_before_an_end_in_order_is_delivered(transport: 
 
 
 @pytest.mark.parametrize("end", [cut_in_mid_line, cut_in_mid_record])
-async def test_of_what_was_said_before_tls_is_cut_a_beginning_is_delivered(end: Exit) -> None:
+async def test_prefix_is_delivered_when_tls_is_truncated(end: Exit) -> None:
     async with run_server_in_loop(transport="tls") as harness:
         (bob, ann), other = await harness.join_all("bob", "ann"), await harness.connect()
         ann.send(*(f"MSG {number} of a great many lines" for number in range(2000)))
@@ -225,12 +223,10 @@ def send_with_what_follows(peer: Peer, lines: list[str]) -> None:
 
 @pytest.mark.usefixtures("_soon")
 @pytest.mark.parametrize(("transport", "end"), IN_ORDER)
-async def test_lines_that_were_sent_too_fast_are_delivered_after_an_end_in_order(
-    transport: str, end: Exit
-) -> None:
-    lines = [f"MSG {number}" for number in range(80)]
+async def test_throttled_lines_are_delivered_after_an_orderly_end(transport: str, end: Exit) -> None:
+    lines = [f"MSG {number}" for number in range(300)]
     async with run_server_in_loop(
-        Settings(rate=50, burst=1, drain=0.01), limited=True, transport=transport
+        Settings(rate=250, burst=1, drain=0.01), limited=True, transport=transport
     ) as harness:
         (bob, cleo, ann), other = await harness.join_all("bob", "cleo", "ann"), await harness.connect()
         send_with_what_follows(ann, lines)
@@ -241,7 +237,7 @@ async def test_lines_that_were_sent_too_fast_are_delivered_after_an_end_in_order
 
 @pytest.mark.usefixtures("_soon")
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_a_reset_ends_one_who_is_not_read_from(transport: str) -> None:
+async def test_reset_of_a_paused_connection_is_detected(transport: str) -> None:
     async with run_server_in_loop(Settings(rate=20, burst=1), limited=True, transport=transport) as harness:
         (bob, ann), other = await harness.join_all("bob", "ann"), await harness.connect()
         ann.pause()
@@ -258,7 +254,7 @@ async def test_a_reset_ends_one_who_is_not_read_from(transport: str) -> None:
 
 @pytest.mark.usefixtures("_soon")
 @pytest.mark.parametrize("slowed", [False, True])
-async def test_an_end_of_tls_that_the_event_loop_never_tells_is_found(
+async def test_tls_close_that_the_event_loop_never_reports_is_detected(
     slowed: bool,  # noqa: FBT001 (a parameter)
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import errno
+import re
 import socket
 import stat
 import sys
@@ -70,7 +71,7 @@ async def test_a_port_is_not_shared_unless_both_servers_are_told_so(first: bool,
                 pytest.fail("two servers on one port")
 
 
-async def test_a_system_that_shares_no_ports_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_reuse_port_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(socket, "SO_REUSEPORT", raising=False)
     with pytest.raises(ListenError, match=r"can't listen on 127\.0\.0\.1:0: this system has no SO_REUSEPORT"):
         async with serve("127.0.0.1", 0, settings=Settings(reuse_port=True)):
@@ -78,10 +79,16 @@ async def test_a_system_that_shares_no_ports_says_so(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("host", "port"), [("192.0.2.1", 0), ("no such host", 0), ("127.0.0.1", 70_000), ("127.0.0.1", -1)]
+    ("host", "port"),
+    [
+        *((host, 0) for host in ("192.0.2.1", "no such host", "no-such-host.invalid", "300.300.300.300")),
+        *((host, 0) for host in ("a..b", 64 * "a", "-")),
+        ("127.0.0.1", 70_000),
+        ("127.0.0.1", -1),
+    ],
 )
-async def test_an_address_that_is_none_of_ours_is_refused(host: str, port: int) -> None:
-    with pytest.raises(ListenError, match="can't listen on "):
+async def test_foreign_or_invalid_address_is_refused(host: str, port: int) -> None:
+    with pytest.raises(ListenError, match=rf"^can't listen on {re.escape(host)}:{port}: .+$"):
         async with serve(host, port):
             pytest.fail("nobody can listen there")
 

@@ -112,7 +112,7 @@ def test_exceptions_behind_an_exception_cannot_forge_a_line_either(written: Call
     assert [line for line in traceback if sanitize(line) != line] == []
 
 
-def test_what_is_harmless_is_logged_as_it_is(written: Callable[[], list[str]]) -> None:
+def test_printable_text_is_logged_unchanged(written: Callable[[], list[str]]) -> None:
     logger.warning("Grüße an %s 👩‍👩‍👧", "[::1]:8090")
     assert written() == ["WARNING Grüße an [::1]:8090 👩‍👩‍👧"]
 
@@ -143,9 +143,7 @@ def test_any_exception_makes_harmless_lines_that_are_set_off(text: str) -> None:
 # Flooding
 
 
-def test_of_each_kind_some_lines_a_minute_are_logged_and_the_others_counted(
-    written: Callable[[], list[str]], clock: Clock
-) -> None:
+def test_lines_of_a_kind_beyond_the_limit_are_counted(written: Callable[[], list[str]], clock: Clock) -> None:
     for number in range(50):
         logger.info("connection %d is sent away", number)
         logger.warning("something else")
@@ -200,13 +198,13 @@ def test_a_minute_begins_with_the_first_line_after_the_last(
     assert written() == ["WARNING suppressed 2 more like this: hello", "INFO hello"]
 
 
-def test_what_helps_to_debug_is_never_left_out(written: Callable[[], list[str]]) -> None:
+def test_debug_lines_are_never_suppressed(written: Callable[[], list[str]]) -> None:
     for number in range(100):
         logger.debug("%d", number)
     assert len(written()) == 100
 
 
-def test_what_was_left_out_is_told_when_asked(written: Callable[[], list[str]], clock: Clock) -> None:
+def test_suppressed_lines_are_reported_on_request(written: Callable[[], list[str]], clock: Clock) -> None:
     rate_limit = RateLimitFilter(clock)
     record = logging.LogRecord("x", logging.INFO, "", 0, "first %s\nsecond", ("y",), None)
     assert [rate_limit.filter(record) for _ in range(MAX_LINES + 3)] == [True] * MAX_LINES + [False] * 3
@@ -240,7 +238,7 @@ SECRET = b"hush-hush"
         (b"hush-hush\nJOIN .hush-hush\n" * 6, "too-many-errors"),
     ],
 )
-def test_two_hundred_of_a_kind_are_some_lines_and_a_count(data: bytes, kind: str) -> None:
+def test_repeated_disconnects_are_rate_limited_in_the_log(data: bytes, kind: str) -> None:
     with run_server_process() as server:
         misbehave(server, data, 200)
         text = server.stop()
@@ -253,7 +251,7 @@ def test_two_hundred_of_a_kind_are_some_lines_and_a_count(data: bytes, kind: str
 
 
 @pytest.mark.parametrize("options", [(), ("--verbose",)], ids=["INFO", "DEBUG"])
-def test_nothing_that_is_said_is_logged_whatever_it_is(options: tuple[str, ...]) -> None:
+def test_message_text_is_not_logged(options: tuple[str, ...]) -> None:
     with run_server_process("--max-line", "64", *options) as server:
         for data in (
             b"JOIN hush-hush\nMSG hush-hush\nWHO hush-hush\nPING hush-hush\nhush-hush",
@@ -268,7 +266,7 @@ def test_nothing_that_is_said_is_logged_whatever_it_is(options: tuple[str, ...])
     assert "hush" not in text
 
 
-def test_verbose_a_server_tells_of_everybody() -> None:
+def test_verbose_logs_every_connection() -> None:
     with run_server_process("--verbose") as server:
         misbehave(server, b"PING\n", 30)
         text = server.stop()

@@ -76,48 +76,17 @@ def test_empty_variables_count_as_unset() -> None:
 # What keeps it from starting
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        "--port x",
-        "--port 65536",
-        "--port=",
-        "--max-line 63",
-        "--backlog 1.5",
-        "--history -1",
-        "--presence-limit many",
-        "--drain soon",
-        "--loop forever",
-        "--journal=",
-        "--sync maybe",
-        "--journal-segment 0",
-        "--journal-segment 1T",
-        "--journal-keep 1.5G",
-        "--journal-keep 0d",
-        "--journal-keep d",
-        "--host",
-        "--hist 5",
-        "--unknown",
-        "surplus",
-    ],
-)
-def test_bad_option_is_refused_in_one_line(options: str) -> None:
-    assert_refused(run_server_to_exit(*options.split()), 2, "--help shows all options")
+def test_bad_option_is_refused_in_one_line() -> None:
+    ended = run_server_to_exit("--drain", "soon")
+    assert_refused(ended, 2, "'soon' is not a number of seconds .*--help shows all options")
 
 
-@pytest.mark.parametrize("options", ["--sync disk", "--journal-segment 1M", "--journal-keep 30d"])
-def test_journal_that_is_nowhere_is_refused(options: str) -> None:
-    ended = run_server_to_exit(*options.split())
-    assert_refused(ended, 2, "--sync, --journal-segment and --journal-keep need --journal")
+def test_bad_port_in_the_variable_is_refused_in_one_line() -> None:
+    ended = run_server_to_exit(SIMPLE_CHAT_SERVER_PORT="x")
+    assert_refused(ended, 2, "'x' is not a whole number from 0 to 65535")
 
 
-@pytest.mark.parametrize("value", ["x", "65536", "-1", " "])
-def test_bad_port_in_the_variable_is_refused_in_one_line(value: str) -> None:
-    ended = run_server_to_exit(SIMPLE_CHAT_SERVER_PORT=value)
-    assert_refused(ended, 2, f"'{value}' is not a whole number from 0 to 65535")
-
-
-def test_taken_port_is_told_in_one_line(server: ServerProcess) -> None:
+def test_port_in_use_is_reported_in_one_line(server: ServerProcess) -> None:
     ended = run_server_to_exit("--port", server.port)
     assert_refused(ended, 1, f"can't listen on 127.0.0.1:{server.port}: Address already in use")
 
@@ -131,15 +100,12 @@ def test_port_can_be_shared() -> None:
         assert_refused(run_server_to_exit("--port", one.port), 1, "Address already in use")
 
 
-@pytest.mark.parametrize(
-    "host",
-    [ELSEWHERE, "no-such-host.invalid", "300.300.300.300", "a..b", 64 * "a", "\N{SNOWMAN}.invalid", "-"],
-)
-def test_host_that_is_not_here_is_told_in_one_line(host: str) -> None:
+@pytest.mark.parametrize("host", [ELSEWHERE, "\N{SNOWMAN}.invalid"])
+def test_unusable_host_is_reported_in_one_line(host: str) -> None:
     assert_refused(run_server_to_exit("--host", host), 1, f"can't listen on {re.escape(host)}:8090: .+")
 
 
-def test_host_of_the_variable_that_is_not_here_is_told_in_one_line() -> None:
+def test_unusable_host_in_the_environment_is_reported_in_one_line() -> None:
     assert_refused(
         run_server_to_exit(SIMPLE_CHAT_SERVER_HOST=ELSEWHERE), 1, f"can't listen on {ELSEWHERE}:8090: .+"
     )
@@ -276,7 +242,7 @@ def test_nothing_that_clients_send_is_logged(options: list[str]) -> None:
 
 
 @pytest.mark.parametrize("signal", [SIGTERM, SIGINT])
-def test_told_to_end_it_delivers_all_it_took_and_says_goodbye(server: ServerProcess, signal: Signals) -> None:
+def test_signal_delivers_everything_received_then_bye(server: ServerProcess, signal: Signals) -> None:
     alice, bob = server.join("alice"), server.join("bob")
     stranger = server.nc()
     said = [f"{number} and all the rest of the line" for number in range(1000)]
@@ -291,9 +257,7 @@ def test_told_to_end_it_delivers_all_it_took_and_says_goodbye(server: ServerProc
     assert server.process.wait(DEADLINE) == 0
 
 
-def test_told_to_end_in_a_flood_it_delivers_the_same_part_of_it_to_all(
-    server: ServerProcess, tmp_path: Path
-) -> None:
+def test_signal_during_a_flood_delivers_the_same_prefix_to_all(server: ServerProcess, tmp_path: Path) -> None:
     alice, bob = server.join("alice"), server.join("bob")
     flood = tmp_path / "flood"
     flood.write_text("JOIN bot\n" + "".join(f"MSG {number}\n" for number in range(100_000)))
@@ -311,7 +275,7 @@ def test_told_to_end_in_a_flood_it_delivers_the_same_part_of_it_to_all(
 
 
 @pytest.mark.parametrize("signal", [SIGTERM, SIGINT])
-def test_told_twice_it_cuts_those_who_do_not_read(signal: Signals) -> None:
+def test_second_signal_ends_the_drain(signal: Signals) -> None:
     with run_server_process("--drain", "600") as server, socket.socket() as stuck:
         stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         stuck.settimeout(DEADLINE)

@@ -5,6 +5,8 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from subprocess import CompletedProcess, run
 
@@ -13,6 +15,7 @@ import pexpect
 import pytest
 import trustme
 
+from simple_chat.server.__main__ import main
 from tests.harness.programs import DEADLINE, restore_sigint, run_server_process, run_server_to_exit
 
 COMMAND = ("-m", "simple_chat.server", "hash-password")
@@ -26,11 +29,23 @@ sys.exit(main(sys.argv[1:]))
 CTRL_C, CTRL_D = "\x03", "\x04"
 
 
-def hash_of(entry: bytes, **variables: str) -> CompletedProcess[bytes]:
-    """Run the command with its input from a pipe."""
-    environment = os.environ | variables
-    command = [sys.executable, *COMMAND]
-    return run(command, input=entry, env=environment, capture_output=True, timeout=DEADLINE, check=False)
+@dataclass
+class HashPassword:
+    """The command in this process, with its input from a pipe."""
+
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, entry: bytes, encoding: str = "utf-8", errors: str = "strict") -> tuple[int, str, str]:
+        """Return the exit status, stdout and stderr."""
+        self.monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(entry), encoding, errors))
+        status = main(["hash-password"])
+        return status, *self.capsys.readouterr()
+
+
+@pytest.fixture
+def hash_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> HashPassword:
+    return HashPassword(monkeypatch, capsys)
 
 
 def assert_is_hash_of(printed: str, secret: str) -> None:
@@ -49,23 +64,26 @@ def assert_refused(ended: CompletedProcess[str], reason: str) -> None:
 @pytest.mark.parametrize(
     "entry", [b"open sesame\n", b"open sesame\r\n", b"open sesame", b"open sesame\nmore\n"]
 )
-def test_from_a_pipe_a_line_is_read(entry: bytes) -> None:
-    ended = hash_of(entry)
-    assert (ended.returncode, ended.stderr) == (0, b"")
-    assert_is_hash_of(ended.stdout.decode(), "open sesame")
+def test_from_a_pipe_a_line_is_read(hash_of: HashPassword, entry: bytes) -> None:
+    status, printed, complaints = hash_of(entry)
+    assert (status, complaints) == (0, "")
+    assert_is_hash_of(printed, "open sesame")
 
 
 def test_password_may_be_any_text() -> None:
-    ended = hash_of(" ωpen \t sésame 🔑 \n".encode(), PYTHONUTF8="1")
+    entry, environment = " ωpen \t sésame 🔑 \n".encode(), os.environ | {"PYTHONUTF8": "1"}
+    command = [sys.executable, *COMMAND]
+    ended = run(command, input=entry, env=environment, capture_output=True, timeout=DEADLINE, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
     assert_is_hash_of(ended.stdout.decode(), " ωpen \t sésame 🔑 ")
 
 
-@pytest.mark.parametrize("encoding", ["utf-8:strict", "utf-8:surrogateescape"])
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
 @pytest.mark.parametrize("entry", [b"", b"\n", b"\r\n", b"x" * 4092, b"\xfcber\n"], ids=len)
-def test_what_no_client_could_send_is_refused_in_one_line(entry: bytes, encoding: str) -> None:
-    ended = hash_of(entry, PYTHONIOENCODING=encoding)
-    assert (ended.returncode, ended.stdout) == (1, b"")
-    assert re.fullmatch(r"simple_chat: a password is [^\n]+\n", ended.stderr.decode())
+def test_unsendable_password_is_refused_in_one_line(hash_of: HashPassword, entry: bytes, errors: str) -> None:
+    status, printed, complaint = hash_of(entry, errors=errors)
+    assert (status, printed) == (1, "")
+    assert re.fullmatch(r"simple_chat: a password is [^\n]+\n", complaint)
 
 
 # At a terminal
@@ -91,7 +109,7 @@ def answer(terminal: "pexpect.spawn[str]", *entries: str) -> tuple[int | None, s
     return terminal.exitstatus, str(terminal.before).replace("\r\n", "\n").strip("\n")
 
 
-def test_at_a_terminal_it_is_asked_for_twice_without_echo(terminal: "pexpect.spawn[str]") -> None:
+def test_terminal_prompts_twice_without_echo(terminal: "pexpect.spawn[str]") -> None:
     status, seen = answer(terminal, "open sesame\n", "open sesame\n")
     assert status == 0
     assert_is_hash_of(f"{seen}\n", "open sesame")
@@ -105,7 +123,7 @@ def test_at_a_terminal_it_is_asked_for_twice_without_echo(terminal: "pexpect.spa
     ],
     ids=["different", "empty"],
 )
-def test_entries_that_cannot_be_it_are_refused_in_one_line(
+def test_different_or_empty_entries_are_refused_in_one_line(
     terminal: "pexpect.spawn[str]", entries: list[str], complaint: str
 ) -> None:
     assert answer(terminal, *entries) == (1, complaint)
@@ -113,7 +131,9 @@ def test_entries_that_cannot_be_it_are_refused_in_one_line(
 
 @pytest.mark.parametrize("key", [CTRL_C, CTRL_D], ids=["Ctrl-C", "Ctrl-D"])
 @pytest.mark.parametrize("before", [[], ["open sesame\n"]], ids=["first", "second"])
-def test_who_gives_up_sees_no_traceback(terminal: "pexpect.spawn[str]", before: list[str], key: str) -> None:
+def test_interrupted_prompt_shows_no_traceback(
+    terminal: "pexpect.spawn[str]", before: list[str], key: str
+) -> None:
     status, seen = answer(terminal, *before, key)
     assert status == 128 + signal.SIGINT
     assert seen.strip("^CD\b") == ""
@@ -125,7 +145,7 @@ def test_who_gives_up_sees_no_traceback(terminal: "pexpect.spawn[str]", before: 
 @pytest.mark.parametrize(
     "arguments", [["hash-password"], ["--port", "0", "--password-file", "file"]], ids=str
 )
-def test_without_argon2_it_is_told_what_to_install(arguments: list[str]) -> None:
+def test_missing_argon2_names_the_package_to_install(arguments: list[str]) -> None:
     command = [sys.executable, "-c", WITHOUT_ARGON2, *arguments]
     ended = run(command, input="open sesame\n", capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert_refused(ended, re.escape("simple_chat: passwords need argon2: pip install 'simple_chat[auth]'"))
@@ -138,11 +158,13 @@ def test_without_argon2_it_is_told_what_to_install(arguments: list[str]) -> None
 def file(tmp_path: Path) -> str:
     """A file with the hash of a password."""
     path = tmp_path / "password"
-    path.write_bytes(hash_of(b"open sesame\n").stdout)
+    path.write_text(
+        f"{argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash('open sesame')}\n"
+    )
     return str(path)
 
 
-def test_only_who_knows_it_comes_in_and_nobody_reads_it_in_the_log(file: str) -> None:
+def test_password_is_required_and_not_logged(file: str) -> None:
     with run_server_process("-v", "--password-file", file) as server:
         alice, eve = server.nc(), server.nc()
         alice.type("JOIN alice", "PASS open sesame", "JOIN alice")
@@ -175,7 +197,7 @@ def test_only_who_knows_it_comes_in_and_nobody_reads_it_in_the_log(file: str) ->
     ],
     ids=["missing", "folder", "binary", "empty", "password"],
 )
-def test_file_without_a_hash_is_told_in_one_line(
+def test_invalid_password_file_is_reported_in_one_line(
     file: str, write: Callable[[Path], object], reason: str
 ) -> None:
     write(Path(file))
@@ -187,12 +209,12 @@ def test_file_without_a_hash_is_told_in_one_line(
 # On a network
 
 
-def test_it_needs_tls_on_a_network(file: str) -> None:
+def test_password_on_a_network_needs_tls(file: str) -> None:
     ended = run_server_to_exit("--host", "0.0.0.0", "--port", "0", "--password-file", file)
     assert_refused(ended, r"^simple_chat: on 0\.0\.0\.0:\d+ a password needs TLS \(or --insecure\)")
 
 
-def test_who_insists_may_do_without_tls(file: str) -> None:
+def test_insecure_allows_a_password_without_tls(file: str) -> None:
     with run_server_process("--host", "0.0.0.0", "--password-file", file, "--insecure") as server:
         assert "WARNING" not in server.stop()
 

@@ -12,6 +12,7 @@ from subprocess import CompletedProcess
 import pytest
 import trustme
 
+from tests.harness.peer import BlockingPeer
 from tests.harness.programs import (
     DEADLINE,
     ServerProcess,
@@ -59,30 +60,8 @@ def server(files: Path) -> Iterator[ServerProcess]:
         yield server
 
 
-class Talk:
-    """Somebody who talks TLS with the server, and was greeted."""
-
-    def __init__(self, sock: ssl.SSLSocket) -> None:
-        self.sock = sock
-        self._received = b""
-        assert self.line().startswith("HELLO simple_chat/1 ")
-
-    def line(self) -> str:
-        while b"\n" not in self._received:
-            data = self.sock.recv(65536)
-            assert data, "the server ended"
-            self._received += data
-        line, _, self._received = self._received.partition(b"\n")
-        return line.decode()
-
-    def ask(self, *lines: str) -> list[str]:
-        """Send lines, and return what came until they were carried out."""
-        self.sock.sendall("".join(f"{line}\n" for line in (*lines, "PING")).encode())
-        return list(iter(self.line, "PONG"))
-
-
 @contextmanager
-def talk(server: ServerProcess, shows: trustme.CA | None = None) -> Iterator[Talk]:
+def talk(server: ServerProcess, shows: trustme.CA | None = None) -> Iterator[BlockingPeer]:
     context = ssl.create_default_context()
     AUTHORITY.configure_trust(context)
     if shows is not None:
@@ -91,7 +70,9 @@ def talk(server: ServerProcess, shows: trustme.CA | None = None) -> Iterator[Tal
         socket.create_connection((server.host, int(server.port)), DEADLINE) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as sock,
     ):
-        yield Talk(sock)
+        peer = BlockingPeer(sock)
+        assert peer.line().startswith("HELLO simple_chat/1 ")
+        yield peer
 
 
 def openssl(server: ServerProcess, folder: Path, *more: str) -> Terminal:
@@ -133,7 +114,7 @@ def test_unix_socket_beside_it_is_plain(files: Path) -> None:
             assert alice.barrier() == ["JOINED bob", "MSG bob hi"]
 
 
-def test_certificates_can_be_demanded(files: Path) -> None:
+def test_client_certificates_can_be_required(files: Path) -> None:
     with run_server_process(*options(files, "--tls-cert both.pem --tls-client-ca ca.pem")) as server:
         for shows in (None, STRANGER):
             with pytest.raises((OSError, AssertionError)), talk(server, shows):
@@ -143,7 +124,7 @@ def test_certificates_can_be_demanded(files: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"JOIN bot\nMSG hi\n", b"GET / HTTP/1.1\r\n\r\n", bytes(99), b""])
-def test_who_talks_no_tls_is_closed_and_no_trouble(server: ServerProcess, data: bytes) -> None:
+def test_plain_text_on_a_tls_port_is_closed_and_logged(server: ServerProcess, data: bytes) -> None:
     with talk(server) as ann:
         ann.ask("JOIN ann")
         with socket.create_connection((server.host, int(server.port)), DEADLINE) as plain:
@@ -160,13 +141,14 @@ def test_who_talks_no_tls_is_closed_and_no_trouble(server: ServerProcess, data: 
 # A new certificate
 
 
-def serial_number(talk: Talk) -> object:
-    certificate = talk.sock.getpeercert()
+def serial_number(peer: BlockingPeer) -> object:
+    assert isinstance(peer.sock, ssl.SSLSocket)
+    certificate = peer.sock.getpeercert()
     assert certificate is not None
     return certificate["serialNumber"]
 
 
-def test_sighup_reads_the_certificate_again_and_drops_nobody(server: ServerProcess, files: Path) -> None:
+def test_sighup_reloads_the_certificate_and_drops_nobody(server: ServerProcess, files: Path) -> None:
     with talk(server) as ann:
         ann.ask("JOIN ann")
         issue(files)
@@ -227,13 +209,6 @@ def assert_refused(ended: CompletedProcess[str], status: int, reason: str) -> No
         ("--tls-cert both.pem --tls-client-ca key.pem", "key.pem", "there is no certificate in it"),
     ],
 )
-def test_file_that_cannot_be_used_is_told_in_one_line(files: Path, own: str, blamed: str, why: str) -> None:
+def test_unusable_tls_file_is_reported_in_one_line(files: Path, own: str, blamed: str, why: str) -> None:
     ended = run_server_to_exit("--port", "0", *options(files, own))
     assert_refused(ended, 1, f"^simple_chat: can't use {re.escape(str(files / blamed))}: {why}")
-
-
-@pytest.mark.parametrize("own", ["--tls-key key.pem", "--tls-client-ca ca.pem"])
-def test_options_that_need_a_certificate_are_refused_without(files: Path, own: str) -> None:
-    assert_refused(
-        run_server_to_exit("--port", "0", *options(files, own)), 2, "--tls-cert .*--help shows all options"
-    )

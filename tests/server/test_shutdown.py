@@ -76,7 +76,7 @@ async def test_a_slow_reader_who_reads_within_the_drain_gets_all() -> None:
         await closing
 
 
-async def test_whoever_does_not_read_is_cut_without_bye_after_the_drain() -> None:
+async def test_stalled_reader_is_aborted_without_bye_after_the_drain() -> None:
     async with asyncio.timeout(10):
         async with serve("127.0.0.1", 0, settings=Settings(drain=0.1, rate=0)) as server:
             (ann,) = await enter(server, "ann")
@@ -91,7 +91,7 @@ async def test_whoever_does_not_read_is_cut_without_bye_after_the_drain() -> Non
     assert not slow.received.endswith(b"BYE shutdown\n")
 
 
-async def test_cut_ends_all_at_once() -> None:
+async def test_abort_all_ends_every_connection_at_once() -> None:
     async with serve("127.0.0.1", 0, settings=UNLIMITED) as server:
         ann, bob = await enter(server, "ann", "bob")
         server.abort_all()

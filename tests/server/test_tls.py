@@ -75,7 +75,7 @@ async def test_an_old_version_is_refused(version: ssl.TLSVersion) -> None:
 
 
 @pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
-async def test_where_certificates_are_demanded_only_their_holders_come_in(version: ssl.TLSVersion) -> None:
+async def test_required_certificate_is_enforced(version: ssl.TLSVersion) -> None:
     async with run_server_in_loop(transport="tls", tls=server_tls_context(client_ca=CA)) as harness:
         for shows in (None, STRANGER):
             await cannot_enter(harness, only(version, shows))
@@ -84,7 +84,7 @@ async def test_where_certificates_are_demanded_only_their_holders_come_in(versio
         assert await ann.ask("JOIN ann", "WHO") == ["OK JOIN ann", "NAMES ann", "OK WHO 1"]
 
 
-async def test_a_new_certificate_is_for_those_who_come_from_then_on() -> None:
+async def test_new_certificate_applies_to_new_connections() -> None:
     async with run_server_in_loop(transport="tls") as harness:
         ann = await harness.join("ann")
         harness.server.tls = server_tls_context()
@@ -140,7 +140,7 @@ def client_hello() -> bytes:
     ],
     ids=["chat", "HTTP", "zeros", "nearly TLS", "telnet"],
 )
-async def test_who_talks_no_tls_is_closed(data: bytes) -> None:
+async def test_plain_text_on_a_tls_port_is_closed(data: bytes) -> None:
     async with run_server_in_loop(transport="tls") as harness:
         ann = await harness.join("ann")
         plain = await connect(harness.address)
@@ -167,7 +167,7 @@ async def reset(peer: Peer) -> None:
 
 @pytest.mark.parametrize("end", [close, half_close, reset])
 @pytest.mark.parametrize("length", [0, 1, 100, None])
-async def test_who_ends_within_the_handshake_leaves_nothing_behind(
+async def test_end_within_the_handshake_leaves_no_state(
     length: int | None, end: Callable[[Peer], Awaitable[None]]
 ) -> None:
     async with run_server_in_loop(Settings(max_clients=1), transport="tls") as harness:
@@ -181,7 +181,7 @@ async def test_who_ends_within_the_handshake_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("length", [0, 1, 100, None])
-async def test_who_takes_too_long_for_the_handshake_is_closed_and_leaves_its_place(
+async def test_handshake_timeout_closes_and_releases_the_slot(
     length: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with run_server_in_loop(Settings(max_clients=2), transport="tls") as harness:
@@ -196,7 +196,7 @@ async def test_who_takes_too_long_for_the_handshake_is_closed_and_leaves_its_pla
         assert await ann.barrier() == ["JOINED bob"]
 
 
-async def test_who_is_within_the_handshake_counts_for_the_limit() -> None:
+async def test_handshakes_count_for_the_connection_limit() -> None:
     async with run_server_in_loop(Settings(max_clients=2), transport="tls") as harness:
         ann, half = await harness.join("ann"), await connect(harness.address)
         third = await harness.connect()
@@ -209,7 +209,7 @@ async def test_who_is_within_the_handshake_counts_for_the_limit() -> None:
         await harness.join("bob")
 
 
-async def test_the_end_of_the_server_is_that_of_handshakes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_close_cancels_handshakes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acceptor, "HANDSHAKE_TIMEOUT", 1000.0)
     async with run_server_in_loop(transport="tls") as harness:
         ann = await harness.join("ann")
@@ -311,7 +311,7 @@ async def test_many_slow_readers_get_all_they_are_owed_at_the_servers_end() -> N
         await closing
 
 
-async def test_who_never_reads_is_bounded_and_cut_after_the_drain() -> None:
+async def test_buffer_of_a_stalled_reader_is_bounded_and_aborted_after_the_drain() -> None:
     written = 0
     async with run_server_in_loop(Settings(backlog=64 * 1024, drain=0.1), transport="tls") as harness:
         talker, slow = await gather_slow(harness)

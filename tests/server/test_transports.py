@@ -17,7 +17,7 @@ from tests.harness.peer import DEADLINE, Peer, TlsPeer
 from tests.harness.server import TRANSPORTS, ServerHarness, run_server_in_loop
 from tests.server.conftest import LoopFactory, pytest_asyncio_loop_factories
 
-EXAMPLES = int(os.environ.get("TRACE_EXAMPLES", "30"))
+EXAMPLES = int(os.environ.get("TRACE_EXAMPLES", "8"))
 """Scripts that are tried. Some thousands take minutes."""
 
 MAX_LINE = 64
@@ -258,7 +258,9 @@ ENTER = [
     ],
     locked=True,
 )
-def test_same_bytes_by_every_way_and_with_a_journal_in_both_loops(*, script: Script, locked: bool) -> None:
+def test_responses_are_the_same_bytes_over_every_transport_loop_and_journal(
+    *, script: Script, locked: bool
+) -> None:
     loops: list[LoopFactory] = [*pytest_asyncio_loop_factories().values()]
     with asyncio.Runner() as runner:
         played = [runner.run(play(script, "tcp", locked=locked, cut=False))]

@@ -62,11 +62,11 @@ class Stalled:
 
 @asynccontextmanager
 async def stalled(
-    transport: str, *, look_around: bool = True, stall_timeout: float = TIMEOUT
+    transport: str, *, sweeping: bool = True, stall_timeout: float = TIMEOUT
 ) -> AsyncIterator[Stalled]:
     """Run a house with a member who reads nothing, for whom there is more than the kernel takes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hub, "_SWEEP_INTERVAL", 0.02 if look_around else 3600.0)
+        patch.setattr(hub, "_SWEEP_INTERVAL", 0.02 if sweeping else 3600.0)
         async with run_server_in_loop(Settings(stall_timeout=stall_timeout), transport=transport) as harness:
             talker, listener = await harness.join_all("talker", "listener")
             peer = await harness.join("stalled", receive_buffer=4096)
@@ -84,10 +84,10 @@ async def stalled(
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_who_takes_nothing_is_cut_and_has_left(transport: str) -> None:
+async def test_stalled_reader_is_reset_and_leaves(transport: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hub, "_SWEEP_INTERVAL", 0.02)
-        async with run_server_in_loop(Settings(stall_timeout=0.5), transport=transport) as harness:
+        async with run_server_in_loop(Settings(stall_timeout=0.2), transport=transport) as harness:
             talker = await harness.join("talker")
             peer = await harness.join("stalled", receive_buffer=4096)
             peer.pause()
@@ -101,8 +101,8 @@ async def test_who_takes_nothing_is_cut_and_has_left(transport: str) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_it_is_cut_after_just_that_time(transport: str) -> None:
-    async with stalled(transport, look_around=False) as scene:
+async def test_stall_is_reported_exactly_after_the_timeout(transport: str) -> None:
+    async with stalled(transport, sweeping=False) as scene:
 
         def cut() -> list[bool]:
             watchdog = Watchdog(0, TIMEOUT)
@@ -114,8 +114,8 @@ async def test_it_is_cut_after_just_that_time(transport: str) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_who_takes_slowly_but_steadily_is_not_cut(transport: str) -> None:
-    async with stalled(transport, look_around=False) as scene:
+async def test_slow_but_steady_reader_is_not_stalled(transport: str) -> None:
+    async with stalled(transport, sweeping=False) as scene:
         watchdog = Watchdog(0, TIMEOUT)
         watchdog.track_backpressured(scene.connection)
         watchdog.stalled(0.0)
@@ -127,8 +127,8 @@ async def test_who_takes_slowly_but_steadily_is_not_cut(transport: str) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_who_took_everything_has_all_the_time_again(transport: str) -> None:
-    async with stalled(transport, look_around=False) as scene:
+async def test_stall_timer_restarts_when_everything_was_read(transport: str) -> None:
+    async with stalled(transport, sweeping=False) as scene:
         watchdog = Watchdog(0, TIMEOUT)
         watchdog.track_backpressured(scene.connection)
         watchdog.stalled(0.0)
@@ -140,7 +140,7 @@ async def test_who_took_everything_has_all_the_time_again(transport: str) -> Non
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_without_a_time_nobody_is_cut(transport: str) -> None:
+async def test_stall_timeout_zero_aborts_nobody(transport: str) -> None:
     async with stalled(transport, stall_timeout=0.0) as scene:
         for _ in range(10):
             tick = scene.harness.server._hub._sweep_timer
@@ -162,7 +162,7 @@ def log_of_stalls(caplog: pytest.LogCaptureFixture) -> list[str]:
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_sweep_resets_stalled_connections(transport: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    async with stalled(transport, look_around=False) as scene:
+    async with stalled(transport, sweeping=False) as scene:
         times = count(step=TIMEOUT)
 
         def swept() -> bool:
@@ -179,7 +179,7 @@ async def test_sweep_resets_stalled_connections(transport: str, caplog: pytest.L
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_sweep_aborts_connections_whose_peer_was_reset(transport: str) -> None:
-    async with stalled(transport, look_around=False) as scene:
+    async with stalled(transport, sweeping=False) as scene:
         watchdog = Watchdog(0, 0)
         watchdog.track_backpressured(scene.connection)
         assert watchdog.sweep([], 0.0) == []
@@ -235,8 +235,8 @@ def kernel_has(side: tuple[str, int], peer: tuple[str, int]) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/net/tcp")
-async def test_of_who_was_cut_the_kernel_keeps_nothing() -> None:
-    async with stalled("tcp", look_around=False) as scene:
+async def test_kernel_forgets_an_aborted_connection() -> None:
+    async with stalled("tcp", sweeping=False) as scene:
         sides = scene.harness.server.address, scene.peer.transport.get_extra_info("sockname")
         assert kernel_has(*sides)
         scene.connection.abort()

@@ -63,7 +63,7 @@ async def test_nothing_of_the_room_comes_before_ok_join_or_after_ok_leave() -> N
             inside = {"OK JOIN bob": True, "OK LEAVE": False}.get(line, inside)
 
 
-async def test_whoever_quits_gets_nothing_that_was_said_after_its_left() -> None:
+async def test_nothing_after_its_left_is_sent_to_a_quitting_member() -> None:
     async with run_server_in_loop() as harness:
         ann, bob, witness = await harness.join_all("ann", "bob", "witness")
         ann.send("QUIT")
@@ -99,7 +99,7 @@ async def test_all_members_see_one_sequence_while_all_talk_at_once(presence_limi
     assert sum(line.startswith("MSG ") for line in sequence) == 12 * 200
 
 
-async def test_whoever_reads_now_and_then_is_told_of_every_gap() -> None:
+async def test_occasional_reader_gets_every_gap() -> None:
     async with run_server_in_loop(Settings(backlog=16 * 1024)) as harness:
         observer, ann, bob = [await harness.join(name) for name in ("observer", "ann", "bob")]
         dozers = [await harness.join(f"dozer{number}", receive_buffer=SMALL) for number in range(5)]

@@ -69,14 +69,14 @@ async def test_a_name_is_free_at_once_and_its_left_told_once(end: Callable[[Peer
 
 
 @pytest.mark.parametrize("end", [leave, quit_, half_close])
-async def test_whoever_was_answered_has_left_already(end: Callable[[Peer], Awaitable[None]]) -> None:
+async def test_name_is_free_when_the_leave_is_answered(end: Callable[[Peer], Awaitable[None]]) -> None:
     async with run_server_in_loop() as harness:
         ann, other = await harness.join("ann"), await harness.connect()
         await end(ann)
         assert await other.ask("JOIN ann") == ["OK JOIN ann"]
 
 
-async def test_a_name_goes_from_hand_to_hand_in_one_packet() -> None:
+async def test_name_can_be_left_and_taken_again_in_one_packet() -> None:
     async with run_server_in_loop() as harness:
         bob, ann = await harness.join_all("bob", "ann")
         assert await ann.ask("LEAVE", "JOIN ann", "LEAVE", "JOIN anna") == [

@@ -103,7 +103,7 @@ async def test_what_is_not_utf8_is_dropped_and_nothing_else() -> None:
         assert await bob.barrier() == ["MSG ann one", "MSG ann two"]
 
 
-async def test_half_a_connection_closed_has_every_complete_line_carried_out() -> None:
+async def test_complete_lines_before_a_half_close_are_carried_out() -> None:
     async with run_server_in_loop() as harness:
         ann, bob = await harness.join_all("ann", "bob")
         ann.send(*(f"MSG {number}" for number in range(1000)), "PING done")

@@ -1,0 +1,68 @@
+from array import array
+
+from simple_chat.core.backlog import NO_AUTHOR, Batch
+from simple_chat.core.sequence import Sequence
+
+ANN, BOB = 1, 2
+
+
+def test_lines_are_numbered_and_gathered_until_they_are_sealed() -> None:
+    sequence = Sequence()
+    assert [sequence.append(ANN, b"a\n"), sequence.append(BOB, b"bb\n")] == [0, 1]
+    assert (sequence.end, sequence.open_size, sequence.backlog.end) == (2, 5, 0)
+    batch = sequence.seal(3.0)
+    assert batch is not None
+    assert (batch.first, batch.end, batch.data, batch.time) == (0, 2, b"a\nbb\n", 3.0)
+    assert (sequence.end, sequence.open_size) == (2, 0)
+
+
+def test_next_batch_is_sealed_only_once_the_last_one_was_released() -> None:
+    sequence = Sequence()
+    sequence.append(ANN, b"a\n")
+    first = sequence.seal(0.0)
+    sequence.append(ANN, b"b\n")
+    assert sequence.seal(0.0) is None
+    assert first is not None
+    sequence.release(first)
+    second = sequence.seal(0.0)
+    assert second is not None
+    assert (second.first, second.data) == (1, b"b\n")
+
+
+def test_own_lines_are_counted_released_sealed_and_open() -> None:
+    sequence = Sequence()
+    for author in (ANN, BOB, ANN):
+        sequence.append(author, b"x\n")
+        if batch := sequence.seal(0.0):
+            sequence.release(batch)
+    sequence.append(ANN, b"x\n")
+    sequence.seal(0.0)
+    sequence.append(BOB, b"x\n")
+    sequence.append(ANN, b"x\n")
+    assert [sequence.count_own(ANN, start) for start in range(7)] == [4, 3, 3, 2, 1, 1, 0]
+
+
+def test_each_line_has_the_time_it_was_stamped_with() -> None:
+    sequence = Sequence()
+    sequence.append(ANN, b"unstamped\n", message=True)
+    sequence.stamp(1.0)
+    sequence.stamp(2.0)
+    sequence.append(NO_AUTHOR, b"MSG 2\n", message=True)
+    sequence.stamp(3.0)
+    sequence.append(NO_AUTHOR, b"MSG 3\n", message=True)
+    batch = sequence.seal(0.5)
+    assert batch is not None
+    assert [time for _, time, _ in batch.iter_lines(0, 9)] == [0.5, 2.0, 3.0]
+    sequence.release(batch)
+    assert list(sequence.history(None)) == [(2.0, b"MSG 2\n"), (3.0, b"MSG 3\n")]
+    sequence.clear_history()
+    assert list(sequence.history(None)) == []
+
+
+def test_restored_batch_is_history_and_its_numbers_go_on() -> None:
+    sequence = Sequence()
+    lines = [b"START\n", b"MSG ann hi\n"]
+    sequence.restore(Batch(40, lines, array("Q", [NO_AUTHOR] * 2), [(40, 8.0)]))
+    assert sequence.end == 42
+    assert list(sequence.history(None)) == [(8.0, b"MSG ann hi\n")]
+    assert sequence.append(ANN, b"MSG ann again\n", message=True) == 42
