@@ -16,7 +16,7 @@ from simple_chat.bench.usage import ProcessTree
 from simple_chat.bench.verify import ClientStream, Reference
 
 WARM_UP = 1.0
-"""Seconds of load before the measurement, if that takes as long; a shorter one has as short a warm-up."""
+"""Longest warm-up in seconds: a shorter measurement has a warm-up of the same length."""
 
 DRAIN_TIMEOUT = 5.0
 """Seconds without a delivery after which messages in flight are lost."""

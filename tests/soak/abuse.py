@@ -23,11 +23,10 @@ from itertools import count
 from pathlib import Path
 from time import monotonic_ns
 
-import uvloop
-
 from tests.harness.async_programs import AsyncServerProcess, run_async_server
 from tests.harness.checker import End, Recording, Violation, check
 from tests.harness.peer import DEADLINE, Peer
+from tests.harness.random_clients import new_event_loop
 
 _ROOT = Path(__file__).parents[2]
 _SECOND = 1_000_000_000
@@ -122,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{needed} open files are needed, but the hard limit is {hard}", file=sys.stderr)
         return 2
     processors = _reserve_processor()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         alone = runner.run(_run(options, processors, abused=False))
         abused = runner.run(_run(options, processors, abused=True))
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
