@@ -12,7 +12,7 @@ class CommandError(ChatError):
     """A line can't be executed; its sender gets ``ERR``.
 
     Args:
-        code: a `simple_chat.core.protocol.Code`.
+        code: a `simple_chat.core.codes.Code`.
     """
 
     def __init__(self, code: str) -> None:
@@ -40,7 +40,7 @@ class JoinRefusedError(ChatError):
     """The server refused PASS or JOIN.
 
     Args:
-        code: a `simple_chat.core.protocol.Code`, or one of a newer server.
+        code: a `simple_chat.core.codes.Code`, or one of a newer server.
         advice: what to do, in the server's words.
     """
 

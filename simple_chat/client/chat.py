@@ -16,24 +16,8 @@ from simple_chat.client.connection import Address, ClientConnection, check_senda
 from simple_chat.client.connector import Connector
 from simple_chat.client.events import ChatEvent, Notice, Reconnected
 from simple_chat.client.requests import Request, RequestQueue
-from simple_chat.core.protocol import (
-    Bye,
-    Err,
-    Event,
-    Gap,
-    History,
-    HistoryMessage,
-    Info,
-    Joined,
-    Leave,
-    Left,
-    Message,
-    Msg,
-    Names,
-    Ping,
-    Quit,
-    Who,
-)
+from simple_chat.core.commands import History, Leave, Msg, Ping, Quit, Who
+from simple_chat.core.protocol import Bye, Err, Event, Gap, HistoryMessage, Info, Joined, Left, Message, Names
 from simple_chat.errors import ConnectionLostError, JoinRefusedError
 
 _MAX_EVENTS = 1_000  # in the queue; a full queue stops reading, which is backpressure on the server

@@ -13,7 +13,7 @@ from simple_chat.client import pipe
 from simple_chat.client.auth import ENVIRONMENT_VARIABLE, configured_password, prompt_password
 from simple_chat.client.chat import Chat, connect
 from simple_chat.client.formatting import TerminalFormatter
-from simple_chat.core.protocol import Code
+from simple_chat.core.codes import Code
 from simple_chat.errors import ChatError, InvalidMessageError, JoinRefusedError, describe_error
 from simple_chat.tls import client_context
 

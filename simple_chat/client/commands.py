@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from os.path import commonprefix
 
-from simple_chat.core.protocol import Help, History, Leave, Msg, Who
+from simple_chat.core.commands import Help, History, Leave, Msg, Who
 
 HELP = (
     "send <MSG>   send a message to everybody else",

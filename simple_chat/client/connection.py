@@ -7,20 +7,9 @@ import ssl
 from dataclasses import dataclass
 
 from simple_chat.address import format_address
+from simple_chat.core.commands import Command, Join, Msg, Pass
 from simple_chat.core.framing import MAX_LINE, LineBuffer
-from simple_chat.core.protocol import (
-    Command,
-    Err,
-    Event,
-    Hello,
-    Info,
-    Join,
-    Msg,
-    Ok,
-    Pass,
-    encode,
-    parse_event,
-)
+from simple_chat.core.protocol import Err, Event, Hello, Info, Ok, encode, parse_event
 from simple_chat.errors import (
     CommandError,
     ConnectError,

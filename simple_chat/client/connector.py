@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from simple_chat.client.connection import Address, ClientConnection, check_sendable, open_connection
 from simple_chat.client.endpoints import EndpointPool
 from simple_chat.client.events import Disconnected
-from simple_chat.core.protocol import Code, Pass
+from simple_chat.core.codes import Code
+from simple_chat.core.commands import Pass
 from simple_chat.core.text import is_name
 from simple_chat.errors import ConnectError, ConnectionLostError, JoinRefusedError
 

@@ -17,8 +17,8 @@ from simple_chat.client.chat import Chat
 from simple_chat.client.commands import HELP, InvalidInput, UserCommand, parse_input
 from simple_chat.client.events import ChatEvent, Message
 from simple_chat.client.formatting import Formatter, JsonFormatter, PlainFormatter
+from simple_chat.core.commands import Help, History, Leave, Msg, Who
 from simple_chat.core.framing import LineBuffer
-from simple_chat.core.protocol import Help, History, Leave, Msg, Who
 from simple_chat.errors import CommandError, ConnectionLostError, InvalidMessageError
 
 _READ_SIZE = 64 * 1024  # bytes

@@ -4,7 +4,9 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 
-from simple_chat.core.protocol import Code, Err, Event, History, HistoryMessage, Names, Ok, Ping, Pong, Who
+from simple_chat.core.codes import Code
+from simple_chat.core.commands import History, Ping, Who
+from simple_chat.core.protocol import Err, Event, HistoryMessage, Names, Ok, Pong
 from simple_chat.errors import ChatError, CommandError, ConnectionLostError
 
 Request = Who | History | Ping

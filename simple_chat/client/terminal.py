@@ -27,7 +27,7 @@ from simple_chat.client.chat import Chat
 from simple_chat.client.commands import HELP, InvalidInput, UserCommand, complete, parse_lines
 from simple_chat.client.events import Joined, Left, Reconnected
 from simple_chat.client.formatting import TerminalFormatter
-from simple_chat.core.protocol import Help, History, Leave, Msg, Who
+from simple_chat.core.commands import Help, History, Leave, Msg, Who
 from simple_chat.core.text import sanitize
 from simple_chat.errors import ConnectionLostError, InvalidMessageError, describe_error
 

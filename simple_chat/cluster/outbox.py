@@ -3,8 +3,8 @@
 from itertools import accumulate
 from typing import NamedTuple
 
+from simple_chat.core.commands import Command, Msg
 from simple_chat.core.delivery import Subscriber
-from simple_chat.core.protocol import Command, Msg
 from simple_chat.core.room import BATCH_BYTES, OnCommit
 
 

@@ -14,20 +14,11 @@ from simple_chat.cluster.entry import END, JOIN, LEAVE, Entry, encode_entry
 from simple_chat.cluster.nodes import Nodes
 from simple_chat.cluster.outbox import Outbox, Proposal
 from simple_chat.cluster.snapshot import Snapshot, decode_snapshot, encode_snapshot
+from simple_chat.core.codes import Code
+from simple_chat.core.commands import Command, History, Join, Leave, Msg, Ping, Quit, Who
 from simple_chat.core.delivery import Subscriber
 from simple_chat.core.membership import Member
-from simple_chat.core.protocol import (
-    Code,
-    Command,
-    History,
-    Join,
-    Leave,
-    Msg,
-    Ping,
-    Quit,
-    Who,
-    encode_message,
-)
+from simple_chat.core.protocol import encode_message
 from simple_chat.core.room import BATCH_BYTES, OnCommit, Room
 from simple_chat.core.sequence import HISTORY, MESSAGE
 from simple_chat.errors import CommandError

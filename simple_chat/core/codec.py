@@ -12,9 +12,9 @@ from itertools import accumulate
 from typing import Protocol
 
 from simple_chat.core.backlog import Batch
+from simple_chat.core.codes import Code
 from simple_chat.core.detect import BYTE_ORDER_MARK, HTTP_RESPONSE, PeerProtocol, detect_protocol
 from simple_chat.core.framing import MAX_LINE, LineBuffer
-from simple_chat.core.protocol import Code
 from simple_chat.core.telnet import IAC, Telnet
 from simple_chat.errors import CommandError
 

@@ -4,31 +4,23 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
-from simple_chat.core.handshake import Event, Handshake, State
-from simple_chat.core.protocol import (
+from simple_chat.core.codes import Code
+from simple_chat.core.commands import (
     USAGE,
-    Bye,
-    Code,
     Command,
-    Err,
-    Hello,
     Help,
     History,
-    Info,
     Join,
     Leave,
     Msg,
-    Names,
-    Ok,
     Pass,
     Ping,
-    Pong,
     Quit,
     Who,
-    encode,
-    encode_past,
     parse_command,
 )
+from simple_chat.core.handshake import Event, Handshake, State
+from simple_chat.core.protocol import Bye, Err, Hello, Info, Names, Ok, Pong, encode, encode_past
 from simple_chat.core.session import Session
 from simple_chat.errors import CommandError
 

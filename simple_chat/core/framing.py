@@ -1,7 +1,7 @@
 """Cuts a stream of bytes into lines."""
 
+from simple_chat.core.codes import Code
 from simple_chat.core.detect import REQUEST_END_MAX, ends_http_request, is_http_request
-from simple_chat.core.protocol import Code
 from simple_chat.errors import CommandError
 
 MAX_LINE = 4096

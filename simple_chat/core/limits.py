@@ -1,7 +1,4 @@
-"""What one connection may do, and how fast.
-
-Pure: it is handed the time.
-"""
+"""The limits of one connection: the length of its lines, and a token bucket for their rate."""
 
 from dataclasses import dataclass, field
 
@@ -16,41 +13,40 @@ BURST = 200
 
 @dataclass(slots=True)
 class Limits:
-    """What one connection may do.
+    """The limits of one connection.
 
     Attributes:
         max_line: bytes that a line may have before its line end.
-        rate: lines a second that are taken in the long run; 0 for any number.
-        burst: lines that are taken at once after a rest.
-        rest: seconds after which a client has all of its burst again.
+        rate: lines a second that are executed in the long run; 0 for any number.
+        burst: lines that are executed at once after a pause.
+        refill_time: seconds after which an empty bucket is full again.
     """
 
     max_line: int = MAX_LINE
     rate: int = RATE
     burst: int = BURST
-    rest: float = field(init=False, default=0.0)
+    refill_time: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
-        if self.rate:  # who comes once a second must not be allowed less than the rate
-            self.rest = max(self.burst, self.rate) / self.rate
+        if self.rate:  # a client that sends once a second must not be allowed less than the rate
+            self.refill_time = max(self.burst, self.rate) / self.rate
 
     def allowed(self, empty_at: float, now: float) -> int:
-        """How many lines may be taken.
+        """Return how many lines may be executed.
 
         Args:
-            empty_at: when there was nothing left to take, in seconds; may lie in the future.
+            empty_at: when the bucket was empty, in seconds; may lie in the future.
             now: seconds on the same clock.
         """
-        return int(
-            min(now - empty_at, self.rest) * self.rate + 1e-6
-        )  # floats: 20 times a twentieth may be less than 1
+        elapsed = min(now - empty_at, self.refill_time)
+        return int(elapsed * self.rate + 1e-6)  # floats: 20 times a twentieth may be less than 1
 
-    def after(self, taken: int, empty_at: float, now: float) -> float:
-        """When there is nothing left to take, once some lines were taken.
+    def after(self, executed: int, empty_at: float, now: float) -> float:
+        """Return when the bucket was empty, now that some lines were executed.
 
         Args:
-            taken: number of lines, at most those that were allowed.
+            executed: number of lines, at most those that were allowed.
             empty_at: as it was before.
             now: seconds on the same clock.
         """
-        return max(empty_at, now - self.rest) + taken / self.rate
+        return max(empty_at, now - self.refill_time) + executed / self.rate

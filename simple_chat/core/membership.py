@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from simple_chat.core.protocol import Code
+from simple_chat.core.codes import Code
 from simple_chat.core.text import name_key
 from simple_chat.errors import CommandError
 

@@ -10,9 +10,11 @@ from typing import Protocol
 
 from simple_chat.core.backlog import BACKLOG, NO_AUTHOR, Batch
 from simple_chat.core.codec import LF, Rendering
+from simple_chat.core.codes import Code
+from simple_chat.core.commands import Command, Join, Leave, Msg
 from simple_chat.core.delivery import Delivery, Subscriber, Write
 from simple_chat.core.membership import PRESENCE_LIMIT, Member, Membership
-from simple_chat.core.protocol import Code, Command, Join, Joined, Leave, Left, Msg, encode, encode_message
+from simple_chat.core.protocol import Joined, Left, encode, encode_message
 from simple_chat.core.sequence import HISTORY, Sequence
 from simple_chat.errors import CommandError
 

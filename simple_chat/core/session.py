@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from simple_chat.core.codec import Codec, PlainCodec
+from simple_chat.core.codes import Code
+from simple_chat.core.commands import Command, Leave
 from simple_chat.core.delivery import FLUSH_BYTES, Write
 from simple_chat.core.handshake import TRANSITIONS, Event, Handshake, State
 from simple_chat.core.limits import Limits
-from simple_chat.core.protocol import Code, Command, Leave
 from simple_chat.core.room import Room, Sequencer
 from simple_chat.errors import CommandError
 

@@ -1,14 +1,13 @@
 """Takes telnet negotiation out of a byte stream and refuses every option it asks for.
 
-Pure. A telnet client may negotiate in the middle of a line, and a packet may end in the middle of a
-negotiation. The command bytes are those of RFC 854 and RFC 1184. UTF-8 never holds the byte 0xFF that they
-begin with.
+A telnet client may negotiate in the middle of a line, and a packet may end in the middle of a negotiation.
+The command bytes are those of RFC 854 and RFC 1184. UTF-8 never has the byte 0xFF that they begin with.
 """
 
 import re
 
 IAC = b"\xff"
-"""What every negotiation begins with."""
+"""The byte that every negotiation begins with."""
 
 _REFUSALS = {b"\xfd": b"\xfc", b"\xfb": b"\xfe"}  # DO -> WONT, WILL -> DONT
 
@@ -27,7 +26,7 @@ _NEGOTIATION = re.compile(
 
 
 class Telnet:
-    """What one connection's telnet side has said so far."""
+    """The telnet negotiation of one connection."""
 
     __slots__ = ("_refusals", "_unfinished")
 
@@ -36,7 +35,7 @@ class Telnet:
         self._refusals: dict[bytes, None] = {}
 
     def feed(self, data: bytes) -> bytes:
-        """Find the text in what came in.
+        """Return the text in what came in.
 
         Args:
             data: bytes as they came from the peer, cut anywhere.
@@ -44,15 +43,15 @@ class Telnet:
         if not self._unfinished and IAC not in data:
             return data
         data, self._unfinished = self._unfinished + data, b""
-        return _NEGOTIATION.sub(self._take, data)
+        return _NEGOTIATION.sub(self._replace, data)
 
     def take_refusals(self) -> bytes:
-        """Take what is to be sent back: each refusal once, so that no peer can make them pile up."""
+        """Return the refusals to send, each once, so that no peer can make them pile up."""
         refusals = b"".join(self._refusals)
         self._refusals.clear()
         return refusals
 
-    def _take(self, found: re.Match[bytes]) -> bytes:
+    def _replace(self, found: re.Match[bytes]) -> bytes:
         if found["literal"]:
             return b"\xff"
         if found["request"]:
@@ -63,7 +62,7 @@ class Telnet:
 
     @staticmethod
     def _keep(found: re.Match[bytes]) -> bytes:
-        """As much of an unfinished negotiation as its end needs: a subnegotiation may never end."""
+        """Return as much of an unfinished negotiation as its end needs: a subnegotiation may never end."""
         if not found["sub"]:
             return found[0]
         return b"\xff\xfa\xff" if _ends_in_iac(found[0]) else b"\xff\xfa"

@@ -1,14 +1,14 @@
-"""What a name and a text may contain, so that neither can harm the terminal it is shown on.
+"""Validates names and sanitizes texts, so that neither can harm the terminal it is shown on.
 
-Pure. A terminal obeys control characters, so those are shown instead of sent; bidi controls can make a
-line read as something it does not say; a long pile of combining marks paints over the lines above.
+A terminal obeys control characters, so those become visible pictures; bidi controls can reorder a line, and a
+long run of combining marks paints over the lines above.
 """
 
 import re
 import unicodedata
 
 MARKS_MAX = 8
-"""Combining marks in a row that are kept: more than any written language stacks on one letter."""
+"""Consecutive combining marks that are kept: more than any written language stacks on one letter."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 
@@ -27,20 +27,20 @@ _MAYBE_MARKS = re.compile(rf"[\u0300-\U0010ffff]{{{MARKS_MAX + 1},}}")
 
 
 def is_name(text: str) -> bool:
-    """Whether a user may be called this: 1 to 32 of ``A-Z a-z 0-9 . _ -``, first a letter or a digit."""
+    """Return whether a text is a valid name: 1 to 32 of ``A-Z a-z 0-9 . _ -``, first a letter or a digit."""
     return _NAME.fullmatch(text) is not None
 
 
 def name_key(name: str) -> str:
-    """What two names must not share: names are unique whatever their case."""
+    """Return the key by which names are unique: whatever their case."""
     key = name.lower()
     return name if key == name else key  # which is kept as long as the name: one object is less
 
 
 def sanitize(text: str) -> str:
-    """Make a text safe to show on any terminal, and leave it alone where it is.
+    """Return a text that is safe to show on any terminal; a safe one is returned unchanged.
 
-    Idempotent, so that a client may do again what the server has done.
+    Idempotent, so that a client may sanitize again what the server has sanitized.
 
     Args:
         text: one line, without its line end.

@@ -11,8 +11,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from simple_chat.core.commands import Pass
 from simple_chat.core.framing import MAX_LINE
-from simple_chat.core.protocol import Pass, encode
+from simple_chat.core.protocol import encode
 from simple_chat.errors import ConfigError, describe_error
 
 try:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from simple_chat.core.backlog import Batch
+from simple_chat.core.codes import Code
 from simple_chat.core.limits import Limits
-from simple_chat.core.protocol import Code
 from simple_chat.core.room import Room, Sequencer
 from simple_chat.core.scheduler import Committer, Scheduler
 from simple_chat.server.config import Settings

@@ -11,7 +11,7 @@ from simple_chat.client.commands import (
     parse_input,
     parse_lines,
 )
-from simple_chat.core.protocol import Help, History, Leave, Msg, Who
+from simple_chat.core.commands import Help, History, Leave, Msg, Who
 
 UNKNOWN_HELLO = InvalidInput(
     "there is no command 'hello'; to send a message: send <MSG>, for all commands: help"

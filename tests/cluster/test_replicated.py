@@ -6,7 +6,8 @@ from simple_chat.cluster.entry import Entry, decode_entry, encode_entry
 from simple_chat.cluster.nodes import LEASE, Nodes
 from simple_chat.cluster.replicated import Message, ReplicatedRoom
 from simple_chat.core.backlog import BACKLOG
-from simple_chat.core.protocol import Code, Err
+from simple_chat.core.codes import Code
+from simple_chat.core.protocol import Err
 from simple_chat.core.room import BATCH_BYTES, Room
 from simple_chat.core.sequence import HISTORY
 from tests.harness.replicas import ClusterHarness, ReplicaClient, ReplicaHarness

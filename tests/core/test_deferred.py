@@ -3,8 +3,9 @@
 import pytest
 
 from simple_chat.core.backlog import BACKLOG
+from simple_chat.core.codes import Code
 from simple_chat.core.handshake import State
-from simple_chat.core.protocol import Code, Err
+from simple_chat.core.protocol import Err
 from simple_chat.core.room import Room
 from simple_chat.core.scheduler import BatchCommitter
 from tests.harness.sessions import DeferredSequencer, ManualSink, SessionClient, SessionHarness

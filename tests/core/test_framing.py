@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simple_chat.core.codes import Code
 from simple_chat.core.framing import MAX_LINE, LineBuffer
-from simple_chat.core.protocol import Code
 from simple_chat.errors import CommandError
 from tests.harness.packets import packets
 

@@ -1,7 +1,7 @@
 import pytest
 
+from simple_chat.core.codes import Code
 from simple_chat.core.membership import LOCAL, Member, Membership
-from simple_chat.core.protocol import Code
 from simple_chat.errors import CommandError
 
 

@@ -4,34 +4,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simple_chat.core.codes import Code
+from simple_chat.core.commands import (
+    Command,
+    Help,
+    History,
+    Join,
+    Leave,
+    Msg,
+    Pass,
+    Ping,
+    Quit,
+    Who,
+    parse_command,
+)
 from simple_chat.core.protocol import (
     Bye,
-    Code,
-    Command,
     Err,
     Event,
     Gap,
     Hello,
-    Help,
-    History,
     HistoryMessage,
     Info,
-    Join,
     Joined,
-    Leave,
     Left,
     Message,
-    Msg,
     Names,
     Ok,
-    Pass,
-    Ping,
     Pong,
-    Quit,
-    Who,
     encode,
     encode_past,
-    parse_command,
     parse_event,
     timestamp,
 )

@@ -3,8 +3,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from simple_chat.core.codec import CRLF
+from simple_chat.core.codes import Code
 from simple_chat.core.delivery import FLUSH_BYTES
-from simple_chat.core.protocol import Code
 from simple_chat.core.room import BATCH_BYTES, Room
 from simple_chat.errors import CommandError
 

@@ -17,7 +17,8 @@ from hypothesis.stateful import (
 )
 
 from simple_chat.core.backlog import BACKLOG
-from simple_chat.core.protocol import Code, Err
+from simple_chat.core.codes import Code
+from simple_chat.core.protocol import Err
 from tests.harness.sessions import RoomHarness, SessionClient
 
 NAMES = ["ann", "Ann", "ANN", "bob", "Bob", "cleo", "dan", "eve"]

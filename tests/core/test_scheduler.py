@@ -124,6 +124,21 @@ def test_failure_of_one_is_reported_and_the_others_go_on(
     assert eve.read()[0] == "MSG ann hi"
 
 
+def test_idle_journal_that_fails_suspends_the_room_with_the_next_batch() -> None:
+    harness = RoomHarness(journal=True)
+    ann, bob = harness.enter("ann", "bob")
+    harness.suspend()
+    suspended = [harness.room.delivery.suspended]
+    for client in (ann, bob):
+        client.send("MSG hi")
+        harness.turn()
+        suspended.append(harness.room.delivery.suspended)
+    assert suspended == [False, False, True]
+    harness.resume()
+    harness.rest()
+    assert (ann.read(), bob.read()) == (["MSG bob hi"], ["MSG ann hi"])
+
+
 def test_removed_client_gets_no_turn(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     watched = WatchedScheduler(harness)

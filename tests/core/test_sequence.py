@@ -59,6 +59,15 @@ def test_each_line_has_the_time_it_was_stamped_with() -> None:
     assert list(sequence.history(None)) == []
 
 
+def test_batch_that_begins_with_a_stamp_has_no_other_time() -> None:
+    sequence = Sequence()
+    sequence.stamp(2.0)
+    sequence.append(ANN, b"a\n")
+    batch = sequence.seal(9.0)
+    assert batch is not None
+    assert batch.time == 2.0
+
+
 def test_restored_batch_is_history_and_its_numbers_go_on() -> None:
     sequence = Sequence()
     lines = [b"START\n", b"MSG ann hi\n"]

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simple_chat.core.codes import Code
 from simple_chat.core.conversation import ERRORS_MAX
 from simple_chat.core.delivery import FLUSH_BYTES
 from simple_chat.core.detect import BYTE_ORDER_MARK, HTTP_RESPONSE
 from simple_chat.core.limits import BURST, RATE, Limits
-from simple_chat.core.protocol import Code, Err
+from simple_chat.core.protocol import Err
 from simple_chat.core.room import BATCH_BYTES
 from simple_chat.core.session import LINES_PER_TURN
 from simple_chat.core.text import sanitize
@@ -927,18 +928,18 @@ def live(harness: RoomHarness, client: SessionClient, story: list[Step]) -> None
         (client.unblock if step.takes_bytes else client.block)()
         client.feed(step.data)
         wait(harness, step.milliseconds / 1000, client)
-        judge(harness, client)
+        check_password(harness, client)
     client.unblock()
     client.close()
     for _ in range(1000):
         wait(harness, 1.0, client)
-        judge(harness, client)
+        check_password(harness, client)
         if client.session.finished:
             return
     raise AssertionError("it does not end")
 
 
-def judge(harness: RoomHarness, client: SessionClient) -> None:
+def check_password(harness: RoomHarness, client: SessionClient) -> None:
     """Check every password that a client tries."""
     while client.session.secret is not None:
         client.session.on_password_checked(accepted=client.session.secret == "sesame")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from simple_chat.core.protocol import Code, Err
+from simple_chat.core.codes import Code
+from simple_chat.core.protocol import Err
 from simple_chat.core.room import BATCH_BYTES
 from tests.harness.sessions import RoomHarness, SessionClient
 

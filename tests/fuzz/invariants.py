@@ -16,24 +16,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from simple_chat.core.codes import Code
+from simple_chat.core.commands import Command, Join, Msg, Ping, parse_command
 from simple_chat.core.detect import REQUEST_END_MAX
 from simple_chat.core.framing import LineBuffer
 from simple_chat.core.protocol import (
-    Code,
-    Command,
     Err,
     HistoryMessage,
-    Join,
     Joined,
     Message,
-    Msg,
     Ok,
-    Ping,
     Pong,
     encode,
     encode_message,
     encode_past,
-    parse_command,
     parse_event,
 )
 from simple_chat.core.telnet import Telnet

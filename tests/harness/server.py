@@ -12,8 +12,9 @@ from tempfile import TemporaryDirectory
 import trustme
 
 from simple_chat import Server, Settings, serve
+from simple_chat.core.codes import Code
 from simple_chat.core.delivery import Subscriber
-from simple_chat.core.protocol import Code, Err
+from simple_chat.core.protocol import Err
 from simple_chat.server.connection import Connection
 from simple_chat.tls import server_context
 from tests.harness.peer import DEADLINE, Peer, connect

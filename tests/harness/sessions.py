@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from simple_chat.core.backlog import Batch
 from simple_chat.core.codec import Codec
+from simple_chat.core.commands import Command
 from simple_chat.core.conversation import Conversation
 from simple_chat.core.delivery import Subscriber
 from simple_chat.core.limits import Limits
-from simple_chat.core.protocol import Command
 from simple_chat.core.room import OnCommit, Room, Sequencer
 from simple_chat.core.scheduler import BatchCommitter, Committer, Scheduler
 from simple_chat.errors import CommandError

@@ -9,7 +9,7 @@ import argon2
 import pytest
 
 from simple_chat import Settings, serve
-from simple_chat.core.protocol import Code
+from simple_chat.core.codes import Code
 from simple_chat.errors import ConfigError
 from simple_chat.server import hub
 from simple_chat.server.auth import Authenticator, hash_password

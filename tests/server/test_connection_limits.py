@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from simple_chat import Settings
+from simple_chat.core.codes import Code
 from simple_chat.core.conversation import ERRORS_MAX
-from simple_chat.core.protocol import Code
 from simple_chat.server import acceptor, connection, hub
 from tests.harness.peer import DEADLINE, Peer, connect
 from tests.harness.server import TRANSPORTS, ServerHarness, disconnect_lines, eventually, run_server_in_loop

@@ -8,8 +8,8 @@ from subprocess import run
 
 import pytest
 
+from simple_chat.core.codes import Code
 from simple_chat.core.detect import BYTE_ORDER_MARK
-from simple_chat.core.protocol import Code
 from simple_chat.server import connection
 from tests.harness.peer import Peer
 from tests.harness.programs import DEADLINE, run_server_process

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from simple_chat import Settings
+from simple_chat.core.codes import Code
 from simple_chat.core.conversation import ERRORS_MAX
-from simple_chat.core.protocol import Code
 from simple_chat.core.scheduler import PRE_JOIN_PER_TURN
 from simple_chat.core.session import Session
 from simple_chat.server import connection, hub

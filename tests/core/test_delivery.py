@@ -1,0 +1,109 @@
+"""Delivery's rules that no conversation shows by itself."""
+
+import pytest
+
+from simple_chat.core.membership import Member
+from simple_chat.core.room import Room
+from simple_chat.core.session import LINES_PER_TURN
+from tests.harness.sessions import RoomHarness
+
+
+def fail(_data: bytes) -> None:
+    raise RuntimeError("the connection is closing")
+
+
+def test_author_whose_connection_is_closing_is_blocked_and_the_others_get_the_batch(
+    harness: RoomHarness,
+) -> None:
+    ann, bob, eve = harness.enter("ann", "bob", "eve")
+    ann.send("MSG 1")
+    bob.send("MSG 2")
+    ann.session.process_input(0.0)
+    ann.session.subscriber.write = fail
+    harness.turn()
+    assert ann.session.subscriber.blocked
+    assert eve.read() == ["MSG ann 1", "MSG bob 2"]
+
+
+def test_blocked_author_is_not_flushed_until_it_reads_again() -> None:
+    harness = RoomHarness(journal=True)
+    ann, bob = harness.enter("ann", "bob")
+    bob.send("MSG own")
+    harness.turn()
+    ann.send("MSG 1")
+    harness.turn()  # waits for the journal to write the batch before
+    delivery, subscriber = harness.room.delivery, bob.session.subscriber
+    needed = delivery.needs_flush(subscriber)
+    bob.block()
+    assert (needed, delivery.needs_flush(subscriber)) == (True, False)
+    harness.keep()
+    harness.rest()
+    assert bob.read() == []
+    bob.unblock()
+    harness.rest()
+    assert bob.read() == ["MSG ann 1"]
+
+
+def test_client_that_has_not_joined_is_read_from_only_once_its_lines_are_executed(
+    harness: RoomHarness,
+) -> None:
+    stranger = harness.connect()
+    (ann,) = harness.enter("ann")
+    for client in (stranger, ann):
+        client.session.receive(b"PING\n" * (LINES_PER_TURN + 1))
+        client.session.process_input(0.0)
+    wanted = [client.session.wants_input for client in (stranger, ann)]
+    for client in (stranger, ann):
+        harness.schedule(client)
+    harness.rest()
+    assert wanted == [False, True]
+    assert stranger.session.wants_input
+
+
+def test_joined_subscribers_are_the_members(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
+    bob.feed(b"\r\n")  # of another rendering from now on
+    harness.connect()
+    harness.rest()
+    assert harness.room.delivery.joined() == [ann.session.subscriber, bob.session.subscriber]
+
+
+# Members on other servers
+
+
+def test_members_on_other_servers_are_heard_and_announced(harness: RoomHarness) -> None:
+    (ann,) = harness.enter("ann")
+    bob = Member("bob", "other")
+    harness.room.add_remote(bob)
+    harness.room.append_remote_message(b"MSG bob hi\n")
+    assert harness.room.names() == ("ann", "bob")
+    harness.room.remove_remote(bob)
+    harness.rest()
+    assert ann.read() == ["JOINED bob", "MSG bob hi", "LEFT bob"]
+    assert [line for _, line in harness.room.history(None)] == [b"MSG bob hi\n"]
+
+
+def test_member_on_another_server_does_not_get_a_name_that_is_taken(harness: RoomHarness) -> None:
+    (ann,) = harness.enter("ann")
+    harness.room.add_remote(Member("ANN", "other"))
+    harness.rest()
+    assert harness.room.names() == ("ann",)
+    assert ann.read() == []
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_closed_room_takes_nothing_of_other_servers(closed: bool) -> None:  # noqa: FBT001 (a parameter)
+    room = Room()
+    room.closed = closed
+    room.add_remote(Member("bob", "other"))
+    room.append_remote_message(b"MSG bob hi\n")
+    assert (room.seal_batch(0.0) is None) is closed
+
+
+def test_restored_batch_is_history_of_the_room(harness: RoomHarness) -> None:
+    (ann,) = harness.enter("ann")
+    ann.send("MSG hi")
+    harness.rest()
+    room, earlier = Room(), harness.room.sequence.backlog
+    room.restore(earlier._batches[-1])
+    assert [line for _, line in room.history(None)] == [b"MSG ann hi\n"]
