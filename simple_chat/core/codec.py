@@ -127,13 +127,11 @@ CRLF: Rendering = _CrlfRendering()
 
 
 class Codec(Protocol):
-    """How one connection's bytes become lines, and lines become its bytes.
+    """How one connection's bytes become lines, and lines become its bytes."""
 
-    Attributes:
-        has_replies: whether `take_replies` may have something.
-    """
-
-    has_replies: bool
+    @property
+    def has_replies(self) -> bool:
+        """Whether `take_replies` may have something."""
 
     @property
     def rendering(self) -> Rendering:
@@ -182,14 +180,11 @@ class PlainCodec(LineBuffer):
         max_line: bytes a line may have before its line end.
     """
 
-    __slots__ = ("_filtered", "_opening", "_telnet", "has_replies")
+    __slots__ = ("_telnet",)
 
     def __init__(self, max_line: int = MAX_LINE) -> None:
         super().__init__(max_line)
-        self._opening = b""  # the first bytes, until they tell the protocol
         self._telnet: Telnet | None = None  # until the client negotiates, which few do
-        self._filtered = True  # what comes in is not fed as it is
-        self.has_replies = False
 
     @property
     def rendering(self) -> Rendering:
@@ -202,40 +197,33 @@ class PlainCodec(LineBuffer):
         Raises:
             CommandError: not-chat, if the client talks TLS.
         """
-        if self._filtered or IAC in data:
-            data = self._filter(data)
+        if self._telnet is not None or IAC in data:
+            data = self._without_negotiation(data)
         LineBuffer.feed(self, data)
+        if self.peer is None:
+            self._detect_protocol()
 
-    def feed_eof(self) -> None:
-        """Note that the client sends nothing more."""
-        LineBuffer.feed(self, self._opening)
-        super().feed_eof()
+    def _without_negotiation(self, data: bytes) -> bytes:
+        if self._telnet is None:
+            self._telnet = Telnet()
+        return self._telnet.feed(data)
 
-    def _filter(self, data: bytes) -> bytes:
-        """Return the data without telnet negotiation and a byte order mark."""
-        if self._telnet is not None:
-            self.has_replies = True
-            return self._telnet.feed(data)
-        if self._filtered:
-            data = self._detect(self._opening + data)
-        if IAC in data:
-            self._telnet, self._filtered = Telnet(), True
-            return self._filter(data)
-        return data
-
-    def _detect(self, start: bytes) -> bytes:
-        protocol = detect_protocol(start)
+    def _detect_protocol(self) -> None:
+        """Look at the first bytes, of which the first line may not be complete."""
+        protocol = detect_protocol(self._data)
         if protocol is PeerProtocol.TLS:
             raise CommandError(Code.NOT_CHAT)
-        self._filtered = protocol is None
-        self._opening = start if protocol is None else b""
-        return start.removeprefix(BYTE_ORDER_MARK) if protocol is not None else b""
+        if protocol is PeerProtocol.CHAT:
+            self._data = self._data.removeprefix(BYTE_ORDER_MARK)
+
+    @property
+    def has_replies(self) -> bool:
+        """Whether the client negotiates telnet options."""
+        return self._telnet is not None
 
     def take_replies(self) -> bytes:
-        """Return refusals of telnet options, or the head of a response to HTTP, and forget them."""
-        self.has_replies = False
-        if self.is_http:
-            self.is_http = False
+        """Return refusals of telnet options, or the head of a response to HTTP; each only once."""
+        if self.peer is PeerProtocol.HTTP:
             return HTTP_RESPONSE
         return b"" if self._telnet is None else self._telnet.take_refusals()
 

@@ -118,8 +118,9 @@ def parse_command(line: str) -> Command:
         CommandError: unknown-command, bad-syntax, bad-name or empty-message.
     """
     verb, _, argument = line.partition(" ")
-    # upper() alone would take U+0131, the dotless i, for an I.
-    parse = _PARSERS.get(verb.upper()) if verb.isascii() else None
+    parse = _PARSERS.get(verb)
+    if parse is None and verb.isascii():  # upper() alone would take U+0131, the dotless i, for an I
+        parse = _PARSERS.get(verb.upper())
     if parse is None:
         raise CommandError(Code.UNKNOWN_COMMAND)
     return parse(argument)

@@ -294,6 +294,7 @@ class Delivery:
         if piece is not None:
             return piece
         subscriber.response = None
+        subscriber.response_at = subscriber.response_not_before = 0  # releases numbers that idle members hold
         if subscriber.member is None:
             subscriber.cursor = None
         return b""

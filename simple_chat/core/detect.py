@@ -24,9 +24,10 @@ _REQUEST_END = re.compile(rb" HTTP/\d(\.\d)?[ \t]*\Z", re.IGNORECASE)
 
 
 class PeerProtocol(Enum):
-    """What the first bytes of a connection belong to."""
+    """What a connection begins with."""
 
     CHAT = auto()
+    HTTP = auto()
     TLS = auto()
 
 

@@ -1,7 +1,7 @@
 """Cuts a stream of bytes into lines."""
 
 from simple_chat.core.codes import Code
-from simple_chat.core.detect import REQUEST_END_MAX, ends_http_request, is_http_request
+from simple_chat.core.detect import REQUEST_END_MAX, PeerProtocol, ends_http_request, is_http_request
 from simple_chat.errors import CommandError
 
 MAX_LINE = 4096
@@ -20,10 +20,11 @@ class LineBuffer:
 
     Attributes:
         crlf: whether a line so far ended in CRLF.
-        is_http: whether the first line was an HTTP request line, which is yet to be answered as such.
+        peer: the protocol of the peer, as its first line tells; None until that has come. Empty lines tell
+            nothing.
     """
 
-    __slots__ = ("_data", "_ended", "_first", "_max_line", "_overlong", "_start", "crlf", "is_http")
+    __slots__ = ("_data", "_ended", "_max_line", "_overlong", "_start", "crlf", "peer")
 
     def __init__(self, max_line: int = MAX_LINE) -> None:
         self._max_line = max_line
@@ -31,9 +32,8 @@ class LineBuffer:
         self._start = 0  # of the next line
         self._overlong = False  # the next line was refused already
         self._ended = False
-        self._first = True  # no line has come yet, apart from empty ones
         self.crlf = False
-        self.is_http = False
+        self.peer: PeerProtocol | None = None
 
     def feed(self, data: bytes) -> None:
         """Add what the peer sent."""
@@ -84,8 +84,11 @@ class LineBuffer:
                 self.crlf = True
             line = self._data[start:stop]
             self._drop(lf + 1)
-            if not (self._first or self._overlong) or self._is_kept(line):
-                return _decode(line)
+            if not (self.peer is None or self._overlong) or self._is_kept(line):
+                try:
+                    return line.decode()
+                except UnicodeDecodeError:
+                    raise CommandError(Code.NOT_UTF8) from None
 
     def _drop(self, read: int) -> None:
         """Go on after the bytes that were read, and release them once they are all there is.
@@ -99,7 +102,7 @@ class LineBuffer:
     def _keep_unfinished(self, stop: int) -> None:
         """Keep the beginning of a line; of one that was refused, only what its end may tell."""
         if self._overlong:
-            self._drop(max(stop - REQUEST_END_MAX, self._start) if self._first else stop)
+            self._drop(max(stop - REQUEST_END_MAX, self._start) if self.peer is None else stop)
         # The beginning alone: it may be a byte behind a large piece of memory that was received with it.
         self._data, self._start = self._data[self._start :], 0
         if self._ended and not self.at_end:
@@ -110,16 +113,9 @@ class LineBuffer:
     def _is_kept(self, line: bytes) -> bool:
         """Return whether a line is kept, which is the first one, or the rest of one that was refused."""
         overlong, self._overlong = self._overlong, False
-        if self._first and line:
-            self._first = False
-            if ends_http_request(line) if overlong else is_http_request(line):
-                self.is_http = True
+        if self.peer is None and line:
+            is_http = ends_http_request(line) if overlong else is_http_request(line)
+            self.peer = PeerProtocol.HTTP if is_http else PeerProtocol.CHAT
+            if is_http:
                 raise CommandError(Code.NOT_CHAT)
         return not overlong
-
-
-def _decode(line: bytes) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        raise CommandError(Code.NOT_UTF8) from None

@@ -184,7 +184,7 @@ class Session(ABC):
         """
         subscriber, codec, limits = self.subscriber, self._codec, self._limits
         output = bytearray()  # answers are gathered, and written at once
-        if codec.has_replies and not subscriber.blocked:
+        if codec.has_replies and self.state.accepts_input and not subscriber.blocked:
             output += codec.take_replies()
         write, subscriber.write = subscriber.write, output.extend
         if limits.rate:

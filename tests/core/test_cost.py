@@ -19,7 +19,7 @@ MESSAGE = 860
 """Bytecodes for a line in a packet of its own, from the bytes received to its place in the batch, and for
 what its author gets of that batch. A tenth of it is counting the lines that a client may send."""
 
-DELIVERY = 26
+DELIVERY = 18
 """Bytecodes for a batch to a member who has everything so far, however many lines it has."""
 
 pytestmark = pytest.mark.skipif(
