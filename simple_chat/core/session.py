@@ -34,11 +34,11 @@ class Closing:
     """How a connection is closed.
 
     Attributes:
-        response: what is written last, as it is written.
+        lines: what is written last, each with its LF.
         code: why, if the server closes it because of what the client does.
     """
 
-    response: bytes
+    lines: bytes
     code: Code | None = None
 
 
@@ -278,13 +278,10 @@ class Session(ABC):
             lines: pieces of whole lines, each with its LF; fetched one by one when they can be written.
             barrier: whether the answer means that the client's own lines before it were released.
         """
-        self._respond_raw(map(self._codec.encode, lines), barrier=barrier)
-
-    def _respond_raw(self, pieces: Iterable[bytes], *, barrier: bool = True) -> None:
         delivery, rendering = self._room.delivery, self._codec.rendering
         if rendering is not self.subscriber.rendering:
             delivery.use_rendering(self.subscriber, rendering)
-        delivery.respond(self.subscriber, pieces, barrier=barrier)
+        delivery.respond(self.subscriber, map(self._codec.encode, lines), barrier=barrier)
         delivery.catch_up(self.subscriber)
 
     # The end
@@ -298,7 +295,9 @@ class Session(ABC):
         """
         if self.state.ending:
             return
-        self._closing = Closing(self._codec.take_replies() + self._codec.encode(lines), code)
+        if replies := self._codec.take_replies():
+            self._room.delivery.write(self.subscriber, replies)
+        self._closing = Closing(lines, code)
         self.enter(Event.CLOSE)
         self.input_drained = True
         self._place_goodbye()
@@ -318,7 +317,7 @@ class Session(ABC):
     def _send_goodbye(self, closing: Closing) -> None:
         if self.state is State.CLOSING:
             self.enter(Event.BYE_PLACED)
-            self._respond_raw((closing.response,))
+            self.respond((closing.lines,))
 
     def connection_lost(self) -> None:
         """Note that the connection is gone: its member leaves the room."""
