@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("default")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Run two workers a processor: half of the time, tests wait for programs, disks and timers."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ class Codec(Protocol):
 
     @property
     def has_replies(self) -> bool:
-        """Whether `take_replies` may have something."""
+        """Whether `take_replies` may have something while lines are executed."""
 
     @property
     def rendering(self) -> Rendering:
@@ -209,7 +209,7 @@ class PlainCodec(LineBuffer):
         return self._telnet.feed(data)
 
     def _detect_protocol(self) -> None:
-        """Look at the first bytes, of which the first line may not be complete."""
+        """Look at the first bytes that are no empty line, as long as the first line is not complete."""
         protocol = detect_protocol(self._data)
         if protocol is PeerProtocol.TLS:
             raise CommandError(Code.NOT_CHAT)
@@ -222,7 +222,7 @@ class PlainCodec(LineBuffer):
         return self._telnet is not None
 
     def take_replies(self) -> bytes:
-        """Return refusals of telnet options, or the head of a response to HTTP; each only once."""
+        """Return refusals of telnet options, each once, or the head of a response to HTTP."""
         if self.peer is PeerProtocol.HTTP:
             return HTTP_RESPONSE
         return b"" if self._telnet is None else self._telnet.take_refusals()

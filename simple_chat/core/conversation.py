@@ -110,9 +110,11 @@ class Conversation(Session):
     def on_password_checked(self, *, accepted: bool) -> None:
         """Go on after `secret` was checked, unless the connection was closed meanwhile."""
         handshake = self._handshake
-        if handshake is None or self.state is not State.VERIFYING:
+        if handshake is None:
             return
         handshake.secret = None
+        if self.state is not State.VERIFYING:
+            return
         handshake.tries_left -= 1
         self.enter(Event.PASSWORD_ACCEPTED if accepted else Event.PASSWORD_REJECTED)
         if accepted:
@@ -143,7 +145,7 @@ class Conversation(Session):
                 self.submit(None, send)
 
     def _count_error(self, code: Code) -> bool:
-        """Count a line that is refused before the first JOIN, and return whether there may be as many."""
+        """Count a line that is refused before the first JOIN, and return whether the limit is kept."""
         if self._handshake is None or code is Code.BUSY:
             return True
         self._handshake.errors += 1

@@ -102,7 +102,12 @@ class Delivery:
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Owe a subscriber no line from here on; it still gets those before."""
         subscriber.member, subscriber.caught_up = None, False
+        self._remove(subscriber)
+
+    def _remove(self, subscriber: Subscriber) -> None:
         del self._joined[subscriber.rendering][subscriber]
+        if not self._joined[subscriber.rendering]:  # no batch is rendered for nobody
+            del self._joined[subscriber.rendering]
 
     def joined(self) -> list[Subscriber]:
         """Return the subscribers that are members."""
@@ -111,7 +116,7 @@ class Delivery:
     def use_rendering(self, subscriber: Subscriber, rendering: Rendering) -> None:
         """Render lines for a subscriber in another way from now on."""
         if subscriber.member is not None:
-            del self._joined[subscriber.rendering][subscriber]
+            self._remove(subscriber)
             self._joined.setdefault(rendering, {})[subscriber] = None
         subscriber.rendering = rendering
 
@@ -296,7 +301,7 @@ class Delivery:
         subscriber.response = None
         subscriber.response_at = subscriber.response_not_before = 0  # releases numbers that idle members hold
         if subscriber.member is None:
-            subscriber.cursor = None
+            subscriber.cursor, subscriber.own_pending = None, 0
         return b""
 
     def _read_backlog(self, subscriber: Subscriber, cursor: int, due: int) -> bytes:
@@ -308,7 +313,8 @@ class Delivery:
 
     def _skip(self, subscriber: Subscriber, cursor: int, stop: int) -> bytes:
         """Pass over the lines before `stop`, and say how many the subscriber was owed: not its own ones."""
-        own_left = self._sequence.count_own(subscriber.ident, stop)
-        lost = stop - cursor - (subscriber.own_pending - own_left)
+        own = subscriber.own_pending
+        own_left = self._sequence.count_own(subscriber.ident, stop) if own else 0  # counting takes long
+        lost = stop - cursor - (own - own_left)
         subscriber.cursor, subscriber.own_pending = stop, own_left
         return b"".join(self._gap(subscriber, lost))

@@ -1,7 +1,7 @@
 """The states of a connection, and what is kept of it before its first JOIN.
 
 The rules are a table: which event leads from which state to which. An event that the table does not have for
-a state is a fault of the caller, but for `Event.CLOSE` and `Event.PASSWORD_CHECKED_*`, which may come late.
+a state is a fault of the caller.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ class State(Enum):
     """The state of a connection.
 
     Attributes:
+        meaning: in words; it also keeps two states with the same flags apart.
         accepts_input: whether lines of the client are executed in it.
         ending: whether the connection is closed or about to be.
     """
@@ -88,6 +89,6 @@ class Handshake:
         secret: the password that is being checked.
     """
 
-    tries_left: int = 0
+    tries_left: int
     errors: int = 0
     secret: str | None = None

@@ -17,7 +17,7 @@ from simple_chat.core.room import Room, Sequencer
 from simple_chat.core.session import Session
 
 PRE_JOIN_PER_TURN = 16
-"""Peers that have not joined and get a turn at a time: some milliseconds of nothing but garbage."""
+"""Peers that have not joined and get a turn at a time: some milliseconds even if all send garbage."""
 
 
 class Peer(Protocol):
@@ -32,7 +32,7 @@ class Peer(Protocol):
 
 
 class Committer(Protocol):
-    """Has what a turn submitted committed: written to a journal, or ordered by a log of several servers."""
+    """Commits what a turn submitted: writes it to a journal, or has a log of several servers order it."""
 
     @property
     def busy(self) -> bool:

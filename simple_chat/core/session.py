@@ -1,8 +1,8 @@
 """One connection's session: it executes lines in turns, waits for commits, answers and ends in order.
 
 Bytes come in by `Session.receive`, and go out by the write that the session was given. Its state is one of
-`simple_chat.core.handshake.State`; what it may be waiting for besides is in three flags. What the lines of a
-protocol mean is the business of a subclass: `simple_chat.core.conversation` has the plain protocol's.
+`simple_chat.core.handshake.State`; flags say what else it may be waiting for. What the lines of a protocol
+mean is the business of a subclass: `simple_chat.core.conversation` has the plain protocol's.
 """
 
 import math
@@ -56,7 +56,7 @@ class Session(ABC):
     Attributes:
         subscriber: the connection as the room sees it.
         state: of the connection.
-        awaiting_commit: whether a command waits to be committed, and what came after it too.
+        awaiting_commit: whether a command waits to be committed; later lines wait for it.
         input_drained: whether everything that came in was executed.
         throttled: whether more lines than allowed came in, so that the next ones have to wait a while.
     """

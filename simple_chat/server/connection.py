@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
     # What the scheduler's turn does
 
     def flush(self) -> bool:
-        """Write what is due.
+        """Write what is due, and act on what the session has come to: a password to check, or the end.
 
         Returns:
             Whether it wants another turn.

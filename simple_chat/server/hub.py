@@ -39,7 +39,7 @@ class Hub:
     Attributes:
         settings: of the server.
         room: the room.
-        sequencer: the same as the argument.
+        sequencer: where sessions submit commands.
         limits: of each connection.
         auth_required: whether clients need a password.
         connections: all of them.

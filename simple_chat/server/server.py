@@ -213,7 +213,13 @@ async def serve(
 async def _make_server(
     settings: Settings, tls: ssl.SSLContext | None, authenticator: "Authenticator | None"
 ) -> Server:
-    """Return a server with the journal or the replicator that the settings ask for."""
+    """Return a server with the journal or the replicator that the settings ask for.
+
+    Raises:
+        ConfigError: they ask for both.
+    """
+    if settings.journal is not None and settings.cluster is not None:
+        raise ConfigError("a journal and a cluster exclude each other: in a cluster NATS stores the messages")
     room = Room(backlog=settings.backlog, history=settings.history, presence_limit=settings.presence_limit)
     journal, replicator = await _open_journal(settings), await _open_replicator(settings, room)
     return Server(

@@ -68,6 +68,28 @@ def test_joined_subscribers_are_the_members(harness: RoomHarness) -> None:
     assert harness.room.delivery.joined() == [ann.session.subscriber, bob.session.subscriber]
 
 
+def test_batch_is_not_rendered_for_a_kind_of_client_that_has_left(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
+    for line in (b"\r\n", b"LEAVE\r\n"):
+        bob.feed(line)
+        harness.rest()
+    assert list(harness.room.delivery._joined) == [ann.session.subscriber.rendering]
+
+
+def test_client_that_left_during_an_outage_is_owed_nothing_afterwards() -> None:
+    harness = RoomHarness(journal=True)
+    ann, bob = harness.enter("ann", "bob")
+    ann.send("MSG 1")
+    harness.turn()
+    harness.suspend()
+    bob.send("LEAVE")
+    harness.rest()
+    assert bob.read() == ["GAP 1", "OK LEAVE"]
+    ann.send("MSG 2")
+    harness.turn()
+    assert not harness.room.delivery.needs_flush(bob.session.subscriber)
+
+
 # Members on other servers
 
 
