@@ -8,6 +8,9 @@ from hypothesis import HealthCheck, settings
 
 from tests.harness.programs import ServerProcess, run_server_process
 
+# Hundreds of programs are started: each is to find its bytecode, instead of compiling everything anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 pytest_plugins = ["tests.harness.nats_fixtures"]
 
 settings.register_profile(
@@ -21,8 +24,8 @@ settings.load_profile("default")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Run two workers a processor: half of the time, tests wait for programs, disks and timers."""
-    return 2 * (os.cpu_count() or 1)
+    """Run three workers on two processors: tests wait for programs, disks and timers part of the time."""
+    return 3 * (os.cpu_count() or 1) // 2
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
     """Wait for a condition of the server's state that no event reports."""
     async with asyncio.timeout(DEADLINE):
         while not condition():  # noqa: ASYNC110 - there is no event
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
 
 
 class ServerHarness:
