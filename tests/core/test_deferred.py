@@ -113,3 +113,20 @@ def test_abandoned_session_waits_for_nothing(harness: DeferredHarness) -> None:
     ann.session.abandon()  # else its connection would wait for the rest to be executed
     assert (before, ann.session.input_drained) == (False, True)
     assert not ann.session.flush()
+
+
+def test_client_that_is_lost_and_removed_within_a_turn_is_not_waited_for(
+    harness: DeferredHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = harness.connect()
+
+    def lose() -> bool:
+        ann.session.connection_lost()
+        harness._scheduler.remove(ann)
+        return False
+
+    monkeypatch.setattr(ann, "flush", lose)
+    ann.send("JOIN ann")
+    harness.turn()
+    assert ann.session.awaiting_commit
+    assert not harness._scheduler._awaiting

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simple_chat.core.codes import Code
+from simple_chat.core.detect import PeerProtocol
 from simple_chat.core.framing import MAX_LINE, LineBuffer
 from simple_chat.errors import CommandError
 from tests.harness.packets import packets
@@ -226,3 +227,18 @@ def test_the_beginning_of_a_line_holds_nothing_of_the_packet_it_came_in(held: Ca
         pass
     assert buffer.held == 1
     assert held() < 100_000
+
+
+@pytest.mark.parametrize("size", [64, 200])
+def test_first_line_that_is_too_long_is_a_request_line_by_its_end(size: int) -> None:
+    lines = LineBuffer(32)
+    outcomes: list[str | None] = []
+    for data in (b"JOIN /" + b"a" * size, b"a" * size + b" HTTP/1.1\r\n", b"JOIN ann\n"):
+        lines.feed(data)
+        for _ in range(2):
+            try:
+                outcomes.append(lines.next_line())
+            except CommandError as error:
+                outcomes.append(error.code)
+    assert outcomes == [Code.LINE_TOO_LONG, None, Code.NOT_CHAT, None, "JOIN ann", None]
+    assert lines.peer is PeerProtocol.HTTP
