@@ -10,7 +10,7 @@ from simple_chat.errors import CommandError
 
 
 class Reader:
-    """A member, and what was written to it."""
+    """A subscriber that records what is written to it; it joins if it is given a name."""
 
     def __init__(self, room: Room, name: str | None = None) -> None:
         self.writes: list[bytes] = []
@@ -19,14 +19,14 @@ class Reader:
             room.join(self.subscriber, name)
 
     def read(self) -> list[str]:
-        """The lines written since the last read."""
+        """Return the lines written since the last read."""
         data = b"".join(self.writes)
         self.writes.clear()
         return data.decode().splitlines()
 
 
-def turn(room: Room, *readers: Reader, time: float = 0.0) -> None:
-    """Hand out what was taken, and give some readers all that is due to them."""
+def run_turn(room: Room, *readers: Reader, time: float = 0.0) -> None:
+    """Broadcast the open batch, then deliver everything pending to the given readers."""
     if batch := room.seal_batch(time):
         room.broadcast(batch)
     for reader in readers:
@@ -34,128 +34,128 @@ def turn(room: Room, *readers: Reader, time: float = 0.0) -> None:
             pass
 
 
-def enter(room: Room, *names: str) -> list[Reader]:
-    """Let some join, who have read all up to here."""
+def join_members(room: Room, *names: str) -> list[Reader]:
+    """Join members and discard the lines written to them so far."""
     readers = [Reader(room, name) for name in names]
-    turn(room, *readers)
+    run_turn(room, *readers)
     for reader in readers:
         reader.read()
     return readers
 
 
-def fail(_data: bytes) -> None:
-    raise RuntimeError("the connection is going down")
+def fail_write(_data: bytes) -> None:
+    raise RuntimeError("connection closed")
 
 
-def refusal(step: Callable[[], object]) -> str:
-    with pytest.raises(CommandError) as refused:
+def error_code(step: Callable[[], object]) -> str:
+    with pytest.raises(CommandError) as raised:
         step()
-    return refused.value.code
+    return raised.value.code
 
 
 # The sequence
 
 
-def test_everybody_else_gets_what_is_said_in_one_order() -> None:
+def test_messages_reach_all_other_members_in_one_order() -> None:
     room = Room()
-    ann, bob, cleo = enter(room, "ann", "bob", "cleo")
+    ann, bob, cleo = join_members(room, "ann", "bob", "cleo")
     room.post(ann.subscriber, "1")
     room.post(bob.subscriber, "2")
     room.post(ann.subscriber, "3")
-    turn(room, ann, bob)
+    run_turn(room, ann, bob)
     assert ann.read() == ["MSG bob 2"]
     assert bob.read() == ["MSG ann 1", "MSG ann 3"]
     assert cleo.read() == ["MSG ann 1", "MSG bob 2", "MSG ann 3"]
 
 
-def test_nothing_is_sent_twice() -> None:
+def test_message_is_delivered_once() -> None:
     room = Room()
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     room.post(ann.subscriber, "hi")
-    turn(room, ann, bob)
-    turn(room, ann, bob)
+    run_turn(room, ann, bob)
+    run_turn(room, ann, bob)
     assert (ann.read(), bob.read()) == ([], ["MSG ann hi"])
 
 
-def test_member_gets_what_comes_between_its_join_and_its_leaving() -> None:
+def test_member_receives_only_lines_between_join_and_leave() -> None:
     room = Room()
-    (ann,) = enter(room, "ann")
+    (ann,) = join_members(room, "ann")
     room.post(ann.subscriber, "before")
     bob = Reader(room, "bob")
     room.post(ann.subscriber, "between")
     room.leave(bob.subscriber)
     room.delivery.respond(bob.subscriber, [b"OK LEAVE\n"])
     room.post(ann.subscriber, "after")
-    turn(room, ann, bob)
+    run_turn(room, ann, bob)
     assert bob.read() == ["MSG ann between", "OK LEAVE"]
     assert ann.read() == ["JOINED bob", "LEFT bob"]
 
 
-def test_who_left_gets_nothing_more() -> None:
+def test_former_member_receives_no_lines() -> None:
     room = Room()
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     room.leave(bob.subscriber)
     room.delivery.respond(bob.subscriber, [b"OK LEAVE\n"])
-    turn(room, ann, bob)
+    run_turn(room, ann, bob)
     room.post(ann.subscriber, "hi")
-    turn(room, ann, bob)
+    run_turn(room, ann, bob)
     assert bob.read() == ["OK LEAVE"]
 
 
-def test_who_comes_again_gets_what_is_said_from_then_on() -> None:
+def test_rejoined_member_receives_only_later_lines() -> None:
     room = Room()
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     room.leave(bob.subscriber)
     room.delivery.respond(bob.subscriber, [])
-    turn(room, ann, bob)
+    run_turn(room, ann, bob)
     room.post(ann.subscriber, "missed")
-    turn(room, ann)
+    run_turn(room, ann)
     room.join(bob.subscriber, "Bob")
     room.post(ann.subscriber, "heard")
-    turn(room, ann, bob)
+    run_turn(room, ann, bob)
     assert bob.read() == ["MSG ann heard"]
     assert ann.read() == ["LEFT bob", "JOINED Bob"]
 
 
-def test_who_comes_again_within_a_turn_gets_nothing_from_in_between() -> None:
+def test_rejoin_within_one_turn_skips_lines_in_between() -> None:
     room = Room(presence_limit=0)
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     room.leave(bob.subscriber)
     room.post(ann.subscriber, "missed")
     room.join(bob.subscriber, "bob")
     room.post(ann.subscriber, "heard")
-    turn(room, ann, bob)
+    run_turn(room, ann, bob)
     assert bob.read() == ["MSG ann heard"]
 
 
-def test_members_share_the_bytes_of_a_batch() -> None:
+def test_members_are_written_the_same_bytes_object() -> None:
     room = Room()
-    ann, bob, cleo = enter(room, "ann", "bob", "cleo")
+    ann, bob, cleo = join_members(room, "ann", "bob", "cleo")
     room.post(ann.subscriber, "1")
     room.post(ann.subscriber, "2")
-    turn(room, ann)
+    run_turn(room, ann)
     (write_to_bob,), (write_to_cleo,) = bob.writes, cleo.writes
     assert write_to_bob is write_to_cleo
 
 
-def test_crlf_goes_to_those_who_speak_it() -> None:
+def test_crlf_is_written_only_to_crlf_subscribers() -> None:
     room = Room()
-    ann, bob, cleo = enter(room, "ann", "bob", "cleo")
+    ann, bob, cleo = join_members(room, "ann", "bob", "cleo")
     for reader in (ann, bob):
         room.delivery.use_rendering(reader.subscriber, CRLF)
     room.post(ann.subscriber, "1")
     room.post(cleo.subscriber, "2")
-    turn(room, ann, cleo)
+    run_turn(room, ann, cleo)
     assert ann.writes == [b"MSG cleo 2\r\n"]
     assert bob.writes == [b"MSG ann 1\r\nMSG cleo 2\r\n"]
     assert cleo.writes == [b"MSG ann 1\n"]
 
 
-def test_quiet_turn_closes_no_batch() -> None:
+def test_seal_batch_returns_none_without_lines() -> None:
     assert Room().seal_batch(0.0) is None
 
 
-def test_lines_are_numbered_from_zero_on() -> None:
+def test_sequence_numbers_start_at_zero() -> None:
     room = Room()
     assert room.sequence.end == 0
     ann = Reader(room, "ann")
@@ -168,13 +168,13 @@ def test_lines_are_numbered_from_zero_on() -> None:
     assert room.sequence.end == 2
 
 
-def test_room_is_full_when_its_open_batch_is() -> None:
+def test_batch_full_is_set_at_the_batch_size_and_cleared_by_sealing() -> None:
     room = Room()
-    (ann,) = enter(room, "ann")
+    (ann,) = join_members(room, "ann")
     while not room.batch_full:
         assert room.sequence.end < 100
         room.post(ann.subscriber, "x" * 1_000)
-    turn(room, ann)
+    run_turn(room, ann)
     assert room.sequence.end > BATCH_BYTES // 1_100
     assert not room.batch_full
 
@@ -182,28 +182,28 @@ def test_room_is_full_when_its_open_batch_is() -> None:
 # Names
 
 
-def test_name_has_one_holder_whatever_its_case() -> None:
+def test_names_are_unique_ignoring_case() -> None:
     room = Room()
-    enter(room, "Ann")
-    other = room.connect(fail)
-    assert refusal(lambda: room.join(other, "aNN")) == Code.NAME_TAKEN
+    join_members(room, "Ann")
+    other = room.connect(fail_write)
+    assert error_code(lambda: room.join(other, "aNN")) == Code.NAME_TAKEN
     assert room.names() == ("Ann",)
 
 
-def test_name_is_free_at_once() -> None:
+def test_name_is_available_immediately_after_leave() -> None:
     room = Room()
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     room.leave(ann.subscriber)
     other = Reader(room, "ANN")
-    turn(room, bob, other)
+    run_turn(room, bob, other)
     assert room.names() == ("bob", "ANN")
     assert bob.read() == ["LEFT ann", "JOINED ANN"]
 
 
-def test_names_are_as_typed_and_in_the_order_of_joining() -> None:
+def test_names_keep_their_case_and_join_order() -> None:
     room = Room()
     assert room.names() == ()
-    _, ann = enter(room, "Zoe", "ann")
+    _, ann = join_members(room, "Zoe", "ann")
     assert room.names() == room.names() == ("Zoe", "ann")
     room.leave(ann.subscriber)
     assert room.names() == ("Zoe",)
@@ -211,96 +211,96 @@ def test_names_are_as_typed_and_in_the_order_of_joining() -> None:
 
 def test_member_cannot_join_twice() -> None:
     room = Room()
-    (ann,) = enter(room, "ann")
-    assert refusal(lambda: room.join(ann.subscriber, "ann")) == Code.ALREADY_JOINED
-    assert refusal(lambda: room.join(ann.subscriber, "bob")) == Code.ALREADY_JOINED
+    (ann,) = join_members(room, "ann")
+    assert error_code(lambda: room.join(ann.subscriber, "ann")) == Code.ALREADY_JOINED
+    assert error_code(lambda: room.join(ann.subscriber, "bob")) == Code.ALREADY_JOINED
 
 
-def test_stranger_can_neither_speak_nor_leave() -> None:
+def test_non_member_cannot_post_or_leave() -> None:
     room = Room()
-    stranger = room.connect(fail)
-    assert refusal(lambda: room.post(stranger, "hi")) == Code.NOT_JOINED
-    assert refusal(lambda: room.leave(stranger)) == Code.NOT_JOINED
-    assert refusal(lambda: room.member_of(stranger)) == Code.NOT_JOINED
+    outsider = room.connect(fail_write)
+    assert error_code(lambda: room.post(outsider, "hi")) == Code.NOT_JOINED
+    assert error_code(lambda: room.leave(outsider)) == Code.NOT_JOINED
+    assert error_code(lambda: room.member_of(outsider)) == Code.NOT_JOINED
     assert room.sequence.end == 0
 
 
 # Presence
 
 
-def test_coming_and_going_is_told_up_to_the_limit() -> None:
+def test_presence_is_broadcast_up_to_the_limit() -> None:
     room = Room(presence_limit=2)
-    (ann,) = enter(room, "ann")
+    (ann,) = join_members(room, "ann")
     bob = Reader(room, "bob")
-    turn(room, ann, bob)
+    run_turn(room, ann, bob)
     room.leave(bob.subscriber)
-    turn(room, ann)
+    run_turn(room, ann)
     assert ann.read() == ["JOINED bob", "LEFT bob"]
 
 
-def test_coming_and_going_beyond_the_limit_is_not_told() -> None:
+def test_presence_is_not_broadcast_above_the_limit() -> None:
     room = Room(presence_limit=2)
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     cleo = Reader(room, "cleo")
-    turn(room, ann, bob, cleo)
+    run_turn(room, ann, bob, cleo)
     assert room.names() == ("ann", "bob", "cleo")
     room.leave(cleo.subscriber)
-    turn(room, ann, bob)
+    run_turn(room, ann, bob)
     assert (ann.read(), bob.read(), cleo.read()) == ([], [], [])
 
 
-def test_going_is_told_again_below_the_limit() -> None:
+def test_left_is_broadcast_again_at_the_limit() -> None:
     room = Room(presence_limit=2)
-    ann, bob, cleo = enter(room, "ann", "bob", "cleo")
+    ann, bob, cleo = join_members(room, "ann", "bob", "cleo")
     room.leave(ann.subscriber)
     room.leave(bob.subscriber)
-    turn(room, cleo)
+    run_turn(room, cleo)
     assert cleo.read() == ["LEFT bob"]
 
 
-def test_what_is_said_is_sent_beyond_the_limit() -> None:
+def test_messages_are_broadcast_above_the_presence_limit() -> None:
     room = Room(presence_limit=0)
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     room.post(ann.subscriber, "hi")
-    turn(room, ann)
+    run_turn(room, ann)
     assert bob.read() == ["MSG ann hi"]
 
 
 # Slow readers
 
 
-def test_blocked_member_is_not_written_to_and_catches_up() -> None:
+def test_blocked_member_is_not_written_to_and_catches_up_when_unblocked() -> None:
     room = Room()
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     room.delivery.block(bob.subscriber)
     for text in ("1", "2"):
         room.post(ann.subscriber, text)
-        turn(room, ann, bob)
+        run_turn(room, ann, bob)
     assert bob.read() == []
     room.delivery.unblock(bob.subscriber)
-    turn(room, bob)
+    run_turn(room, bob)
     assert bob.read() == ["MSG ann 1", "MSG ann 2"]
     room.post(ann.subscriber, "3")
-    turn(room, ann)
+    run_turn(room, ann)
     assert bob.read() == ["MSG ann 3"]
 
 
-def test_catching_up_comes_piece_by_piece() -> None:
+def test_catch_up_writes_bounded_chunks() -> None:
     room = Room()
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     room.delivery.block(bob.subscriber)
     for _ in range(10):
         room.post(ann.subscriber, "x" * 20_000)
-        turn(room, ann)
+        run_turn(room, ann)
     room.delivery.unblock(bob.subscriber)
-    turn(room, bob)
+    run_turn(room, bob)
     assert len(b"".join(bob.writes)) > 200_000
     assert max(map(len, bob.writes)) < FLUSH_BYTES + 20_100
 
 
-def test_blocking_within_a_write_stops_the_pieces() -> None:
+def test_block_during_a_write_stops_catch_up() -> None:
     room = Room()
-    (ann,) = enter(room, "ann")
+    (ann,) = join_members(room, "ann")
     writes: list[bytes] = []
 
     def write_and_block(data: bytes) -> None:
@@ -311,155 +311,155 @@ def test_blocking_within_a_write_stops_the_pieces() -> None:
     room.join(bob, "bob")
     for _ in range(3):
         room.post(ann.subscriber, "x" * FLUSH_BYTES)
-        turn(room, ann)
+        run_turn(room, ann)
     assert not room.delivery.catch_up(bob)
     assert not room.delivery.catch_up(bob)
     room.post(ann.subscriber, "y")
-    turn(room, ann)
+    run_turn(room, ann)
     assert len(writes) == 1
 
 
-def test_gap_counts_the_lines_of_others_that_were_lost() -> None:
+def test_gap_counts_lost_lines_of_other_members() -> None:
     room = Room(backlog=1)  # only the last batch is kept
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     room.delivery.block(bob.subscriber)
     room.post(ann.subscriber, "lost 1")
     room.post(bob.subscriber, "own, lost")
-    turn(room, ann)
+    run_turn(room, ann)
     room.post(ann.subscriber, "lost 2")
-    turn(room, ann)
+    run_turn(room, ann)
     room.post(bob.subscriber, "own, kept")
     room.post(ann.subscriber, "kept")
-    turn(room, ann)
+    run_turn(room, ann)
     room.post(bob.subscriber, "own, open")
     room.delivery.unblock(bob.subscriber)
     room.delivery.catch_up(bob.subscriber)
     assert bob.read() == ["GAP 2", "MSG ann kept"]
     room.post(ann.subscriber, "next")
-    turn(room, ann, bob)
+    run_turn(room, ann, bob)
     assert bob.read() == ["MSG ann next"]
 
 
-def test_loss_of_own_lines_only_is_no_gap() -> None:
+def test_lost_own_lines_cause_no_gap() -> None:
     room = Room(backlog=1)
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     room.delivery.block(bob.subscriber)
     room.post(bob.subscriber, "own")
-    turn(room, ann)
+    run_turn(room, ann)
     room.post(ann.subscriber, "kept")
-    turn(room, ann)
+    run_turn(room, ann)
     room.delivery.unblock(bob.subscriber)
-    turn(room, bob)
+    run_turn(room, bob)
     assert bob.read() == ["MSG ann kept"]
 
 
-def test_lines_behind_a_gap_are_complete() -> None:
+def test_lines_after_a_gap_are_complete() -> None:
     room = Room(backlog=2_000)
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     room.delivery.block(bob.subscriber)
     for number in range(10):
         room.post(ann.subscriber, str(number))
-        turn(room, ann)
+        run_turn(room, ann)
     room.delivery.unblock(bob.subscriber)
-    turn(room, bob)
+    run_turn(room, bob)
     gap, *lines = bob.read()
     lost = int(gap.removeprefix("GAP "))
     assert 0 < lost < 10
     assert lines == [f"MSG ann {number}" for number in range(lost, 10)]
 
 
-def test_answer_keeps_its_place_among_lost_lines() -> None:
+def test_response_splits_a_gap_at_its_position() -> None:
     room = Room(backlog=1)
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     room.delivery.block(bob.subscriber)
     for number in range(3):
         room.post(ann.subscriber, str(number))
-        turn(room, ann)
+        run_turn(room, ann)
     room.delivery.respond(bob.subscriber, [b"PONG\n"])
     for number in range(3, 5):
         room.post(ann.subscriber, str(number))
-        turn(room, ann)
+        run_turn(room, ann)
     room.delivery.unblock(bob.subscriber)
-    turn(room, bob)
+    run_turn(room, bob)
     assert bob.read() == ["GAP 3", "PONG", "GAP 1", "MSG ann 4"]
 
 
-def test_leaving_a_gap_behind_does_not_follow_into_the_next_stay() -> None:
+def test_gap_is_not_carried_over_to_the_next_join() -> None:
     room = Room(backlog=1)
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     room.delivery.block(bob.subscriber)
     room.leave(bob.subscriber)
     room.delivery.respond(bob.subscriber, [b"OK LEAVE\n"])
     for text in ("1", "2"):
         room.post(ann.subscriber, text)
-        turn(room, ann)
+        run_turn(room, ann)
     room.delivery.unblock(bob.subscriber)
-    turn(room, bob)
+    run_turn(room, bob)
     assert bob.read() == ["OK LEAVE"]
     room.join(bob.subscriber, "bob")
-    turn(room, ann, bob)
+    run_turn(room, ann, bob)
     room.post(ann.subscriber, "3")
-    turn(room, ann, bob)
+    run_turn(room, ann, bob)
     assert bob.read() == ["MSG ann 3"]
 
 
-# Writes that fail
+# Writes that fail_write
 
 
-def test_failing_write_delays_nobody_else() -> None:
+def test_failed_write_does_not_affect_other_members() -> None:
     room = Room()
-    ann, bob, cleo = enter(room, "ann", "bob", "cleo")
-    bob.subscriber.write = fail
+    ann, bob, cleo = join_members(room, "ann", "bob", "cleo")
+    bob.subscriber.write = fail_write
     room.post(ann.subscriber, "hi")
-    turn(room, ann)
+    run_turn(room, ann)
     assert cleo.read() == ["MSG ann hi"]
     assert bob.subscriber.blocked
 
 
-def test_failing_write_ends_the_catching_up() -> None:
+def test_failed_write_stops_catch_up() -> None:
     room = Room()
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     room.delivery.block(bob.subscriber)
     room.post(ann.subscriber, "x" * FLUSH_BYTES)
-    turn(room, ann)
-    bob.subscriber.write = fail
+    run_turn(room, ann)
+    bob.subscriber.write = fail_write
     room.delivery.unblock(bob.subscriber)
     assert not room.delivery.catch_up(bob.subscriber)
     assert bob.subscriber.blocked
 
 
-# Answers
+# Responses
 
 
-def test_answer_comes_behind_the_lines_before_it() -> None:
+def test_response_follows_earlier_lines() -> None:
     room = Room()
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     room.post(ann.subscriber, "before")
     room.delivery.respond(bob.subscriber, [b"PONG 1\n"])
     room.post(ann.subscriber, "after")
     room.delivery.catch_up(bob.subscriber)
     assert bob.read() == []
-    turn(room, ann, bob)
+    run_turn(room, ann, bob)
     assert bob.read() == ["MSG ann before", "PONG 1", "MSG ann after"]
 
 
-def test_stranger_is_answered_at_once_and_told_nothing_else() -> None:
+def test_non_member_receives_responses_immediately_and_no_broadcasts() -> None:
     room = Room()
-    (ann,) = enter(room, "ann")
-    stranger = Reader(room)
+    (ann,) = join_members(room, "ann")
+    outsider = Reader(room)
     room.post(ann.subscriber, "hi")
-    room.delivery.respond(stranger.subscriber, [b"1\n"])
-    room.delivery.catch_up(stranger.subscriber)
-    assert stranger.read() == ["1"]
-    turn(room, ann, stranger)
+    room.delivery.respond(outsider.subscriber, [b"1\n"])
+    room.delivery.catch_up(outsider.subscriber)
+    assert outsider.read() == ["1"]
+    run_turn(room, ann, outsider)
     room.post(ann.subscriber, "hi")
-    turn(room, ann, stranger)
-    assert stranger.read() == []
+    run_turn(room, ann, outsider)
+    assert outsider.read() == []
 
 
-def test_answer_is_taken_only_as_it_can_be_written() -> None:
+def test_response_is_consumed_only_while_writable() -> None:
     room = Room()
-    (ann,) = enter(room, "ann")
+    (ann,) = join_members(room, "ann")
     taken: list[int] = []
 
     def pieces() -> Iterator[bytes]:
@@ -474,115 +474,115 @@ def test_answer_is_taken_only_as_it_can_be_written() -> None:
     assert not room.delivery.catch_up(ann.subscriber)
     assert taken == [0]
     room.delivery.unblock(ann.subscriber)
-    turn(room, ann)
+    run_turn(room, ann)
     assert taken == [0, 1, 2]
     assert ann.subscriber.response is None
 
 
-def test_long_answer_is_not_interrupted() -> None:
+def test_long_response_is_not_interleaved_with_messages() -> None:
     room = Room()
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     room.delivery.respond(bob.subscriber, iter([b"1" * FLUSH_BYTES + b"\n", b"2\n"]))
     room.delivery.catch_up(bob.subscriber)
     room.post(ann.subscriber, "hi")
-    turn(room, ann, bob)
+    run_turn(room, ann, bob)
     assert bob.read() == ["1" * FLUSH_BYTES, "2", "MSG ann hi"]
 
 
 # History
 
 
-def say_all(room: Room, speaker: Reader, *texts: str) -> None:
-    """Say each in a batch of its own."""
+def post_each(room: Room, author: Reader, *texts: str) -> None:
+    """Post each text in a batch of its own, at 0, 1, 2, ... seconds."""
     for number, text in enumerate(texts):
-        room.post(speaker.subscriber, text)
-        turn(room, speaker, time=float(number))
+        room.post(author.subscriber, text)
+        run_turn(room, author, time=float(number))
 
 
 @pytest.mark.parametrize(
     ("limit", "texts"), [(None, "abc"), (0, ""), (1, "c"), (2, "bc"), (3, "abc"), (9, "abc")]
 )
-def test_history_is_the_last_messages_oldest_first(limit: int | None, texts: str) -> None:
+def test_history_returns_the_last_messages_oldest_first(limit: int | None, texts: str) -> None:
     room = Room()
-    (ann,) = enter(room, "ann")
-    say_all(room, ann, *"abc")
+    (ann,) = join_members(room, "ann")
+    post_each(room, ann, *"abc")
     times = {text: float(time) for time, text in enumerate("abc")}
     assert list(room.history(limit)) == [(times[text], f"MSG ann {text}\n".encode()) for text in texts]
 
 
-def test_history_leaves_comings_and_goings_out() -> None:
+def test_history_excludes_presence() -> None:
     room = Room()
-    (ann,) = enter(room, "ann")
-    say_all(room, ann, "1")
-    (bob,) = enter(room, "bob")
-    say_all(room, bob, "2")
+    (ann,) = join_members(room, "ann")
+    post_each(room, ann, "1")
+    (bob,) = join_members(room, "bob")
+    post_each(room, bob, "2")
     room.leave(bob.subscriber)
-    turn(room, ann)
+    run_turn(room, ann)
     assert [line for _, line in room.history(None)] == [b"MSG ann 1\n", b"MSG bob 2\n"]
 
 
-def test_history_reaches_back_as_far_as_is_set() -> None:
+def test_history_is_limited_to_the_configured_size() -> None:
     room = Room(history=2)
-    (ann,) = enter(room, "ann")
-    say_all(room, ann, *"abc")
+    (ann,) = join_members(room, "ann")
+    post_each(room, ann, *"abc")
     assert [line for _, line in room.history(None)] == [b"MSG ann b\n", b"MSG ann c\n"]
 
 
-def test_history_of_none_is_empty() -> None:
+def test_history_of_size_zero_is_empty() -> None:
     room = Room(history=0)
-    (ann,) = enter(room, "ann")
-    say_all(room, ann, "a")
+    (ann,) = join_members(room, "ann")
+    post_each(room, ann, "a")
     assert list(room.history(None)) == []
 
 
-def test_history_ends_where_it_was_asked_for() -> None:
+def test_history_excludes_messages_after_the_request() -> None:
     room = Room()
-    (ann,) = enter(room, "ann")
-    say_all(room, ann, "a")
+    (ann,) = join_members(room, "ann")
+    post_each(room, ann, "a")
     history = room.history(None)
-    say_all(room, ann, "b")
+    post_each(room, ann, "b")
     assert [line for _, line in history] == [b"MSG ann a\n"]
 
 
-def test_history_passes_over_what_the_backlog_let_go() -> None:
+def test_history_skips_messages_evicted_from_the_backlog() -> None:
     room = Room(backlog=1)
-    (ann,) = enter(room, "ann")
-    say_all(room, ann, "a", "b")
+    (ann,) = join_members(room, "ann")
+    post_each(room, ann, "a", "b")
     history = room.history(None)
     assert [line for _, line in room.history(None)] == [b"MSG ann b\n"]
-    say_all(room, ann, "c")
+    post_each(room, ann, "c")
     assert list(history) == []
 
 
-# The end
+# Shutdown
 
 
-def test_closed_room_takes_no_line() -> None:
+def test_closed_room_ignores_new_lines() -> None:
     room = Room()
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     room.post(ann.subscriber, "last")
     room.closed = True
     room.post(ann.subscriber, "late")
     room.leave(bob.subscriber)
-    turn(room, ann)
-    turn(room, ann)
+    run_turn(room, ann)
+    run_turn(room, ann)
     assert ann.read() == []
     assert room.names() == ("ann",)
 
 
-def test_what_was_taken_before_the_room_closed_is_handed_out() -> None:
+def test_lines_posted_before_close_are_broadcast() -> None:
     room = Room()
-    ann, bob = enter(room, "ann", "bob")
+    ann, bob = join_members(room, "ann", "bob")
     room.post(ann.subscriber, "last")
     room.closed = True
-    turn(room, ann)
+    run_turn(room, ann)
     assert bob.read() == ["MSG ann last"]
 
 
-def test_line_that_a_closed_room_did_not_take_is_no_history() -> None:
+def test_lines_ignored_by_a_closed_room_are_not_in_history() -> None:
     room = Room()
-    (ann,) = enter(room, "ann")
-    say_all(room, ann, "last")
+    (ann,) = join_members(room, "ann")
+    post_each(room, ann, "last")
     room.closed = True
-    say_all(room, ann, "late")
+    post_each(room, ann, "late")
     assert [line for _, line in room.history(1)] == [b"MSG ann last\n"]
