@@ -20,29 +20,29 @@ from tests.harness.sessions import UNLIMITED, RoomHarness, SessionClient
 
 
 def codes(lines: list[str]) -> list[str]:
-    """The first two words of each line."""
+    """Return the first two words of each line."""
     return [" ".join(line.split(" ")[:2]) for line in lines]
 
 
-def crowd(harness: RoomHarness, size: int) -> list[str]:
-    """Fill the room with members whose names are as long as they may be."""
+def add_members(harness: RoomHarness, size: int) -> list[str]:
+    """Add members with names of the maximum length; return the names."""
     names = [f"{number:032}" for number in range(size)]
     for name in names:
         harness.room.join(harness.room.connect(bytearray().extend), name)
     return names
 
 
-# What is answered
+# Responses
 
 
-def test_greeting_is_the_first_line() -> None:
+def test_hello_is_the_first_line() -> None:
     client = SessionClient(RoomHarness(), UNLIMITED)
     assert client.written.startswith(b"HELLO simple_chat/1 ")
     assert client.written.count(b"\n") == 1
     assert client.session.wants_input
 
 
-def test_newcomer_is_greeted_while_a_line_waits_to_be_handed_out(harness: RoomHarness) -> None:
+def test_hello_is_sent_while_a_line_is_pending(harness: RoomHarness) -> None:
     ann, _ = harness.enter("ann", "bob")
     ann.session.connection_lost()
     client = SessionClient(harness, UNLIMITED)
@@ -62,7 +62,7 @@ def test_newcomer_is_greeted_while_a_line_waits_to_be_handed_out(harness: RoomHa
         ("QUIT", ["BYE quit"]),
     ],
 )
-def test_stranger_is_answered(harness: RoomHarness, line: str, answer: list[str]) -> None:
+def test_command_before_join_is_answered(harness: RoomHarness, line: str, answer: list[str]) -> None:
     client = harness.connect()
     client.send(line)
     harness.rest()
@@ -85,14 +85,14 @@ def test_stranger_is_answered(harness: RoomHarness, line: str, answer: list[str]
         ("x" * 4097, Code.LINE_TOO_LONG),
     ],
 )
-def test_stranger_is_refused_and_may_go_on(harness: RoomHarness, line: str, code: Code) -> None:
+def test_error_before_join_keeps_the_session_open(harness: RoomHarness, line: str, code: Code) -> None:
     client = harness.connect()
     client.send(line, "PING")
     harness.rest()
     assert client.read() == [str(Err(code, code.advice)), "PONG"]
 
 
-def test_help_lists_every_verb_of_the_room(harness: RoomHarness) -> None:
+def test_help_lists_every_command(harness: RoomHarness) -> None:
     client = harness.connect()
     client.send("HELP")
     harness.rest()
@@ -103,7 +103,7 @@ def test_help_lists_every_verb_of_the_room(harness: RoomHarness) -> None:
     ]
 
 
-def test_conversation_is_answered_in_order(harness: RoomHarness) -> None:
+def test_responses_come_in_command_order(harness: RoomHarness) -> None:
     (client,) = harness.enter("ann")
     client.send("PING 1", "JOIN bob", "MSG hi", "WHO", "LEAVE", "LEAVE", "JOIN Bob", "HISTORY", "PING 2")
     harness.rest()
@@ -113,7 +113,7 @@ def test_conversation_is_answered_in_order(harness: RoomHarness) -> None:
     ]
 
 
-def test_others_see_each_step(harness: RoomHarness) -> None:
+def test_joins_messages_and_leaves_are_broadcast_in_order(harness: RoomHarness) -> None:
     (bob,) = harness.enter("bob")
     ann = harness.connect()
     ann.send("JOIN Ann", "MSG hi", "LEAVE", "JOIN ann", "QUIT")
@@ -121,7 +121,7 @@ def test_others_see_each_step(harness: RoomHarness) -> None:
     assert bob.read() == ["JOINED Ann", "MSG Ann hi", "LEFT Ann", "JOINED ann", "LEFT ann"]
 
 
-def test_taken_name_is_refused_whatever_its_case(harness: RoomHarness) -> None:
+def test_taken_name_is_rejected_ignoring_case(harness: RoomHarness) -> None:
     harness.enter("Ann")
     client = harness.connect()
     client.send("JOIN aNN", "JOIN bob")
@@ -129,7 +129,7 @@ def test_taken_name_is_refused_whatever_its_case(harness: RoomHarness) -> None:
     assert codes(client.read()) == ["ERR name-taken", "OK JOIN"]
 
 
-def test_nothing_of_the_room_comes_outside_of_a_stay(harness: RoomHarness) -> None:
+def test_no_broadcast_arrives_before_join_or_after_leave(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     (client,) = harness.enter("client")
     client.send("LEAVE")
@@ -143,7 +143,7 @@ def test_nothing_of_the_room_comes_outside_of_a_stay(harness: RoomHarness) -> No
     assert client.read() == ["OK JOIN client", "MSG bob after", "OK LEAVE", "PONG"]
 
 
-def test_own_lines_do_not_come_back(harness: RoomHarness) -> None:
+def test_own_messages_are_not_echoed(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     ann.send("MSG 1", "MSG 2", "PING")
     harness.rest()
@@ -151,7 +151,7 @@ def test_own_lines_do_not_come_back(harness: RoomHarness) -> None:
     assert bob.read() == ["MSG ann 1", "MSG ann 2"]
 
 
-def test_pong_comes_behind_every_line_before_its_ping(harness: RoomHarness) -> None:
+def test_pong_follows_every_line_before_its_ping(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     ann.send("MSG before")
     bob.send("PING mark")
@@ -161,7 +161,7 @@ def test_pong_comes_behind_every_line_before_its_ping(harness: RoomHarness) -> N
     assert bob.read() == ["MSG ann before", "PONG mark", "MSG ann after"]
 
 
-def test_who_is_answered_in_lines_of_names(harness: RoomHarness) -> None:
+def test_who_splits_names_over_several_lines(harness: RoomHarness) -> None:
     harness.enter(*(f"n{number}" for number in range(20)))
     client = harness.connect()
     client.send("WHO")
@@ -172,9 +172,9 @@ def test_who_is_answered_in_lines_of_names(harness: RoomHarness) -> None:
     assert end == "OK WHO 20"
 
 
-def test_who_over_many_names_comes_in_pieces() -> None:
+def test_long_who_response_is_written_in_chunks() -> None:
     harness = RoomHarness(presence_limit=0)
-    names = crowd(harness, 5_000)
+    names = add_members(harness, 5_000)
     client = harness.connect()
     client.send("WHO")
     harness.turn()
@@ -190,7 +190,7 @@ def test_who_over_many_names_comes_in_pieces() -> None:
     assert client.session.wants_input
 
 
-def test_history_tells_what_was_said_and_when(harness: RoomHarness) -> None:
+def test_history_contains_messages_with_timestamps(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     harness.time = 1.25
     ann.send("MSG 1")
@@ -205,7 +205,7 @@ def test_history_tells_what_was_said_and_when(harness: RoomHarness) -> None:
     ]
 
 
-def test_history_counts_what_was_sent_not_what_the_backlog_let_go() -> None:
+def test_history_count_excludes_messages_evicted_while_sending() -> None:
     harness = RoomHarness(backlog=12 * FLUSH_BYTES)
     ann, bob = harness.enter("ann", "bob")
     for _ in range(30):
@@ -228,7 +228,7 @@ def test_history_counts_what_was_sent_not_what_the_backlog_let_go() -> None:
     assert later[0].startswith("GAP ")
 
 
-# What the lines are made of
+# Line encoding and sanitizing
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_history_counts_what_was_sent_not_what_the_backlog_let_go() -> None:
         (b"JOIN bob\nMSG I am bob\n", ["MSG ann I am bob"]),
     ],
 )
-def test_nobody_can_smuggle_a_line(harness: RoomHarness, sent: bytes, seen: list[str]) -> None:
+def test_message_cannot_inject_a_line(harness: RoomHarness, sent: bytes, seen: list[str]) -> None:
     ann, bob = harness.enter("ann", "bob")
     ann.feed(sent)
     harness.rest()
@@ -257,7 +257,7 @@ def test_nobody_can_smuggle_a_line(harness: RoomHarness, sent: bytes, seen: list
     assert not ann.session.finished
 
 
-def test_clean_text_arrives_byte_for_byte(harness: RoomHarness) -> None:
+def test_clean_text_is_delivered_unchanged(harness: RoomHarness) -> None:
     text = " 👩‍👩‍👧‍👦 ❤️ \t e\u0301 Grüße "
     ann, bob = harness.enter("ann", "bob")
     ann.send(f"MSG {text}")
@@ -265,7 +265,7 @@ def test_clean_text_arrives_byte_for_byte(harness: RoomHarness) -> None:
     assert bob.read() == [f"MSG ann {text}"]
 
 
-def test_telnet_requests_are_refused_in_the_next_turn(harness: RoomHarness) -> None:
+def test_telnet_requests_are_refused(harness: RoomHarness) -> None:
     client = harness.connect()
     before = len(client.written)
     client.feed(b"PI\xff\xfd\x01\xff\xfb\x1f")
@@ -276,7 +276,7 @@ def test_telnet_requests_are_refused_in_the_next_turn(harness: RoomHarness) -> N
     assert client.written.endswith(b"\x1fPONG\n")
 
 
-def test_line_ends_are_crlf_from_the_first_crlf_on(harness: RoomHarness) -> None:
+def test_output_uses_crlf_after_the_first_crlf_received(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     before = len(bob.written)
     bob.feed(b"PING 1\nPING 2\r\nPING 3\n")
@@ -288,7 +288,7 @@ def test_line_ends_are_crlf_from_the_first_crlf_on(harness: RoomHarness) -> None
     assert b"\r" not in ann.written
 
 
-def test_listener_who_speaks_crlf_is_written_crlf(harness: RoomHarness) -> None:
+def test_broadcasts_use_crlf_for_a_crlf_client(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     bob.feed(b"\r\n")
     harness.rest()
@@ -297,7 +297,7 @@ def test_listener_who_speaks_crlf_is_written_crlf(harness: RoomHarness) -> None:
     assert bob.written.endswith(b"\nMSG ann hi\r\n")
 
 
-def test_longest_line_is_taken_and_a_longer_one_is_refused_once(harness: RoomHarness) -> None:
+def test_line_of_maximum_length_is_accepted_and_a_longer_one_is_rejected_once(harness: RoomHarness) -> None:
     client = harness.connect(Limits(max_line=10, rate=0))
     client.feed(b"PING 12345\r\n" + b"PING 123456\n" + b"x" * 100)
     harness.rest()
@@ -307,7 +307,7 @@ def test_longest_line_is_taken_and_a_longer_one_is_refused_once(harness: RoomHar
     assert codes(client.read()) == ["PONG 12345", "ERR line-too-long", "ERR line-too-long", "PONG 2"]
 
 
-def test_bytes_that_are_not_utf8_are_refused(harness: RoomHarness) -> None:
+def test_invalid_utf8_is_rejected(harness: RoomHarness) -> None:
     client = harness.connect()
     client.feed(b"MSG \xe4\nPING\n")
     harness.rest()
@@ -317,7 +317,7 @@ def test_bytes_that_are_not_utf8_are_refused(harness: RoomHarness) -> None:
 # Turns and backpressure
 
 
-def test_one_turn_takes_so_many_lines_and_no_more(harness: RoomHarness) -> None:
+def test_lines_per_turn_are_limited(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     ann.send(*(f"MSG {number}" for number in range(LINES_PER_TURN + 1)))
     harness.turn()
@@ -326,7 +326,7 @@ def test_one_turn_takes_so_many_lines_and_no_more(harness: RoomHarness) -> None:
     assert bob.read() == [f"MSG ann {LINES_PER_TURN}"]
 
 
-def test_client_is_not_read_from_while_plenty_of_it_waits(harness: RoomHarness) -> None:
+def test_reading_pauses_while_too_much_input_is_buffered(harness: RoomHarness) -> None:
     (ann,) = harness.enter("ann")
     wants = []
     for count in (13_000, 1_000):
@@ -336,7 +336,7 @@ def test_client_is_not_read_from_while_plenty_of_it_waits(harness: RoomHarness) 
     assert [*wants, ann.session.wants_input] == [True, False, True]
 
 
-def test_full_room_leaves_lines_for_the_next_turn(harness: RoomHarness) -> None:
+def test_full_batch_defers_lines_to_the_next_turn(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     ann.send(*["MSG " + "x" * 4_000] * 20)
     harness.turn()
@@ -346,7 +346,7 @@ def test_full_room_leaves_lines_for_the_next_turn(harness: RoomHarness) -> None:
     assert first + len(bob.read()) == 20
 
 
-def test_blocked_client_with_an_answer_pending_is_not_read_from(harness: RoomHarness) -> None:
+def test_reading_pauses_while_blocked_with_a_pending_response(harness: RoomHarness) -> None:
     (client,) = harness.enter("ann")
     client.block()
     client.send("PING 1", "PING 2")
@@ -359,7 +359,7 @@ def test_blocked_client_with_an_answer_pending_is_not_read_from(harness: RoomHar
     assert client.session.wants_input
 
 
-def test_blocked_client_may_speak_until_it_asks(harness: RoomHarness) -> None:
+def test_blocked_client_can_post_messages(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     ann.block()
     ann.send("MSG 1", "MSG 2")
@@ -368,7 +368,7 @@ def test_blocked_client_may_speak_until_it_asks(harness: RoomHarness) -> None:
     assert ann.session.wants_input
 
 
-def test_slow_reader_gets_gap_and_then_its_answer() -> None:
+def test_slow_reader_receives_gap_before_its_response() -> None:
     harness = RoomHarness(backlog=1)
     ann, bob = harness.enter("ann", "bob")
     bob.block()
@@ -382,10 +382,10 @@ def test_slow_reader_gets_gap_and_then_its_answer() -> None:
     assert bob.read() == ["GAP 2", "MSG ann 2", "PONG"]
 
 
-# The end
+# Closing
 
 
-def test_quit_says_bye_behind_everything_before_it(harness: RoomHarness) -> None:
+def test_bye_follows_all_earlier_lines_after_quit(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     ann.send("MSG 1")
     bob.send("MSG 2", "PING", "QUIT", "MSG never", "PING never")
@@ -395,7 +395,7 @@ def test_quit_says_bye_behind_everything_before_it(harness: RoomHarness) -> None
     assert ann.read() == ["MSG bob 2", "LEFT bob"]
 
 
-def test_name_of_who_quits_is_free_at_once(harness: RoomHarness) -> None:
+def test_name_is_available_immediately_after_quit(harness: RoomHarness) -> None:
     (ann,) = harness.enter("ann")
     other = harness.connect()
     ann.send("QUIT")
@@ -404,7 +404,7 @@ def test_name_of_who_quits_is_free_at_once(harness: RoomHarness) -> None:
     assert other.read() == ["OK JOIN ann"]
 
 
-def test_who_quits_gets_nothing_from_behind_its_leaving(harness: RoomHarness) -> None:
+def test_quitting_member_receives_no_later_lines(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     ann.send("QUIT")
     bob.send("MSG hi")
@@ -412,7 +412,7 @@ def test_who_quits_gets_nothing_from_behind_its_leaving(harness: RoomHarness) ->
     assert ann.read() == ["BYE quit"]
 
 
-def test_end_of_input_is_a_quit_behind_every_complete_line(harness: RoomHarness) -> None:
+def test_eof_quits_after_every_complete_line(harness: RoomHarness) -> None:
     (bob,) = harness.enter("bob")
     bot = harness.connect()
     bot.send("JOIN bot", "MSG hi")
@@ -423,7 +423,7 @@ def test_end_of_input_is_a_quit_behind_every_complete_line(harness: RoomHarness)
     assert bob.read() == ["JOINED bot", "MSG bot hi", "LEFT bot"]
 
 
-def test_incomplete_last_line_is_not_carried_out(harness: RoomHarness) -> None:
+def test_incomplete_last_line_is_rejected(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     ann.feed(b"MSG whole\nMSG hal")
     ann.close()
@@ -432,7 +432,7 @@ def test_incomplete_last_line_is_not_carried_out(harness: RoomHarness) -> None:
     assert bob.read() == ["MSG ann whole", "LEFT ann"]
 
 
-def test_stranger_who_closes_gets_a_bye(harness: RoomHarness) -> None:
+def test_eof_before_join_is_answered_with_bye(harness: RoomHarness) -> None:
     client = harness.connect()
     client.close()
     harness.rest()
@@ -440,20 +440,20 @@ def test_stranger_who_closes_gets_a_bye(harness: RoomHarness) -> None:
     assert client.session.finished
 
 
-def test_bye_waits_for_a_blocked_client(harness: RoomHarness) -> None:
+def test_bye_is_deferred_until_the_client_is_unblocked(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     bob.block()
     ann.send("MSG hi")
     bob.send("QUIT")
     harness.rest()
     assert (bob.read(), bob.session.finished) == ([], False)
-    assert bob.session.wants_input  # what still comes is thrown away
+    assert bob.session.wants_input  # further input is discarded
     bob.unblock()
     harness.rest()
     assert (bob.read(), bob.session.finished) == (["MSG ann hi", "BYE quit"], True)
 
 
-def test_shutdown_says_bye_behind_everything_that_was_taken(harness: RoomHarness) -> None:
+def test_shutdown_sends_bye_after_all_accepted_lines(harness: RoomHarness) -> None:
     ann, bob, cleo = harness.enter("ann", "bob", "cleo")
     cleo.block()
     ann.send("MSG last")
@@ -472,9 +472,9 @@ def test_shutdown_says_bye_behind_everything_that_was_taken(harness: RoomHarness
     assert all(client.session.finished for client in (ann, bob, cleo))
 
 
-def test_shutdown_lets_a_long_answer_finish() -> None:
+def test_shutdown_completes_a_long_response() -> None:
     harness = RoomHarness(presence_limit=0)
-    crowd(harness, 5_000)
+    add_members(harness, 5_000)
     client = harness.connect()
     client.send("WHO")
     harness.turn()
@@ -483,7 +483,7 @@ def test_shutdown_lets_a_long_answer_finish() -> None:
     assert client.read()[-2:] == ["OK WHO 5000", "BYE shutdown"]
 
 
-def test_bye_is_for_the_first_reason(harness: RoomHarness) -> None:
+def test_bye_gives_the_first_close_reason(harness: RoomHarness) -> None:
     client = harness.connect()
     client.end("stalled")
     client.end("shutdown")
@@ -491,7 +491,7 @@ def test_bye_is_for_the_first_reason(harness: RoomHarness) -> None:
     assert client.read() == ["BYE stalled"]
 
 
-def test_bye_is_said_once_and_what_comes_behind_it_is_thrown_away(harness: RoomHarness) -> None:
+def test_bye_is_sent_once_and_later_input_is_discarded(harness: RoomHarness) -> None:
     client = harness.connect()
     client.send("QUIT")
     harness.rest()
@@ -501,7 +501,7 @@ def test_bye_is_said_once_and_what_comes_behind_it_is_thrown_away(harness: RoomH
     assert client.read() == ["BYE quit"]
 
 
-def test_who_quit_and_closes_then_asks_for_no_more_turns(harness: RoomHarness) -> None:
+def test_eof_after_quit_schedules_no_more_turns(harness: RoomHarness) -> None:
     client = harness.connect()
     client.send("QUIT")
     harness.rest()
@@ -511,7 +511,7 @@ def test_who_quit_and_closes_then_asks_for_no_more_turns(harness: RoomHarness) -
     assert client.session.finished
 
 
-def test_nothing_comes_behind_the_bye(harness: RoomHarness) -> None:
+def test_nothing_is_sent_after_bye(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     ann.end("stalled")
     harness.rest()
@@ -520,7 +520,7 @@ def test_nothing_comes_behind_the_bye(harness: RoomHarness) -> None:
     assert ann.read() == ["BYE stalled"]
 
 
-def test_lost_member_has_left(harness: RoomHarness) -> None:
+def test_lost_connection_of_a_member_is_broadcast_as_left(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     ann.session.connection_lost()
     harness.turn()
@@ -528,14 +528,14 @@ def test_lost_member_has_left(harness: RoomHarness) -> None:
     assert ann.read() == []
 
 
-def test_lost_stranger_has_not_left(harness: RoomHarness) -> None:
+def test_lost_connection_before_join_broadcasts_nothing(harness: RoomHarness) -> None:
     (bob,) = harness.enter("bob")
     harness.connect().session.connection_lost()
     harness.turn()
     assert bob.read() == []
 
 
-# However it is cut
+# Fragmentation
 
 _TELNET_REFUSAL = re.compile(rb"\xff[\xfc\xfe].", re.DOTALL)
 
@@ -555,8 +555,8 @@ conversation = st.lists(
 ).map(b"".join)
 
 
-def talk(*cut: bytes, close: bool) -> bytes:
-    """What a lone session writes, but for telnet refusals, which may overtake answers."""
+def transcript(*cut: bytes, close: bool) -> bytes:
+    """Return a single session's output without telnet refusals, which may precede responses."""
     harness = RoomHarness()
     client = harness.connect(Limits(max_line=16, rate=0))
     for packet in cut:
@@ -569,16 +569,18 @@ def talk(*cut: bytes, close: bool) -> bytes:
 
 
 @given(packets(conversation), st.booleans())
-def test_packets_make_no_difference(cut: list[bytes], close: bool) -> None:  # noqa: FBT001
-    assert talk(*cut, close=close) == talk(b"".join(cut), close=close)
+def test_output_is_independent_of_packet_boundaries(cut: list[bytes], close: bool) -> None:  # noqa: FBT001
+    assert transcript(*cut, close=close) == transcript(b"".join(cut), close=close)
 
 
 @given(conversation)
-def test_single_bytes_make_no_difference(stream: bytes) -> None:
-    assert talk(*(stream[at : at + 1] for at in range(len(stream))), close=True) == talk(stream, close=True)
+def test_output_is_the_same_for_single_byte_packets(stream: bytes) -> None:
+    assert transcript(*(stream[at : at + 1] for at in range(len(stream))), close=True) == transcript(
+        stream, close=True
+    )
 
 
-def test_empty_lines_are_ignored_and_count_for_the_turn(harness: RoomHarness) -> None:
+def test_empty_lines_are_ignored_but_count_toward_the_turn_limit(harness: RoomHarness) -> None:
     client = harness.connect()
     client.feed(b"\n\r\n" * LINES_PER_TURN + b"PING\n")
     harness.turn()
@@ -587,16 +589,16 @@ def test_empty_lines_are_ignored_and_count_for_the_turn(harness: RoomHarness) ->
     assert client.read() == ["PONG"]
 
 
-# What a client may do before it joins
+# Errors before the join
 
-FOREIGN = [
+HTTP_REQUEST_LINES = [
     *["GET / HTTP/1.1", "POST /x HTTP/1.1", "HEAD / HTTP/1.0", "OPTIONS * HTTP/1.1", "CONNECT a:1 HTTP/1.1"],
     *["PRI * HTTP/2.0", "FOO / HTTP/1.1", "JOIN / HTTP/1.1", "patch / HTTP/1.1"],
 ]
 HTTP_STATUS = "HTTP/1.1 400 Bad Request"
 
 
-def test_so_many_errors_are_answered_before_a_join_and_one_more_is_the_end(harness: RoomHarness) -> None:
+def test_session_is_closed_after_too_many_errors_before_join(harness: RoomHarness) -> None:
     client = harness.connect()
     for number in range(ERRORS_MAX):
         client.send(f"rubbish {number}", f"PING {number}", "")
@@ -612,7 +614,7 @@ def test_so_many_errors_are_answered_before_a_join_and_one_more_is_the_end(harne
     assert harness.room.names() == ()
 
 
-def test_errors_of_every_kind_are_counted(harness: RoomHarness) -> None:
+def test_every_kind_of_error_counts_toward_the_limit(harness: RoomHarness) -> None:
     (_,) = harness.enter("taken")
     client = harness.connect(Limits(max_line=16, rate=0))
     client.feed(
@@ -627,7 +629,7 @@ def test_errors_of_every_kind_are_counted(harness: RoomHarness) -> None:
     assert bye == "BYE too-many-errors"
 
 
-def test_an_incomplete_last_line_may_be_one_error_too_many(harness: RoomHarness) -> None:
+def test_incomplete_last_line_counts_toward_the_error_limit(harness: RoomHarness) -> None:
     client = harness.connect()
     client.feed(b"x\n" * ERRORS_MAX + b"x")
     client.close()
@@ -635,7 +637,7 @@ def test_an_incomplete_last_line_may_be_one_error_too_many(harness: RoomHarness)
     assert codes(client.read())[ERRORS_MAX:] == ["ERR too-many-errors", "BYE too-many-errors"]
 
 
-def test_who_joined_once_may_be_wrong_as_often_as_it_likes(harness: RoomHarness) -> None:
+def test_errors_are_unlimited_after_the_first_join(harness: RoomHarness) -> None:
     client = harness.connect()
     client.send(*["rubbish"] * ERRORS_MAX, "JOIN ann", *["rubbish"] * 50, "LEAVE", *["rubbish"] * 50, "PING")
     harness.rest()
@@ -645,7 +647,7 @@ def test_who_joined_once_may_be_wrong_as_often_as_it_likes(harness: RoomHarness)
     assert not client.session.pre_join
 
 
-def test_whoever_is_refused_is_told_once_why(harness: RoomHarness) -> None:
+def test_disconnect_reports_only_the_first_reason(harness: RoomHarness) -> None:
     client = harness.connect()
     client.session.disconnect(Code.JOIN_TIMEOUT)
     client.session.disconnect(Code.TOO_MANY_CONNECTIONS)
@@ -658,11 +660,11 @@ def test_whoever_is_refused_is_told_once_why(harness: RoomHarness) -> None:
     assert harness.room.names() == ()
 
 
-# Who knocks at the wrong door
+# Protocol detection
 
 
-@pytest.mark.parametrize("request_", FOREIGN)
-def test_http_is_told_so_and_none_of_it_is_carried_out(harness: RoomHarness, request_: str) -> None:
+@pytest.mark.parametrize("request_", HTTP_REQUEST_LINES)
+def test_http_request_is_rejected_and_not_executed(harness: RoomHarness, request_: str) -> None:
     client, byte_by_byte = harness.connect(), harness.connect()
     data = f"{request_}\r\nJOIN mallory\r\n\r\nJOIN mallory\nMSG spam\n".encode()
     client.feed(data)
@@ -678,7 +680,7 @@ def test_http_is_told_so_and_none_of_it_is_carried_out(harness: RoomHarness, req
     assert harness.room.names() == ()
 
 
-def test_http_is_answered_as_http_is(harness: RoomHarness) -> None:
+def test_http_request_receives_an_http_response(harness: RoomHarness) -> None:
     client = harness.connect()
     before = len(client.written)
     client.feed(b"GET / HTTP/1.1\r\n\r\n")
@@ -689,7 +691,7 @@ def test_http_is_answered_as_http_is(harness: RoomHarness) -> None:
     assert body.startswith(b"ERR not-chat ")
 
 
-def test_a_tls_hello_is_told_so(harness: RoomHarness) -> None:
+def test_tls_client_hello_is_rejected(harness: RoomHarness) -> None:
     hello = b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\nJOIN mallory\n"
     client, byte_by_byte = harness.connect(), harness.connect()
     client.feed(hello)
@@ -703,7 +705,7 @@ def test_a_tls_hello_is_told_so(harness: RoomHarness) -> None:
 @pytest.mark.parametrize(
     "line", ["GETTING", "GET / HTTP", "PINGx", "HEADER", "PUT", "POST\t/", "GET", "P", "\x16"]
 )
-def test_a_line_that_merely_begins_like_a_request_is_a_line(harness: RoomHarness, line: str) -> None:
+def test_line_resembling_an_http_request_is_parsed_as_a_command(harness: RoomHarness, line: str) -> None:
     client = harness.connect()
     client.send(line, "PING", "HELP")
     harness.rest()
@@ -712,7 +714,7 @@ def test_a_line_that_merely_begins_like_a_request_is_a_line(harness: RoomHarness
     assert answers[-1] == "OK HELP"
 
 
-def test_only_the_first_bytes_are_looked_at(harness: RoomHarness) -> None:
+def test_protocol_is_detected_from_the_first_bytes_only(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     ann.feed(b"GET / HTTP/1.1\n\x16\x03\x01\nMSG GET /\n")
     harness.rest()
@@ -721,7 +723,7 @@ def test_only_the_first_bytes_are_looked_at(harness: RoomHarness) -> None:
 
 
 @pytest.mark.parametrize("cut", [[3], [1, 3], [2, 3], [1, 2, 3], [1, 4], [2, 9]])
-def test_a_byte_order_mark_at_the_start_is_dropped(harness: RoomHarness, cut: list[int]) -> None:
+def test_leading_byte_order_mark_is_removed(harness: RoomHarness, cut: list[int]) -> None:
     client = harness.connect()
     data = BYTE_ORDER_MARK + b"JOIN ann\n"
     for start, stop in zip([0, *cut], [*cut, None], strict=True):
@@ -730,7 +732,7 @@ def test_a_byte_order_mark_at_the_start_is_dropped(harness: RoomHarness, cut: li
     assert client.read() == ["OK JOIN ann"]
 
 
-def test_a_byte_order_mark_anywhere_else_is_text(harness: RoomHarness) -> None:
+def test_later_byte_order_mark_is_kept_as_text(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     ann.send("MSG \ufeffhi", "\ufeffMSG hi")
     harness.rest()
@@ -743,7 +745,7 @@ def test_a_byte_order_mark_anywhere_else_is_text(harness: RoomHarness) -> None:
 
 
 @pytest.mark.parametrize("start", [b"G", b"GE", b"GET", b"\xef", b"\xef\xbb", b"\x16"])
-def test_whoever_ends_before_it_is_known_said_half_a_line(harness: RoomHarness, start: bytes) -> None:
+def test_eof_during_protocol_detection_is_an_incomplete_line(harness: RoomHarness, start: bytes) -> None:
     client = harness.connect()
     client.feed(start)
     client.close()
@@ -751,50 +753,50 @@ def test_whoever_ends_before_it_is_known_said_half_a_line(harness: RoomHarness, 
     assert codes(client.read()) == ["ERR incomplete-line", "BYE quit"]
 
 
-# How many lines a second
+# Rate limit
 
-FEW = Limits(rate=2, burst=5)
+LOW_RATE = Limits(rate=2, burst=5)
 
 
-def wait(harness: RoomHarness, seconds: float, *clients: SessionClient) -> None:
-    """Let time pass, after which those who had to wait have another turn."""
+def advance(harness: RoomHarness, seconds: float, *clients: SessionClient) -> None:
+    """Advance the clock and run another turn for the throttled clients."""
     harness.time += seconds
     for client in clients:
         harness.schedule(client)
     harness.rest()
 
 
-def test_a_burst_is_taken_at_once_and_the_rest_when_it_is_due(harness: RoomHarness) -> None:
+def test_burst_is_processed_immediately_and_the_rest_at_the_rate(harness: RoomHarness) -> None:
     (witness,) = harness.enter("witness")
-    ann = harness.connect(FEW)
+    ann = harness.connect(LOW_RATE)
     ann.send("JOIN ann", *(f"MSG {number}" for number in range(8)))
     harness.rest()
     assert witness.read() == ["JOINED ann", *(f"MSG ann {number}" for number in range(4))]
     assert (ann.session.throttled, ann.session.wants_input) == (True, False)
     seen = []
     for _ in range(5):
-        wait(harness, 0.25, ann)
+        advance(harness, 0.25, ann)
         seen.append(witness.read())
     assert seen == [[], ["MSG ann 4"], [], ["MSG ann 5"], []]
-    wait(harness, 0.75, ann)
+    advance(harness, 0.75, ann)
     assert witness.read() == ["MSG ann 6", "MSG ann 7"]
     assert (ann.session.throttled, ann.session.wants_input) == (False, True)
 
 
-def test_every_command_is_a_line_and_is_answered_in_order(harness: RoomHarness) -> None:
-    client = harness.connect(FEW)
+def test_every_line_counts_toward_the_rate_and_is_answered_in_order(harness: RoomHarness) -> None:
+    client = harness.connect(LOW_RATE)
     client.send(*(f"PING {number}" for number in range(7)), "rubbish", "WHO", "")
     client.send("PING last")
     answers = []
     for _ in range(8):
-        wait(harness, 0.5, client)
+        advance(harness, 0.5, client)
         answers.append(codes(client.read()))
     first = [f"PONG {number}" for number in range(5)]
     single = [["PONG 5"], ["PONG 6"], ["ERR unknown-command"], ["OK WHO"], [], ["PONG last"], []]
     assert answers == [first, *single]
 
 
-def test_half_of_a_line_costs_nothing_until_it_is_whole(harness: RoomHarness) -> None:
+def test_partial_line_does_not_count_toward_the_rate(harness: RoomHarness) -> None:
     client = harness.connect(Limits(rate=1, burst=2))
     client.feed(b"PING 1\nPI")
     for byte in b"NG 2":
@@ -803,26 +805,26 @@ def test_half_of_a_line_costs_nothing_until_it_is_whole(harness: RoomHarness) ->
     client.feed(b"\nPING 3\n")
     harness.rest()
     assert client.read() == ["PONG 1", "PONG 2"]
-    wait(harness, 1.0, client)
+    advance(harness, 1.0, client)
     assert client.read() == ["PONG 3"]
 
 
-def test_the_end_of_a_flood_comes_behind_all_its_lines(harness: RoomHarness) -> None:
+def test_eof_is_processed_after_all_throttled_lines(harness: RoomHarness) -> None:
     (witness,) = harness.enter("witness")
-    bot = harness.connect(FEW)
+    bot = harness.connect(LOW_RATE)
     bot.send("JOIN bot", *(f"MSG {number}" for number in range(20)))
     bot.close()
     harness.rest()
     seen = [len(witness.read())]
     while not bot.session.finished:
-        wait(harness, 1.0, bot)
+        advance(harness, 1.0, bot)
         seen.append(len(witness.read()))
     assert seen == [5, *[2] * 8, 1]  # JOINED, 20 lines and LEFT
     assert harness.time == 8.0 + 1.0
     assert bot.read() == ["OK JOIN bot", "BYE quit"]
 
 
-def test_a_flood_has_all_its_lines_delivered_in_order(harness: RoomHarness) -> None:
+def test_throttled_lines_are_all_delivered_in_order(harness: RoomHarness) -> None:
     (witness,) = harness.enter("witness")
     bot = harness.connect(Limits())
     bot.send("JOIN bot", *(f"MSG {number}" for number in range(1000)), "PING")
@@ -831,16 +833,16 @@ def test_a_flood_has_all_its_lines_delivered_in_order(harness: RoomHarness) -> N
     seen = witness.read()
     assert len(seen) == BURST
     while not bot.session.finished:
-        wait(harness, 0.5, bot)
+        advance(harness, 0.5, bot)
         seen += witness.read()
     assert seen == ["JOINED bot", *(f"MSG bot {number}" for number in range(1000)), "LEFT bot"]
     assert harness.time == (1 + 1000 + 1 - BURST) / RATE + 0.4  # whole halves of a second
     assert bot.read() == ["OK JOIN bot", "PONG", "BYE quit"]
 
 
-def test_a_flooder_delays_nobody_else(harness: RoomHarness) -> None:
+def test_throttled_client_does_not_delay_others(harness: RoomHarness) -> None:
     (witness,) = harness.enter("witness")
-    flooder, other = harness.connect(FEW), harness.connect(FEW)
+    flooder, other = harness.connect(LOW_RATE), harness.connect(LOW_RATE)
     flooder.send("JOIN flooder", *["MSG flood"] * 1000)
     harness.rest()
     witness.read()
@@ -850,7 +852,7 @@ def test_a_flooder_delays_nobody_else(harness: RoomHarness) -> None:
     assert witness.read() == ["JOINED other", "MSG other hi"]
 
 
-def test_without_a_rate_everything_is_taken_at_once(harness: RoomHarness) -> None:
+def test_rate_zero_disables_throttling(harness: RoomHarness) -> None:
     (witness,) = harness.enter("witness")
     bot = harness.connect(Limits(rate=0, burst=1))
     bot.send("JOIN bot", *["MSG hi"] * 5000)
@@ -859,26 +861,26 @@ def test_without_a_rate_everything_is_taken_at_once(harness: RoomHarness) -> Non
     assert not bot.session.throttled
 
 
-def test_whoever_is_sent_away_in_a_flood_says_nothing_more(harness: RoomHarness) -> None:
+def test_closed_session_discards_throttled_lines(harness: RoomHarness) -> None:
     (witness,) = harness.enter("witness")
-    ann = harness.connect(FEW)
+    ann = harness.connect(LOW_RATE)
     ann.send("JOIN ann", *["MSG flood"] * 20)
     harness.rest()
     witness.read()
     ann.end("shutdown")
-    wait(harness, 60.0, ann)
+    advance(harness, 60.0, ann)
     assert ann.read() == ["OK JOIN ann", "BYE shutdown"]
     assert witness.read() == ["LEFT ann"]
     assert ann.session.finished
     assert not ann.session.throttled
 
 
-# Whatever comes, whenever
+# Random input
 
 VERBS = {"HELLO", "OK", "ERR", "MSG", "JOINED", "LEFT", "NAMES", "PAST", "PONG", "INFO", "GAP", "BYE"}
 _REQUESTS = [b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.0\n\nJOIN x\n", b"\x16\x03\x01", b"\xef\xbb\xbfPING\n"]
 
-anything = st.one_of(
+any_input = st.one_of(
     conversation,
     st.binary(max_size=30),
     st.sampled_from(_REQUESTS),
@@ -891,18 +893,18 @@ anything = st.one_of(
 
 @dataclass(frozen=True)
 class Step:
-    """Something that happens to a client, who is written to or not, some time after the last."""
+    """Input from a client, the time until the next step, and whether the client is writable."""
 
     data: bytes
     milliseconds: int
-    takes_bytes: bool
+    writable: bool
 
 
-stories = st.lists(st.builds(Step, anything, st.integers(0, 3000), st.booleans()), max_size=12)
+scenarios = st.lists(st.builds(Step, any_input, st.integers(0, 3000), st.booleans()), max_size=12)
 
 
 def lines_of(written: bytes) -> list[str]:
-    """What somebody was written, but for what telnet and HTTP are told."""
+    """Return the lines written, without telnet refusals and HTTP responses."""
     text = _TELNET_REFUSAL.sub(b"", written).replace(HTTP_RESPONSE, b"").decode()
     *lines, torn = text.replace("\r\n", "\n").split("\n")
     assert torn == ""
@@ -910,7 +912,7 @@ def lines_of(written: bytes) -> list[str]:
 
 
 def check_lines(lines: list[str]) -> None:
-    """Check that lines are what a server may say, and harmless."""
+    """Check that all lines are sanitized and valid server output."""
     assert [line for line in lines if sanitize(line) != line] == []
     if HTTP_STATUS in lines:
         start = lines.index(HTTP_STATUS)
@@ -922,34 +924,34 @@ def check_lines(lines: list[str]) -> None:
     assert [line for line in lines[:-1] if line.startswith("BYE")] == []
 
 
-def live(harness: RoomHarness, client: SessionClient, story: list[Step]) -> None:
-    """Let everything happen to a client, and then all that still has to, with the time that it takes."""
-    for step in story:
-        (client.unblock if step.takes_bytes else client.block)()
+def run_scenario(harness: RoomHarness, client: SessionClient, scenario: list[Step]) -> None:
+    """Run all steps, close the client, and advance the clock until its session has finished."""
+    for step in scenario:
+        (client.unblock if step.writable else client.block)()
         client.feed(step.data)
-        wait(harness, step.milliseconds / 1000, client)
-        check_password(harness, client)
+        advance(harness, step.milliseconds / 1000, client)
+        answer_password_checks(harness, client)
     client.unblock()
     client.close()
     for _ in range(1000):
-        wait(harness, 1.0, client)
-        check_password(harness, client)
+        advance(harness, 1.0, client)
+        answer_password_checks(harness, client)
         if client.session.finished:
             return
-    raise AssertionError("it does not end")
+    raise AssertionError("the session did not finish")
 
 
-def check_password(harness: RoomHarness, client: SessionClient) -> None:
-    """Check every password that a client tries."""
+def answer_password_checks(harness: RoomHarness, client: SessionClient) -> None:
+    """Answer every pending password check."""
     while client.session.secret is not None:
         client.session.on_password_checked(accepted=client.session.secret == "sesame")
         harness.schedule(client)
         harness.rest()
 
 
-@given(stories, st.integers(0, 30), st.integers(1, 30), st.booleans())
-def test_whatever_comes_is_answered_by_harmless_lines_and_one_bye(
-    story: list[Step],
+@given(scenarios, st.integers(0, 30), st.integers(1, 30), st.booleans())
+def test_any_input_yields_sanitized_lines_and_one_final_bye(
+    scenario: list[Step],
     rate: int,
     burst: int,
     locked: bool,  # noqa: FBT001
@@ -957,21 +959,21 @@ def test_whatever_comes_is_answered_by_harmless_lines_and_one_bye(
     harness = RoomHarness()
     (witness,) = harness.enter("witness")
     client = harness.connect(Limits(max_line=32, rate=rate, burst=burst), auth_required=locked)
-    live(harness, client, story)
+    run_scenario(harness, client, scenario)
     lines = lines_of(bytes(client.written))
     check_lines(lines)
     assert lines[0].startswith("HELLO ")
     assert lines[-1].startswith("BYE ")
-    said = lines_of(bytes(witness.written))
-    check_lines(said)
-    errors_at_first = list(takewhile(lambda line: not line.startswith("OK JOIN "), lines))
-    assert len([line for line in errors_at_first if line.startswith("ERR ")]) <= ERRORS_MAX + 1
+    broadcasts = lines_of(bytes(witness.written))
+    check_lines(broadcasts)
+    lines_before_join = list(takewhile(lambda line: not line.startswith("OK JOIN "), lines))
+    assert len([line for line in lines_before_join if line.startswith("ERR ")]) <= ERRORS_MAX + 1
     if rate:
-        assert len(said) - 2 <= max(rate, burst) + harness.time * rate + 2
+        assert len(broadcasts) - 2 <= max(rate, burst) + harness.time * rate + 2
     assert harness.room.names() == ("witness",)
 
 
-def test_a_verdict_that_nobody_waits_for_changes_nothing(harness: RoomHarness) -> None:
+def test_unexpected_password_result_is_ignored(harness: RoomHarness) -> None:
     (ann,) = harness.enter("ann")
     ann.session.on_password_checked(accepted=False)
     harness.rest()
