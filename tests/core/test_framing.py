@@ -14,11 +14,11 @@ from tests.harness.packets import packets
 LIMIT = 8
 
 Outcome = tuple[str | Code, bool]
-"""A line, or why one was refused, and whether a line has ended in CRLF by then."""
+"""A line or its error code, and whether a CRLF has been seen by then."""
 
 
-def take_all(lines: LineBuffer) -> list[Outcome]:
-    """Everything that can be taken now."""
+def drain(lines: LineBuffer) -> list[Outcome]:
+    """Return all outcomes available now."""
     taken: list[Outcome] = []
     while True:
         try:
@@ -36,10 +36,10 @@ def receive(*data: bytes, end: bool = False, limit: int = LIMIT) -> list[str | C
     taken: list[Outcome] = []
     for packet in data:
         lines.feed(packet)
-        taken += take_all(lines)
+        taken += drain(lines)
     if end:
         lines.feed_eof()
-        taken += take_all(lines)
+        taken += drain(lines)
         assert lines.at_end
     return [outcome for outcome, _ in taken]
 
@@ -59,7 +59,7 @@ def receive(*data: bytes, end: bool = False, limit: int = LIMIT) -> list[str | C
         (b" \n", [" "]),
         ("ä😀\n".encode(), ["ä😀"]),
         (b"a\x00b\x1c\x85"[:4] + b"\n", ["a\x00b\x1c"]),
-        ("a\x85b\u2028\n".encode(), ["a\x85b\u2028"]),  # ends of lines for str.splitlines, not here
+        ("a\x85b\u2028\n".encode(), ["a\x85b\u2028"]),  # line boundaries only for str.splitlines
         (b"\xff\nWHO\n", [Code.NOT_UTF8, "WHO"]),
         (b"ok \xc3\n\xa4\n", [Code.NOT_UTF8, Code.NOT_UTF8]),
         (b"\xc0\xaf\n\xed\xa0\x80\n\xf4\x90\x80\x80\n", [Code.NOT_UTF8] * 3),
@@ -75,7 +75,7 @@ def receive(*data: bytes, end: bool = False, limit: int = LIMIT) -> list[str | C
         (b"x" * 100 + b"\n" + b"y" * 100 + b"\r\nQUIT\n", [Code.LINE_TOO_LONG] * 2 + ["QUIT"]),
     ],
 )
-def test_stream_is_cut_into_lines(data: bytes, outcomes: list[str | Code]) -> None:
+def test_stream_is_split_into_lines(data: bytes, outcomes: list[str | Code]) -> None:
     assert receive(data) == outcomes
     assert receive(*(data[at : at + 1] for at in range(len(data)))) == outcomes
 
@@ -94,32 +94,32 @@ def test_stream_is_cut_into_lines(data: bytes, outcomes: list[str | Code]) -> No
         (b"123456789\n", [Code.LINE_TOO_LONG]),
     ],
 )
-def test_end_of_the_stream_is_told_from_the_end_of_a_line(data: bytes, outcomes: list[str | Code]) -> None:
+def test_eof_does_not_terminate_a_line(data: bytes, outcomes: list[str | Code]) -> None:
     assert receive(data, end=True) == outcomes
     assert receive(*(data[at : at + 1] for at in range(len(data))), end=True) == outcomes
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_line_of_the_default_limit_is_taken_and_no_longer_one(end: bytes) -> None:
+def test_default_limit_accepts_4096_bytes_and_rejects_4097(end: bytes) -> None:
     assert MAX_LINE == 4096
     assert receive(b"x" * 4096 + end, limit=MAX_LINE) == ["x" * 4096]
     assert receive(b"x" * 4097 + end + b"WHO\n", limit=MAX_LINE) == [Code.LINE_TOO_LONG, "WHO"]
 
 
-def test_tail_of_an_overlong_line_is_no_command() -> None:
+def test_tail_of_an_overlong_line_is_discarded() -> None:
     assert receive(b"123456789", b"QUIT\r", b"QUIT", b"\r\nWHO\n") == [Code.LINE_TOO_LONG, "WHO"]
     assert receive(b"12345678\r", b"QUIT\n", b"WHO\n") == [Code.LINE_TOO_LONG, "WHO"]
 
 
-def test_incomplete_line_is_told_once() -> None:
+def test_incomplete_line_is_reported_once() -> None:
     lines = LineBuffer()
     lines.feed(b"QUIT")
     lines.feed_eof()
-    assert take_all(lines) == [(Code.INCOMPLETE_LINE, False)]
-    assert take_all(lines) == []
+    assert drain(lines) == [(Code.INCOMPLETE_LINE, False)]
+    assert drain(lines) == []
 
 
-def test_lines_are_taken_before_the_end_is_reached() -> None:
+def test_at_end_is_set_after_the_last_line() -> None:
     lines = LineBuffer()
     lines.feed(b"WHO\nQUIT\n")
     lines.feed_eof()
@@ -138,32 +138,32 @@ def test_lines_are_taken_before_the_end_is_reached() -> None:
         (b"a\r", []),
     ],
 )
-def test_first_crlf_is_remembered(data: bytes, crlf: list[bool]) -> None:
+def test_crlf_stays_set_after_the_first_crlf(data: bytes, crlf: list[bool]) -> None:
     lines = LineBuffer(LIMIT)
     lines.feed(data)
-    assert [seen for _, seen in take_all(lines)] == crlf
+    assert [seen for _, seen in drain(lines)] == crlf
 
 
 @pytest.mark.parametrize("size", [1_000, 65_536])
-def test_endless_line_takes_no_memory(size: int, held: Callable[[], int]) -> None:
+def test_endless_line_is_not_buffered(size: int, held: Callable[[], int]) -> None:
     lines = LineBuffer()
     refusals: list[Outcome] = []
     for _ in range(10_000_000 // size):
         lines.feed(b"x" * size)
-        refusals += take_all(lines)
+        refusals += drain(lines)
     assert refusals == [(Code.LINE_TOO_LONG, False)]
     assert held() < 100_000
 
 
 def expected_outcomes(stream: bytes) -> tuple[list[Outcome], bool]:
-    """The same, said of the whole stream with its end."""
+    """Return the outcomes and final CRLF state for a complete stream, by a simpler algorithm."""
     *complete, rest = stream.split(b"\n")
     outcomes: list[Outcome] = []
     crlf = False
     for line in complete:
         text = line.removesuffix(b"\r")
         if len(text) > LIMIT:
-            outcomes.append((Code.LINE_TOO_LONG, crlf))  # certain before its end has come
+            outcomes.append((Code.LINE_TOO_LONG, crlf))  # detected before its end has arrived
         crlf = crlf or line.endswith(b"\r")
         if len(text) <= LIMIT:
             outcomes.append((decoded(text), crlf))
@@ -190,37 +190,37 @@ streams = st.lists(
 
 
 @given(packets(streams))
-def test_packets_make_no_difference(cut: list[bytes]) -> None:
+def test_outcomes_are_independent_of_packet_boundaries(cut: list[bytes]) -> None:
     lines = LineBuffer(LIMIT)
     taken: list[Outcome] = []
     for packet in cut:
         lines.feed(packet)
-        taken += take_all(lines)
+        taken += drain(lines)
     lines.feed_eof()
-    taken += take_all(lines)
+    taken += drain(lines)
     assert (taken, lines.crlf) == expected_outcomes(b"".join(cut))
     assert lines.at_end
 
 
 @given(packets(streams))
-def test_lines_taken_late_are_the_same(cut: list[bytes]) -> None:
+def test_outcomes_are_the_same_when_read_after_eof(cut: list[bytes]) -> None:
     lines = LineBuffer(LIMIT)
     for packet in cut:
         lines.feed(packet)
     lines.feed_eof()
-    assert take_all(lines) == expected_outcomes(b"".join(cut))[0]
+    assert drain(lines) == expected_outcomes(b"".join(cut))[0]
 
 
-def test_nothing_is_held_of_lines_that_were_taken() -> None:
+def test_consumed_packet_is_not_referenced() -> None:
     packet = b"PING 1\n" * 3
     references = sys.getrefcount(packet)
     lines = LineBuffer(LIMIT)
     lines.feed(packet)
-    assert len(take_all(lines)) == 3
+    assert len(drain(lines)) == 3
     assert sys.getrefcount(packet) == references
 
 
-def test_the_beginning_of_a_line_holds_nothing_of_the_packet_it_came_in(held: Callable[[], int]) -> None:
+def test_partial_line_does_not_keep_its_packet_in_memory(held: Callable[[], int]) -> None:
     buffer = LineBuffer()
     buffer.feed(b"PING %b\n" % (b"x" * 4000) * 100 + b"y")
     while buffer.next_line() is not None:
@@ -230,7 +230,7 @@ def test_the_beginning_of_a_line_holds_nothing_of_the_packet_it_came_in(held: Ca
 
 
 @pytest.mark.parametrize("size", [64, 200])
-def test_first_line_that_is_too_long_is_a_request_line_by_its_end(size: int) -> None:
+def test_overlong_http_request_line_is_detected_at_its_end(size: int) -> None:
     lines = LineBuffer(32)
     outcomes: list[str | None] = []
     for data in (b"JOIN /" + b"a" * size, b"a" * size + b" HTTP/1.1\r\n", b"JOIN ann\n"):

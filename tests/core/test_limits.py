@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from simple_chat.core.limits import BURST, RATE, Limits
 
 ROUNDING = Fraction(1, 1000)
-"""Lines that floats may be wrong by, at the times and rates that are tried here."""
+"""Tolerated floating-point error, in lines, at the times and rates tested here."""
 
 limits = st.builds(Limits, rate=st.integers(1, 1000), burst=st.integers(1, 1000))
 visits = st.lists(
     st.tuples(st.integers(0, 5000), st.integers(0, 2000)),  # milliseconds since the last one, lines wanted
     max_size=40,
 )
-clocks = st.integers(0, 1_000_000)  # what a clock may show when it begins: a machine's uptime
+clocks = st.integers(0, 1_000_000)  # start values of the monotonic clock, in seconds
 
 
 class Client:
-    """Somebody who sends lines, of whom as many are taken as are allowed."""
+    """A client whose lines are accepted as far as the limits allow."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -30,13 +30,13 @@ class Client:
         return self._limits.allowed(self._empty_at, now)
 
     def send(self, lines: int, now: float) -> int:
-        """Send lines; return how many are taken."""
+        """Send lines; return how many are accepted."""
         if taken := min(lines, self.allowed(now)):
             self._empty_at = self._limits.after(taken, self._empty_at, now)
         return taken
 
 
-def test_by_default_a_pasted_page_is_taken_at_once_and_then_more_than_anybody_types() -> None:
+def test_default_limits_allow_a_burst_and_then_the_rate() -> None:
     client = Client(Limits())
     assert [client.send(1000, now) for now in (0.0, 0.0, 1.0, 2.0)] == [BURST, 0, RATE, RATE]
 
@@ -45,13 +45,18 @@ def test_by_default_a_pasted_page_is_taken_at_once_and_then_more_than_anybody_ty
     ("rate", "burst", "sent", "taken"),
     [
         (2, 5, [(0.0, 12), (0.25, 9), (0.5, 9), (1.0, 9), (1.4, 9), (1.5, 9)], [5, 0, 1, 1, 0, 1]),
-        (2, 5, [(0.0, 3), (0.0, 3), (100.0, 9), (100.5, 9)], [3, 2, 5, 1]),  # a rest is worth a burst
-        (20, 1, [(0.0, 99), (0.5, 99), (60.0, 99)], [20, 10, 20]),  # but who comes once a second has its rate
+        (2, 5, [(0.0, 3), (0.0, 3), (100.0, 9), (100.5, 9)], [3, 2, 5, 1]),  # a pause restores the burst
+        (
+            20,
+            1,
+            [(0.0, 99), (0.5, 99), (60.0, 99)],
+            [20, 10, 20],
+        ),  # but one visit per second gets the full rate
         (1, 1, [(0.0, 2), (0.999, 2), (1.0, 2), (2.0, 2)], [1, 0, 1, 1]),
         (20, 20, [(0.0, 20), (0.05, 1), (0.1, 1), (0.15, 1)], [20, 1, 1, 1]),
     ],
 )
-def test_so_many_lines_are_taken(
+def test_accepted_lines_follow_rate_and_burst(
     rate: int, burst: int, sent: list[tuple[float, int]], taken: list[int]
 ) -> None:
     client = Client(Limits(rate=rate, burst=burst))
@@ -60,16 +65,16 @@ def test_so_many_lines_are_taken(
 
 @pytest.mark.parametrize("start", [0.0, 0.3, 12_345.678, 1e6])
 @pytest.mark.parametrize("rate", [1, 3, 7, 20, 60, 999])
-def test_one_line_is_due_after_a_rates_part_of_a_second_whatever_the_clock_shows(
-    rate: int, start: float
-) -> None:
+def test_one_line_is_allowed_per_rate_interval_at_any_clock_value(rate: int, start: float) -> None:
     client = Client(Limits(rate=rate, burst=1))
     client.send(10_000, start)
     assert [client.send(1, start + number / rate) for number in range(1, 50)] == [1] * 49
 
 
 @given(limits, clocks, visits)
-def test_exactly_what_is_due_may_be_taken(limits: Limits, start: int, sent: list[tuple[int, int]]) -> None:
+def test_allowed_lines_match_an_exact_token_bucket(
+    limits: Limits, start: int, sent: list[tuple[int, int]]
+) -> None:
     most = max(limits.burst, limits.rate)
     client = Client(limits)
     due, now = Fraction(most), Fraction(start)
@@ -82,12 +87,10 @@ def test_exactly_what_is_due_may_be_taken(limits: Limits, start: int, sent: list
 
 
 @given(limits, clocks, visits)
-def test_at_no_time_more_is_taken_than_a_burst_and_the_rate(
-    limits: Limits, start: int, sent: list[tuple[int, int]]
-) -> None:
+def test_no_interval_exceeds_burst_plus_rate(limits: Limits, start: int, sent: list[tuple[int, int]]) -> None:
     client = Client(limits)
     now, total = Fraction(start), 0
-    taken = [(now, 0)]  # when, and how many in all
+    taken = [(now, 0)]  # time, total accepted
     for milliseconds, wanted in sent:
         now += Fraction(milliseconds, 1000)
         taken.append((now, total))

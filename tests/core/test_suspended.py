@@ -1,4 +1,4 @@
-"""What is answered and what waits while a journal can keep nothing, and afterwards."""
+"""Responses and delivery while the journal is unavailable, and after it has recovered."""
 
 import pytest
 
@@ -16,27 +16,27 @@ def harness() -> RoomHarness:
     return RoomHarness(journal=True)
 
 
-def stop_in_mid_batch(harness: RoomHarness, speaker: SessionClient, *texts: str) -> None:
-    """Have a batch on its way that can't be kept."""
-    speaker.send(*(f"MSG {text}" for text in texts))
+def suspend_with_batch_in_flight(harness: RoomHarness, author: SessionClient, *texts: str) -> None:
+    """Post messages, and suspend the journal while their batch is in flight."""
+    author.send(*(f"MSG {text}" for text in texts))
     harness.turn()
     harness.suspend()
     harness.rest()
 
 
-def fill(harness: RoomHarness, speaker: SessionClient) -> int:
-    """Say as much as the room takes; return how many lines that were."""
+def fill_batch(harness: RoomHarness, author: SessionClient) -> int:
+    """Post messages until one is rejected as busy; return how many were accepted."""
     for count in range(BATCH_BYTES):
-        speaker.send(f"MSG {count} {LONG}")
+        author.send(f"MSG {count} {LONG}")
         harness.rest()
-        if speaker.read() == [BUSY]:
+        if author.read() == [BUSY]:
             return count
-    raise AssertionError("the room takes everything")
+    raise AssertionError("no message was rejected")
 
 
-def test_nothing_is_handed_out_and_nothing_is_lost(harness: RoomHarness) -> None:
+def test_messages_are_held_while_suspended_and_delivered_after_resume(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
-    stop_in_mid_batch(harness, ann, "1", "2")
+    suspend_with_batch_in_flight(harness, ann, "1", "2")
     ann.send("MSG 3")
     harness.rest()
     assert bob.read() == []
@@ -46,10 +46,12 @@ def test_nothing_is_handed_out_and_nothing_is_lost(harness: RoomHarness) -> None
     assert ann.read() == []
 
 
-def test_lines_are_refused_when_the_room_is_full_and_those_before_are_kept(harness: RoomHarness) -> None:
+def test_messages_are_rejected_when_the_batch_is_full_and_earlier_ones_are_delivered(
+    harness: RoomHarness,
+) -> None:
     ann, bob = harness.enter("ann", "bob")
-    stop_in_mid_batch(harness, ann, "first")
-    count = fill(harness, ann)
+    suspend_with_batch_in_flight(harness, ann, "first")
+    count = fill_batch(harness, ann)
     assert BATCH_BYTES // 4_100 <= count <= BATCH_BYTES // 4_000 + 1
     bob.send("MSG no", "MSG no", "PING x")
     harness.rest()
@@ -62,14 +64,18 @@ def test_lines_are_refused_when_the_room_is_full_and_those_before_are_kept(harne
     assert ann.read() == ["MSG bob again"]
 
 
-def test_nobody_joins(harness: RoomHarness) -> None:
+def test_join_is_rejected_while_suspended(harness: RoomHarness) -> None:
     (ann,) = harness.enter("ann")
-    stop_in_mid_batch(harness, ann, "1")
+    suspend_with_batch_in_flight(harness, ann, "1")
     cleo = harness.connect()
     cleo.send(*["JOIN cleo"] * 20, "JOIN ANN", "WHO")
     harness.rest()
     taken = str(Err(Code.NAME_TAKEN, Code.NAME_TAKEN.advice))
-    assert cleo.read() == [BUSY] * 20 + [taken, "NAMES ann", "OK WHO 1"]  # too often to be a mistake of hers
+    assert cleo.read() == [BUSY] * 20 + [
+        taken,
+        "NAMES ann",
+        "OK WHO 1",
+    ]  # more than the error limit: busy does not count
     harness.resume()
     cleo.send("JOIN cleo")
     harness.rest()
@@ -77,9 +83,9 @@ def test_nobody_joins(harness: RoomHarness) -> None:
     assert ann.read() == ["JOINED cleo"]
 
 
-def test_who_said_nothing_lately_is_answered(harness: RoomHarness) -> None:
+def test_member_without_pending_messages_is_answered_while_suspended(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
-    stop_in_mid_batch(harness, ann, "1")
+    suspend_with_batch_in_flight(harness, ann, "1")
     bob.send("PING x", "WHO", "HISTORY")
     harness.rest()
     assert bob.read() == ["PONG x", "NAMES ann bob", "OK WHO 2", "OK HISTORY 0"]
@@ -88,7 +94,7 @@ def test_who_said_nothing_lately_is_answered(harness: RoomHarness) -> None:
     assert bob.read() == ["MSG ann 1"]
 
 
-def test_answer_that_waits_already_need_not(harness: RoomHarness) -> None:
+def test_pending_response_is_sent_on_suspend(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     ann.send("MSG 1")
     harness.turn()
@@ -100,9 +106,9 @@ def test_answer_that_waits_already_need_not(harness: RoomHarness) -> None:
     assert bob.read() == ["PONG x"]
 
 
-def test_pong_waits_for_what_was_said_before_it(harness: RoomHarness) -> None:
+def test_pong_waits_for_own_earlier_messages(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
-    stop_in_mid_batch(harness, ann, "1")
+    suspend_with_batch_in_flight(harness, ann, "1")
     bob.send("MSG 2", "PING x")
     ann.send("PING y", "PING z")
     harness.rest()
@@ -113,7 +119,7 @@ def test_pong_waits_for_what_was_said_before_it(harness: RoomHarness) -> None:
     assert ann.read() in (["PONG y", "MSG bob 2", "PONG z"], ["PONG y", "PONG z", "MSG bob 2"])
 
 
-def test_who_joins_before_waits_to_be_in(harness: RoomHarness) -> None:
+def test_join_before_suspend_is_confirmed_after_resume(harness: RoomHarness) -> None:
     (ann,) = harness.enter("ann")
     cleo = harness.connect()
     cleo.send("JOIN cleo", "WHO")
@@ -127,9 +133,9 @@ def test_who_joins_before_waits_to_be_in(harness: RoomHarness) -> None:
     assert ann.read() == ["JOINED cleo"]
 
 
-def test_who_leaves_is_told_what_it_misses(harness: RoomHarness) -> None:
+def test_leave_while_suspended_reports_missed_lines_as_gap(harness: RoomHarness) -> None:
     ann, bob, cleo = harness.enter("ann", "bob", "cleo")
-    stop_in_mid_batch(harness, ann, "1", "2")
+    suspend_with_batch_in_flight(harness, ann, "1", "2")
     cleo.send("MSG 3")
     harness.rest()
     bob.send("LEAVE", "PING x")
@@ -145,9 +151,9 @@ def test_who_leaves_is_told_what_it_misses(harness: RoomHarness) -> None:
     assert bob.read() == ["OK JOIN bob", "MSG ann 4"]
 
 
-def test_leaving_waits_for_what_one_said_oneself(harness: RoomHarness) -> None:
+def test_quit_waits_for_own_earlier_messages(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
-    stop_in_mid_batch(harness, ann, "1")
+    suspend_with_batch_in_flight(harness, ann, "1")
     bob.send("MSG 2")
     harness.rest()
     ann.send("QUIT")
@@ -159,10 +165,10 @@ def test_leaving_waits_for_what_one_said_oneself(harness: RoomHarness) -> None:
     assert bob.read() == ["MSG ann 1", "LEFT ann"]
 
 
-def test_leaving_goes_on_however_full_the_room_is(harness: RoomHarness) -> None:
+def test_leave_succeeds_when_the_batch_is_full(harness: RoomHarness) -> None:
     ann, bob, cleo = harness.enter("ann", "bob", "cleo")
-    stop_in_mid_batch(harness, ann, "1")
-    fill(harness, ann)
+    suspend_with_batch_in_flight(harness, ann, "1")
+    fill_batch(harness, ann)
     bob.send("QUIT")
     cleo.session.connection_lost()
     harness.rest()
@@ -172,12 +178,12 @@ def test_leaving_goes_on_however_full_the_room_is(harness: RoomHarness) -> None:
     assert ann.read() == ["LEFT cleo", "LEFT bob"]
 
 
-def test_slow_reader_misses_nothing(harness: RoomHarness) -> None:
+def test_slow_reader_receives_all_messages_across_a_suspension(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     bob.block()
     ann.send("MSG 1")
     harness.rest()
-    stop_in_mid_batch(harness, ann, "2")
+    suspend_with_batch_in_flight(harness, ann, "2")
     bob.unblock()
     bob.send("PING x")
     harness.rest()
@@ -187,12 +193,12 @@ def test_slow_reader_misses_nothing(harness: RoomHarness) -> None:
     assert bob.read() == ["MSG ann 2"]
 
 
-def test_member_is_told_at_once(harness: RoomHarness) -> None:
-    ann, stranger = harness.enter("ann")[0], harness.connect()
-    for client in (ann, stranger):
+def test_notify_reaches_members_immediately(harness: RoomHarness) -> None:
+    ann, outsider = harness.enter("ann")[0], harness.connect()
+    for client in (ann, outsider):
         client.session.notify("the disk is full")
     assert ann.read() == ["INFO the disk is full"]
-    assert stranger.read() == []
+    assert outsider.read() == []
     ann.feed(b"\r\n")
     harness.rest()
     ann.session.notify("it is not")
