@@ -36,7 +36,7 @@ def test_blocked_author_is_not_flushed_until_it_reads_again() -> None:
     needed = delivery.needs_flush(subscriber)
     bob.block()
     assert (needed, delivery.needs_flush(subscriber)) == (True, False)
-    harness.keep()
+    harness.write_journal()
     harness.rest()
     assert bob.read() == []
     bob.unblock()

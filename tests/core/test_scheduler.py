@@ -156,7 +156,7 @@ def test_client_that_is_lost_with_an_answer_waiting_is_not_waited_for() -> None:
     harness.turn()
     ann.session.connection_lost()
     harness.turn()
-    harness.keep()
+    harness.write_journal()
     harness.rest()
     assert bob.read() == ["MSG ann 1", "LEFT ann"]
 

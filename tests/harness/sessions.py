@@ -1,4 +1,4 @@
-"""Sessions around one room, without a network: they get their turns from the server's own scheduler."""
+"""Sessions in one room, run by the server's scheduler without a network."""
 
 from collections.abc import Iterable
 
@@ -14,11 +14,11 @@ from simple_chat.errors import CommandError
 
 UNLIMITED = Limits(rate=0)
 
-_TURNS_MAX = 1_000  # until everything must be done
+_TURNS_MAX = 1_000  # turns until all clients must be idle
 
 
 class SessionClient:
-    """A session, and all that was written to it."""
+    """A session, and all bytes written to it."""
 
     def __init__(
         self,
@@ -42,34 +42,34 @@ class SessionClient:
         self.session.greet()
 
     def flush(self) -> bool:
-        """Write what is due."""
+        """Write pending output."""
         return self.session.flush()
 
     def feed(self, data: bytes) -> None:
-        """Send a packet."""
+        """Send bytes as one packet."""
         self.session.receive(data)
         self._harness.schedule(self)
 
     def send(self, *lines: str) -> None:
-        """Send whole lines, in one packet."""
+        """Send complete lines in one packet."""
         self.feed("".join(f"{line}\n" for line in lines).encode())
 
     def close(self) -> None:
-        """Send nothing more."""
+        """Send EOF."""
         self.session.receive_eof()
         self._harness.schedule(self)
 
     def end(self, reason: str) -> None:
-        """Be closed by the server."""
+        """Have the server close the session."""
         self.session.close(reason)
         self._harness.schedule(self)
 
     def block(self) -> None:
-        """Take no bytes."""
+        """Block the client's output."""
         self._harness.room.delivery.block(self.session.subscriber)
 
     def unblock(self) -> None:
-        """Take bytes again."""
+        """Unblock the client's output."""
         self._harness.room.delivery.unblock(self.session.subscriber)
         self._harness.schedule(self)
 
@@ -80,11 +80,11 @@ class SessionClient:
 
 
 class ManualSink:
-    """A journal that writes a batch when it is told to.
+    """A journal that writes a batch when `write` is called.
 
     Args:
-        room: whose batches are broadcast once they are written.
-        immediate: whether it writes every batch at once.
+        room: broadcasts each batch once it is written.
+        immediate: write every batch on submission.
     """
 
     def __init__(self, room: Room, *, immediate: bool) -> None:
@@ -94,17 +94,17 @@ class ManualSink:
 
     @property
     def busy(self) -> bool:
-        """Whether a batch waits to be written."""
+        """Whether a batch is pending."""
         return self._batch is not None
 
     def submit(self, batch: Batch) -> None:
-        """Take a batch."""
+        """Accept a batch."""
         self._batch = batch
         if self._immediate:
             self.write()
 
     def write(self) -> bool:
-        """Write the batch that waits, and return whether there was one."""
+        """Write the pending batch; return whether there was one."""
         if self._batch is None:
             return False
         self._room.broadcast(self._batch)
@@ -113,10 +113,10 @@ class ManualSink:
 
 
 class DeferredSequencer:
-    """A sequencer that applies a command when it is told to, as a replicated one does.
+    """A sequencer that applies a command when `commit` is called, as a replicated one does.
 
     Args:
-        room: to which commands are applied.
+        room: the commands are applied to it.
     """
 
     batch_full = False
@@ -128,7 +128,7 @@ class DeferredSequencer:
     def submit(
         self, subscriber: Subscriber, command: Command | None, on_commit: OnCommit | None = None
     ) -> bool:
-        """Keep a command for `commit`."""
+        """Queue a command for `commit`."""
         self._submitted.append((subscriber, command, on_commit))
         return False
 
@@ -137,28 +137,28 @@ class DeferredSequencer:
         self._room.suspend(subscribers)
 
     def commit(self) -> None:
-        """Apply the command that was submitted first."""
+        """Apply the oldest queued command."""
         subscriber, command, on_commit = self._submitted.pop(0)
         error: CommandError | None = None
         try:
             self._room.submit(subscriber, command)
-        except CommandError as refused:
-            error = refused
+        except CommandError as raised:
+            error = raised
         if on_commit is not None:
             on_commit(error)
 
 
 class SessionHarness:
-    """A room, its clients, and the scheduler that gives them turns.
+    """A room, its clients, and the scheduler that runs their turns.
 
     Args:
         room: the room.
-        sequencer: where their sessions submit commands.
-        committer: what has them committed.
+        sequencer: the sessions submit commands to it.
+        committer: commits the batches.
 
     Attributes:
-        clients: all that are connected.
-        time: seconds, as sessions and batches are given it.
+        clients: all connected clients.
+        time: the clock of sessions and batches, in seconds.
     """
 
     def __init__(self, room: Room, sequencer: Sequencer, committer: Committer) -> None:
@@ -173,14 +173,14 @@ class SessionHarness:
     def connect(
         self, limits: Limits = UNLIMITED, *, auth_required: bool = False, codec: Codec | None = None
     ) -> SessionClient:
-        """Connect a client, which has read the greeting."""
+        """Connect a client and discard its HELLO."""
         client = SessionClient(self, limits, auth_required=auth_required, codec=codec)
         client.read()
         self.clients[client] = None
         return client
 
     def schedule(self, client: SessionClient) -> None:
-        """Give a client a turn."""
+        """Schedule a turn for a client."""
         self._scheduler.schedule(client)
 
     def turn(self) -> None:
@@ -189,13 +189,13 @@ class SessionHarness:
 
 
 class RoomHarness(SessionHarness):
-    """A server by itself.
+    """A single server.
 
     Args:
-        backlog: of the room.
-        history: of the room.
-        presence_limit: of the room.
-        journal: whether a batch is broadcast only by `keep`.
+        backlog: the room's, in bytes.
+        history: the room's, in messages.
+        presence_limit: the room's, in members.
+        journal: broadcast a batch only once `write_journal` is called.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ class RoomHarness(SessionHarness):
         super().__init__(room, room, BatchCommitter(room, self._sink, lambda: self.time))
 
     def enter(self, *names: str, limits: Limits = UNLIMITED) -> list[SessionClient]:
-        """Connect clients and let them join; they have read all up to here."""
+        """Connect clients, let them join, and discard the lines written to them so far."""
         clients = [self.connect(limits) for _ in names]
         for client, name in zip(clients, names, strict=True):
             client.send(f"JOIN {name}")
@@ -221,35 +221,35 @@ class RoomHarness(SessionHarness):
         return clients
 
     def turn(self) -> None:
-        """Run one turn; what was broadcast in it is committed."""
+        """Run one turn, and commit what it broadcast."""
         super().turn()
         if not self._sink.busy:
             self._scheduler.on_commit()
 
-    def keep(self) -> None:
-        """Have the journal write the batch that waits, if there is one."""
+    def write_journal(self) -> None:
+        """Have the journal write the pending batch, if any."""
         if self._sink.write():
             self._scheduler.on_commit()
 
     def suspend(self) -> None:
-        """Make the journal fail."""
+        """Make the journal unavailable."""
         self._scheduler.on_unavailable()
 
     def resume(self) -> None:
-        """Make the journal work again."""
+        """Make the journal available again."""
         self._scheduler.on_recovered()
-        self.keep()
+        self.write_journal()
 
     def rest(self) -> None:
-        """Run turns until no client is ready, with every batch written unless the journal fails."""
+        """Run turns until no client is ready; write every batch unless the journal is unavailable."""
         for _ in range(_TURNS_MAX):
             self.turn()
             suspended = self.room.delivery.suspended
             if self._scheduler.idle and (suspended or not self._sink.busy):
                 return
             if not suspended:
-                self.keep()
-        raise AssertionError("somebody asks for turns without end")
+                self.write_journal()
+        raise AssertionError("clients are still scheduled after the maximum number of turns")
 
 
 def _raise(client: SessionClient, error: Exception) -> None:  # noqa: ARG001 - the scheduler's signature
