@@ -36,7 +36,7 @@ clean_text = st.lists(
 
 
 @pytest.mark.parametrize("name", ["a", "Z", "0", "ann", "a.b_c-d", "9-", "a..", "x" * 32])
-def test_good_name_is_a_name(name: str) -> None:
+def test_valid_name_is_accepted(name: str) -> None:
     assert is_name(name)
 
 
@@ -44,27 +44,27 @@ def test_good_name_is_a_name(name: str) -> None:
     "name",
     [
         *["", ".a", "_a", "-a", "x" * 33, "a b", " a", "a ", "a\n", "a\r", "a\t", "a\x00", "a/b", "a:"],
-        *["ä", "aé", "а", "a\u0300", "١", "²", "a\u202e", "a\u2028"],  # noqa: RUF001 (that is the point)
+        *["ä", "aé", "а", "a\u0300", "١", "²", "a\u202e", "a\u2028"],  # noqa: RUF001 (intentional)
     ],
 )
-def test_bad_name_is_no_name(name: str) -> None:
+def test_invalid_name_is_rejected(name: str) -> None:
     assert not is_name(name)
 
 
-def test_names_that_differ_in_case_share_a_key() -> None:
+def test_name_key_ignores_case() -> None:
     assert name_key("Ann.B-9_") == name_key("aNN.b-9_") != name_key("Anna")
 
 
 @pytest.mark.parametrize("control", C0)
-def test_c0_control_becomes_its_picture(control: str) -> None:
+def test_c0_control_is_replaced_by_its_control_picture(control: str) -> None:
     assert sanitize(f"a{control}b") == f"a{chr(0x2400 + ord(control))}b"
 
 
-def test_escape_and_delete_are_shown() -> None:
+def test_escape_and_delete_are_replaced_by_control_pictures() -> None:
     assert sanitize("\x1b[2J\x7f") == "\u241b[2J\u2421"
 
 
-def test_tab_stays() -> None:
+def test_tab_is_kept() -> None:
     assert sanitize("a\tb") == "a\tb"
     assert sanitize("ä\tb") == "ä\tb"
 
@@ -79,54 +79,54 @@ def test_c1_separators_and_bidi_controls_are_replaced(char: str) -> None:
     [
         "plain ASCII, ~`!@#$%^&*()",
         "Grüße, naïve façade, Ελληνικά, Русский, 日本語, 한국어",
-        "e\u0301 and \u0915\u094d\u0937\u0947 and \u05d1\u05b0\u05bc",  # marks of written languages
+        "e\u0301 and \u0915\u094d\u0937\u0947 and \u05d1\u05b0\u05bc",  # combining marks of natural languages
         "👩‍👩‍👧‍👦 👩🏽‍🚀 🏳️‍🌈 🇩🇪 1️⃣",
         "❤️" * 30,
         "क्" * 30,
-        "\u00a0\u00ad\u200b\u200c\u200d\u202f\u2060\ufeff",  # next to what is replaced
+        "\u00a0\u00ad\u200b\u200c\u200d\u202f\u2060\ufeff",  # characters adjacent to replaced ones
         "a" + "\u0301" * 8,
         "\U0010ffff",
     ],
 )
-def test_clean_text_is_left_alone(text: str) -> None:
+def test_clean_text_is_unchanged(text: str) -> None:
     assert sanitize(text) == text
 
 
 @pytest.mark.parametrize("mark", MARKS)
-def test_marks_are_cut_at_eight(mark: str) -> None:
+def test_combining_marks_are_limited_to_eight(mark: str) -> None:
     assert sanitize(f"a{mark * 9}b{mark * 100}c") == f"a{mark * 8}b{mark * 8}c"
 
 
-def test_mixed_marks_count_together() -> None:
+def test_different_marks_count_toward_one_limit() -> None:
     assert sanitize("日" + "\u0300\u0489" * 5 + "本") == "日" + "\u0300\u0489" * 4 + "本"
 
 
-def test_no_mark_comes_before_the_combining_grave_accent() -> None:
+def test_combining_grave_accent_is_the_first_mark_in_unicode() -> None:
     assert next(char for char in map(chr, range(0x110000)) if is_mark(char)) == "\u0300"
 
 
 @given(any_text)
-def test_harmless_text_stays_as_it_is(text: str) -> None:
+def test_sanitize_is_idempotent(text: str) -> None:
     once = sanitize(text)
     assert sanitize(once) == once
 
 
 @given(any_text)
-def test_nothing_harmful_is_left(text: str) -> None:
-    shown = sanitize(text)
-    assert HARMFUL.isdisjoint(shown)
-    assert longest_run_of_marks(shown) <= MARKS_MAX
+def test_sanitized_text_contains_no_harmful_characters(text: str) -> None:
+    sanitized = sanitize(text)
+    assert HARMFUL.isdisjoint(sanitized)
+    assert longest_run_of_marks(sanitized) <= MARKS_MAX
 
 
 @given(any_text)
-def test_only_marks_are_ever_left_out(text: str) -> None:
-    shown = sanitize(text)
-    kept = [char for char in shown if not is_mark(char)]
+def test_sanitize_removes_only_marks(text: str) -> None:
+    sanitized = sanitize(text)
+    kept = [char for char in sanitized if not is_mark(char)]
     given_chars = [char for char in text if not is_mark(char)]
     assert len(kept) == len(given_chars)
     assert all(new == old or old in HARMFUL for new, old in zip(kept, given_chars, strict=True))
 
 
 @given(clean_text)
-def test_any_clean_text_is_left_alone(text: str) -> None:
+def test_generated_clean_text_is_unchanged(text: str) -> None:
     assert sanitize(text) == text
