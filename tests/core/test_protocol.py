@@ -63,7 +63,7 @@ from simple_chat.errors import CommandError
         ("HISTORY 7", History(7)),
         ("HISTORY 007", History(7)),
         ("HISTORY 999999999999999999", History(10**18 - 1)),
-        ("HISTORY " + "9" * 4_000, History()),  # more than anybody keeps: all of it
+        ("HISTORY " + "9" * 4_000, History()),  # exceeds any history: return all of it
         ("PING", Ping()),
         ("PING ", Ping()),
         ("PING a b  c ", Ping("a b  c ")),
@@ -75,7 +75,7 @@ from simple_chat.errors import CommandError
         ("qUIt", Quit()),
     ],
 )
-def test_line_is_read_as_a_command(line: str, command: Command) -> None:
+def test_valid_line_is_parsed_as_a_command(line: str, command: Command) -> None:
     assert parse_command(line) == command
 
 
@@ -113,11 +113,11 @@ def test_line_is_read_as_a_command(line: str, command: Command) -> None:
         (Code.EMPTY_MESSAGE, ["MSG", "MSG ", "msg"]),
     ],
 )
-def test_line_is_refused(code: Code, lines: list[str]) -> None:
+def test_invalid_line_is_rejected_with_its_code(code: Code, lines: list[str]) -> None:
     for line in lines:
-        with pytest.raises(CommandError) as refused:
+        with pytest.raises(CommandError) as raised:
             parse_command(line)
-        assert refused.value.code == code, line
+        assert raised.value.code == code, line
 
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", fullmatch=True)
@@ -133,12 +133,12 @@ commands: st.SearchStrategy[Command] = st.one_of(
 
 
 @given(commands)
-def test_command_is_read_back_from_its_line(command: Command) -> None:
+def test_command_round_trips_through_its_line(command: Command) -> None:
     assert parse_command(str(command)) == command
 
 
 @given(words)
-def test_any_line_is_a_command_or_refused(line: str) -> None:
+def test_any_line_is_parsed_or_rejected_as_a_command(line: str) -> None:
     try:
         command = parse_command(line)
     except CommandError:
@@ -146,7 +146,7 @@ def test_any_line_is_a_command_or_refused(line: str) -> None:
     assert parse_command(str(command)) == command
 
 
-def test_secret_is_not_shown() -> None:
+def test_repr_of_pass_omits_the_secret() -> None:
     assert "sesame" not in repr(Pass("sesame"))
 
 
@@ -174,18 +174,18 @@ def test_secret_is_not_shown() -> None:
         (Bye("quit"), "BYE quit"),
     ],
 )
-def test_event_is_its_line(event: Event, line: str) -> None:
+def test_event_is_encoded_as_its_line(event: Event, line: str) -> None:
     assert str(event) == line
     assert encode(event) == line.encode() + b"\n"
 
 
 @pytest.mark.parametrize("code", Code)
-def test_refusal_says_its_code_and_what_to_do(code: Code) -> None:
+def test_error_contains_its_code_and_advice(code: Code) -> None:
     assert code.advice
     assert str(Err(code, code.advice)) == f"ERR {code} {code.advice}"
 
 
-def test_codes_are_those_of_the_contract() -> None:
+def test_error_codes_match_the_specification() -> None:
     assert {str(code) for code in Code} <= {
         *["unknown-command", "bad-syntax", "bad-name", "name-taken", "already-joined", "not-joined"],
         *["empty-message", "line-too-long", "not-utf8", "incomplete-line", "auth-required", "auth-failed"],
@@ -193,7 +193,7 @@ def test_codes_are_those_of_the_contract() -> None:
     }
 
 
-def test_several_lines_are_encoded_in_order() -> None:
+def test_encode_keeps_event_order() -> None:
     assert encode(Joined("ann"), Message("ann", "ü"), Ping("1")) == "JOINED ann\nMSG ann ü\nPING 1\n".encode()
     assert encode() == b""
 
@@ -209,13 +209,13 @@ def test_timestamp_is_rfc_3339_in_utc_to_the_millisecond(time: datetime, text: s
     assert timestamp(time) == text
 
 
-def test_message_becomes_past() -> None:
+def test_encode_past_turns_a_message_into_a_history_line() -> None:
     past = HistoryMessage(datetime.fromtimestamp(1.5, UTC), "ann", "MSG hi")
     assert encode_past(1.5, encode(Message("ann", "MSG hi"))) == encode(past)
     assert str(past) == "PAST 1970-01-01T00:00:01.500Z ann MSG hi"
 
 
-# Reading events
+# Parsing events
 
 
 @pytest.mark.parametrize(
@@ -245,12 +245,12 @@ def test_message_becomes_past() -> None:
         ("ERR busy \x07", Err("busy", "\u2407")),
     ],
 )
-def test_line_is_read_as_an_event(line: str, event: Event) -> None:
+def test_valid_line_is_parsed_as_an_event(line: str, event: Event) -> None:
     assert parse_event(line) == event
 
 
 @pytest.mark.parametrize("line", ["", "TOPIC tea", "msg ann hi", " MSG ann hi", "MSG\tann hi", "JOIN ann"])
-def test_unknown_event_is_passed_over(line: str) -> None:
+def test_unknown_event_is_ignored(line: str) -> None:
     assert parse_event(line) is None
 
 
@@ -279,10 +279,10 @@ def test_unknown_event_is_passed_over(line: str) -> None:
         *["GAP", "GAP -1", "GAP many", "GAP ²", "GAP " + "9" * 19],
     ],
 )
-def test_malformed_event_is_refused(line: str) -> None:
-    with pytest.raises(CommandError) as refused:
+def test_malformed_event_is_rejected(line: str) -> None:
+    with pytest.raises(CommandError) as raised:
         parse_event(line)
-    assert refused.value.code == Code.BAD_SYNTAX
+    assert raised.value.code == Code.BAD_SYNTAX
 
 
 texts = words.map(sanitize)
@@ -306,12 +306,12 @@ events: st.SearchStrategy[Event] = st.one_of(
 
 
 @given(events)
-def test_event_is_read_back_from_its_line(event: Event) -> None:
+def test_event_round_trips_through_its_line(event: Event) -> None:
     assert parse_event(str(event)) == event
 
 
 @given(st.sampled_from(["HELLO", "MSG", "NAMES", "PAST", "GAP", "OK", "ERR"]), words)
-def test_any_line_is_an_event_or_refused(verb: str, argument: str) -> None:
+def test_any_line_is_parsed_or_rejected_as_an_event(verb: str, argument: str) -> None:
     try:
         event = parse_event(f"{verb} {argument}")
     except CommandError:
