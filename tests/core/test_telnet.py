@@ -12,7 +12,7 @@ ECHO, NAWS = b"\x01", b"\x1f"
 
 
 def feed(*data: bytes) -> tuple[bytes, bytes]:
-    """All text and all answers."""
+    """Return all text and all refusals."""
     telnet = Telnet()
     return b"".join([telnet.feed(each) for each in data]), telnet.take_refusals()
 
@@ -41,12 +41,12 @@ def feed(*data: bytes) -> tuple[bytes, bytes]:
         (b"a" + IAC + SB + b"b" + IAC, b"a", b""),
     ],
 )
-def test_negotiation_is_taken_out_and_refused(data: bytes, text: bytes, replies: bytes) -> None:
+def test_negotiation_is_removed_and_refused(data: bytes, text: bytes, replies: bytes) -> None:
     assert feed(data) == (text, replies)
     assert feed(*(data[at : at + 1] for at in range(len(data))), b"") == (text, replies)
 
 
-def test_refusals_do_not_pile_up() -> None:
+def test_duplicate_requests_are_refused_once() -> None:
     telnet = Telnet()
     for _ in range(3):
         telnet.feed((IAC + DO + ECHO) * 3 + IAC + WILL + ECHO)
@@ -54,20 +54,20 @@ def test_refusals_do_not_pile_up() -> None:
     assert telnet.take_refusals() == b""
 
 
-def test_request_that_comes_again_is_refused_again() -> None:
+def test_repeated_request_is_refused_again_after_the_refusal_was_sent() -> None:
     telnet = Telnet()
     for _ in range(2):
         assert telnet.feed(IAC + DO + ECHO) == b""
         assert telnet.take_refusals() == IAC + WONT + ECHO
 
 
-def test_each_option_is_refused() -> None:
+def test_every_option_is_refused() -> None:
     options = [bytes([option]) for option in range(256)]
     requests = b"".join(IAC + DO + option for option in options)
     assert feed(requests) == (b"", b"".join(IAC + WONT + option for option in options))
 
 
-def test_subnegotiation_without_end_is_not_kept(held: Callable[[], int]) -> None:
+def test_unterminated_subnegotiation_is_not_buffered(held: Callable[[], int]) -> None:
     telnet = Telnet()
     telnet.feed(IAC + SB)
     for _ in range(100):
@@ -90,15 +90,15 @@ text = st.binary(max_size=5).map(lambda data: data.replace(IAC, b""))
 
 
 @given(st.lists(st.one_of(requests, unanswered, text)), st.data())
-def test_text_and_refusals_are_told_apart(
+def test_text_and_negotiation_are_separated(
     parts: list[bytes | tuple[bytes, bytes]], data: st.DataObject
 ) -> None:
-    asked = [part for part in parts if isinstance(part, tuple)]
-    said = [part for part in parts if isinstance(part, bytes) and not part.startswith(IAC)]
+    requested = [part for part in parts if isinstance(part, tuple)]
+    text_parts = [part for part in parts if isinstance(part, bytes) and not part.startswith(IAC)]
     stream = b"".join(part if isinstance(part, bytes) else IAC + b"".join(part) for part in parts)
-    refusals = [IAC + (WONT if verb == DO else DONT) + option for verb, option in dict.fromkeys(asked)]
+    refusals = [IAC + (WONT if verb == DO else DONT) + option for verb, option in dict.fromkeys(requested)]
     telnet = Telnet()
-    assert b"".join(map(telnet.feed, data.draw(packets(st.just(stream))))) == b"".join(said)
+    assert b"".join(map(telnet.feed, data.draw(packets(st.just(stream))))) == b"".join(text_parts)
     assert telnet.take_refusals() == b"".join(refusals)
 
 
@@ -106,5 +106,5 @@ garbage = st.lists(st.sampled_from([IAC, DO, WILL, WONT, SB, SE, NOP, ECHO, b"a"
 
 
 @given(packets(garbage))
-def test_packets_make_no_difference(cut: list[bytes]) -> None:
+def test_output_is_independent_of_packet_boundaries(cut: list[bytes]) -> None:
     assert feed(*cut) == feed(b"".join(cut))
