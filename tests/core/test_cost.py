@@ -1,7 +1,7 @@
-"""What a message and a delivery cost, counted in bytecodes of the core: a machine's noise can't touch that.
+"""Cost of a message and of a delivery, in bytecodes executed in the package: independent of machine load.
 
-Timings are the business of benchmarks. These bounds are a tenth above what it took when they were set.
-Whoever makes the hot path costlier has to raise them, and to say why.
+Benchmarks measure time. Each bound is 10 % above the cost measured when it was set: raise a bound only with
+a reason in the commit message.
 """
 
 import sys
@@ -16,14 +16,14 @@ from simple_chat.core.limits import Limits
 from tests.harness.sessions import RoomHarness
 
 MESSAGE = 860
-"""Bytecodes for a line in a packet of its own, from the bytes received to its place in the batch, and for
-what its author gets of that batch. A tenth of it is counting the lines that a client may send."""
+"""Bytecodes for a line in a packet of its own, from receiving the bytes to appending it to the batch, plus
+the author's share of delivering that batch. The rate limit takes a tenth of it."""
 
 DELIVERY = 18
-"""Bytecodes for a batch to a member who has everything so far, however many lines it has."""
+"""Bytecodes to deliver a batch to a caught-up member, whatever its number of lines."""
 
 pytestmark = pytest.mark.skipif(
-    sys.version_info[:2] == (3, 12), reason="this Python does not tell of every bytecode"
+    sys.version_info[:2] == (3, 12), reason="Python 3.12 does not trace every bytecode"
 )
 
 _CORE = str(Path(simple_chat.__file__).parent)
@@ -31,13 +31,13 @@ _LINE = "MSG " + "x" * 64
 
 
 class Meter:
-    """Counts the bytecodes that are run in the core, within a ``with`` block."""
+    """Count the bytecodes executed in the package within a ``with`` block."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def __enter__(self) -> "Meter":
-        self._outer = sys.gettrace()  # a measurement of coverage, perhaps
+        self._outer = sys.gettrace()  # may be the coverage tracer
         sys.settrace(self._trace)
         return self
 
@@ -52,25 +52,25 @@ class Meter:
         return self._trace
 
 
-def cost(members: int, speakers: int) -> int:
-    """Bytecodes of a turn in which some members say a line each."""
+def cost(members: int, authors: int) -> int:
+    """Return the bytecodes of a turn in which some members post one line each."""
     harness = RoomHarness(presence_limit=0)
     clients = harness.enter(*(f"user{number}" for number in range(members)), limits=Limits())
     with Meter() as meter:
-        for client in clients[:speakers]:
+        for client in clients[:authors]:
             client.send(_LINE)
         harness.turn()
-    assert all(len(client.read()) == speakers - (client in clients[:speakers]) for client in clients)
+    assert all(len(client.read()) == authors - (client in clients[:authors]) for client in clients)
     return meter.count
 
 
-def test_a_delivery_costs_no_more_than_it_did() -> None:
+def test_delivery_cost_is_within_its_bound() -> None:
     assert cost(101, 1) - cost(100, 1) <= DELIVERY
 
 
-def test_a_delivery_costs_the_same_however_many_lines_it_has() -> None:
+def test_delivery_cost_is_independent_of_the_number_of_lines() -> None:
     assert cost(101, 50) - cost(100, 50) == cost(101, 1) - cost(100, 1)
 
 
-def test_a_message_costs_no_more_than_it_did() -> None:
+def test_message_cost_is_within_its_bound() -> None:
     assert cost(100, 51) - cost(100, 50) <= MESSAGE
