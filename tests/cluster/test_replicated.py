@@ -23,20 +23,20 @@ def cluster() -> ClusterHarness:
 
 
 def members(cluster: ClusterHarness, *names: str) -> list[ReplicaClient]:
-    """Let one join on each server, who have read everything up to here."""
+    """Let one member join on each server, and discard the lines written so far."""
     clients = [server.join(name)[0] for server, name in zip(cluster.servers, names, strict=False)]
     cluster.read()
     return clients
 
 
-def say(client: ReplicaClient, *texts: str) -> None:
-    """Say something, that is in the log then."""
+def post(client: ReplicaClient, *texts: str) -> None:
+    """Post messages and append them to the log."""
     client.send(*(f"MSG {text}" for text in texts))
-    client.server.speak()
+    client.server.turn_and_store()
 
 
-def without_times(client: ReplicaClient) -> list[str]:
-    """What was read, and of the past not when it was."""
+def read_without_times(client: ReplicaClient) -> list[str]:
+    """Return the lines read, without the timestamps of PAST lines."""
     return [re.sub(r"^PAST \S+", "PAST", line) for line in client.read()]
 
 
@@ -51,7 +51,7 @@ def last(cluster: ClusterHarness) -> Entry:
 # Joining
 
 
-def test_join_is_answered_when_it_is_read_back(cluster: ClusterHarness) -> None:
+def test_join_is_confirmed_when_read_back_from_the_log(cluster: ClusterHarness) -> None:
     server = cluster.servers[0]
     ann = server.connect()
     ann.send("JOIN ann")
@@ -65,12 +65,12 @@ def test_join_is_answered_when_it_is_read_back(cluster: ClusterHarness) -> None:
     assert server.room.names() == ("ann",)
 
 
-def test_lines_behind_a_join_wait_for_it(cluster: ClusterHarness) -> None:
+def test_lines_after_a_join_wait_for_its_commit(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     (bob,) = b.join("bob")
     ann = a.connect()
     ann.send("JOIN ann", "MSG 1", "PING x")
-    a.speak()
+    a.turn_and_store()
     assert ann.session.awaiting_commit
     assert last(cluster).lines == (b"JOIN ann\n",)
     cluster.rest()
@@ -80,7 +80,7 @@ def test_lines_behind_a_join_wait_for_it(cluster: ClusterHarness) -> None:
 
 @pytest.mark.parametrize("second", ["ann", "Ann", "ANN"])
 @pytest.mark.parametrize("first_server", [0, 1])
-def test_of_two_who_race_for_a_name_one_gets_it(
+def test_concurrent_joins_on_two_servers_give_the_name_to_the_first(
     cluster: ClusterHarness, second: str, first_server: int
 ) -> None:
     (cleo,) = cluster.servers[2].join("cleo")
@@ -89,8 +89,8 @@ def test_of_two_who_race_for_a_name_one_gets_it(
     racers[1].send(f"JOIN {second}")
     winner, loser = racers[first_server], racers[1 - first_server]
     name = winner.sent[0].removeprefix("JOIN ")
-    winner.server.speak()
-    loser.server.speak()
+    winner.server.turn_and_store()
+    loser.server.turn_and_store()
     cluster.rest()
     assert winner.read() == [f"OK JOIN {name}"]
     assert loser.read() == [TAKEN]
@@ -101,7 +101,7 @@ def test_of_two_who_race_for_a_name_one_gets_it(
     assert winner.read() == cleo.read() == ["JOINED bob"]
 
 
-def test_of_two_on_one_server_too(cluster: ClusterHarness) -> None:
+def test_concurrent_joins_on_one_server_give_the_name_to_the_first(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     (bob,) = b.join("bob")
     first, second = a.connect(), a.connect()
@@ -112,24 +112,24 @@ def test_of_two_on_one_server_too(cluster: ClusterHarness) -> None:
     assert bob.read() == ["JOINED ann"]
 
 
-def test_name_that_is_held_elsewhere_is_refused(cluster: ClusterHarness) -> None:
+def test_name_taken_on_another_server_is_rejected(cluster: ClusterHarness) -> None:
     cluster.servers[0].join("ann")
-    stranger = cluster.servers[1].connect()
-    stranger.send("JOIN ANN")
+    outsider = cluster.servers[1].connect()
+    outsider.send("JOIN ANN")
     cluster.rest()
-    assert stranger.read() == [TAKEN]
+    assert outsider.read() == [TAKEN]
 
 
-def test_name_that_was_left_elsewhere_is_free_before_that_is_known_here(cluster: ClusterHarness) -> None:
+def test_name_is_available_after_an_unread_leave_on_another_server(cluster: ClusterHarness) -> None:
     (ann,) = cluster.servers[0].join("ann")
     server = cluster.servers[1]
-    stranger = server.connect()
+    outsider = server.connect()
     ann.send("LEAVE")
-    ann.server.speak()
-    stranger.send("JOIN ann")
-    server.speak()
+    ann.server.turn_and_store()
+    outsider.send("JOIN ann")
+    server.turn_and_store()
     cluster.rest()
-    assert stranger.read() == ["OK JOIN ann"]
+    assert outsider.read() == ["OK JOIN ann"]
 
 
 @pytest.mark.parametrize(
@@ -141,14 +141,14 @@ def test_name_that_was_left_elsewhere_is_free_before_that_is_known_here(cluster:
         ("JOIN .", Code.BAD_NAME),
     ],
 )
-def test_stranger_is_refused_and_may_go_on(cluster: ClusterHarness, line: str, code: Code) -> None:
-    stranger = cluster.servers[0].connect()
-    stranger.send(line, "PING")
+def test_error_before_join_keeps_the_session_open(cluster: ClusterHarness, line: str, code: Code) -> None:
+    outsider = cluster.servers[0].connect()
+    outsider.send(line, "PING")
     cluster.rest()
-    assert stranger.read() == [str(Err(code, code.advice)), "PONG"]
+    assert outsider.read() == [str(Err(code, code.advice)), "PONG"]
 
 
-def test_member_joins_once(cluster: ClusterHarness) -> None:
+def test_second_join_of_a_member_is_rejected(cluster: ClusterHarness) -> None:
     (ann,) = cluster.servers[0].join("ann")
     ann.send("JOIN bob", "HELP", "PASS x")
     cluster.rest()
@@ -157,25 +157,25 @@ def test_member_joins_once(cluster: ClusterHarness) -> None:
     assert lines[-2:] == ["OK HELP", "OK PASS"]
 
 
-def test_stranger_is_answered_without_the_log(cluster: ClusterHarness) -> None:
-    stranger = cluster.servers[0].connect()
-    stranger.send("PING x", "QUIT")
+def test_non_member_is_answered_without_the_log(cluster: ClusterHarness) -> None:
+    outsider = cluster.servers[0].connect()
+    outsider.send("PING x", "QUIT")
     end = cluster.end
     cluster.servers[0].turn()
-    assert stranger.read() == ["PONG x", "BYE quit"]
+    assert outsider.read() == ["PONG x", "BYE quit"]
     assert cluster.end == end
 
 
-# What is said
+# Messages
 
 
-def test_messages_have_one_order_and_own_ones_never_come_back(cluster: ClusterHarness) -> None:
+def test_messages_have_one_order_and_are_not_echoed(cluster: ClusterHarness) -> None:
     clients = members(cluster, "ann", "bob", "cleo")
     for client in reversed(clients):
-        say(client, "1", "2")
+        post(client, "1", "2")
     cluster.rest()
     for client in clients:
-        say(client, "3")
+        post(client, "3")
     cluster.rest()
     sequence = [
         *["MSG cleo 1", "MSG cleo 2", "MSG bob 1", "MSG bob 2", "MSG ann 1", "MSG ann 2"],
@@ -185,22 +185,22 @@ def test_messages_have_one_order_and_own_ones_never_come_back(cluster: ClusterHa
         assert client.read() == [line for line in sequence if f" {name} " not in line]
 
 
-def test_members_of_one_server_hear_each_other_in_that_order_too(cluster: ClusterHarness) -> None:
+def test_members_of_one_server_receive_messages_in_log_order(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
     (bob,) = b.join("bob")
     cluster.read()
-    say(ann, "1")
-    say(bob, "2")
+    post(ann, "1")
+    post(bob, "2")
     assert dan.read() == []
-    say(dan, "3")  # which waits while the first is on its way
+    post(dan, "3")  # queued while the first is in flight
     cluster.rest()
     assert ann.read() == ["MSG bob 2", "MSG dan 3"]
     assert bob.read() == ["MSG ann 1", "MSG dan 3"]
     assert dan.read() == ["MSG ann 1", "MSG bob 2"]
 
 
-def test_one_message_is_on_its_way_at_a_time(cluster: ClusterHarness) -> None:
+def test_at_most_one_message_is_in_flight(cluster: ClusterHarness) -> None:
     server = cluster.servers[0]
     (ann,) = server.join("ann")
     ann.send("MSG 1")
@@ -212,11 +212,11 @@ def test_one_message_is_on_its_way_at_a_time(cluster: ClusterHarness) -> None:
     server.store()
     server.deliver()
     assert (waited, server.replica.in_flight) == (True, False)
-    server.speak()
+    server.turn_and_store()
     assert last(cluster).lines == (b"MSG ann 2\n",)
 
 
-def test_lines_that_mean_nothing_here_are_passed_over() -> None:
+def test_inapplicable_lines_of_an_entry_are_ignored() -> None:
     replica = ReplicatedRoom(Room(), Nodes())
     replica.apply(decode_entry(1, 0, encode_entry("a", 1, [b"JOIN ann\n", b"NICK ben\n", b"MSG ann hi\n"])))
     replica.apply(decode_entry(2, 0, encode_entry("b", 1, [b"LEAVE ann\n", b"LEAVE zoe\n"])))
@@ -224,7 +224,7 @@ def test_lines_that_mean_nothing_here_are_passed_over() -> None:
     assert replica.room.sequence.end == 2
 
 
-def test_message_has_a_name_of_its_own() -> None:
+def test_message_idents_are_unique() -> None:
     replica = ReplicatedRoom(Room(), Nodes())
     idents = set()
     for node in ("a", "b"):
@@ -237,18 +237,18 @@ def test_message_has_a_name_of_its_own() -> None:
     assert idents == {"a-1", "a-2", "b-1", "b-2"}
 
 
-def test_nothing_is_proposed_when_nothing_is_to_be(cluster: ClusterHarness) -> None:
+def test_no_message_is_proposed_without_lines(cluster: ClusterHarness) -> None:
     assert cluster.servers[0].replica.next_message() is None
 
 
-def test_message_that_is_stored_again_is_heard_once(cluster: ClusterHarness) -> None:
+def test_duplicate_messages_are_delivered_once(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
-    say(ann, "1")
+    post(ann, "1")
     ann.server.store(again=True)
-    say(bob, "2")
+    post(bob, "2")
     ann.server.store(again=True)
     ann.server.deliver()
-    say(ann, "3")
+    post(ann, "3")
     ann.server.store(again=True)
     cluster.rest()
     assert bob.read() == ["MSG ann 1", "MSG ann 3"]
@@ -256,19 +256,19 @@ def test_message_that_is_stored_again_is_heard_once(cluster: ClusterHarness) -> 
     assert ann.read() == ["MSG bob 2"]
 
 
-def test_join_and_leave_that_are_stored_again_happen_once(cluster: ClusterHarness) -> None:
+def test_duplicate_joins_and_leaves_are_applied_once(cluster: ClusterHarness) -> None:
     (bob,) = cluster.servers[1].join("bob")
     ann = cluster.servers[0].connect()
     for line in ("JOIN ann", "LEAVE", "JOIN ann"):
         ann.send(line)
-        ann.server.speak()
+        ann.server.turn_and_store()
         ann.server.store(again=True)
         cluster.rest()
     assert ann.read() == ["OK JOIN ann", "OK LEAVE", "OK JOIN ann"]
     assert bob.read() == ["JOINED ann", "LEFT ann", "JOINED ann"]
 
 
-def test_what_nobody_did_is_passed_over(cluster: ClusterHarness) -> None:
+def test_entries_of_unknown_nodes_and_empty_entries_are_ignored(cluster: ClusterHarness) -> None:
     (ann,) = cluster.servers[0].join("ann")
     for data in (b"stranger 7\nMSG x hi\nLEAVE ann\n", b"stranger 1\nNICK ann\n"):
         cluster.store(Message("", data))
@@ -278,7 +278,7 @@ def test_what_nobody_did_is_passed_over(cluster: ClusterHarness) -> None:
     assert all(server.replica.position == cluster.end for server in cluster.servers)
 
 
-def test_server_takes_no_more_when_a_message_is_full(cluster: ClusterHarness) -> None:
+def test_server_stops_reading_input_when_the_batch_is_full(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     texts = [f"{number} {LONG}" for number in range(3 * BATCH_BYTES // 4_000)]
     ann.send(*(f"MSG {text}" for text in texts))
@@ -293,15 +293,15 @@ def test_server_takes_no_more_when_a_message_is_full(cluster: ClusterHarness) ->
 
 
 @pytest.mark.parametrize("ending", ["lose", "close"])
-def test_message_is_small_however_many_leave_at_once(cluster: ClusterHarness, ending: str) -> None:
-    """Else NATS takes none of it: what it has to take is a full batch and two lines."""
+def test_message_size_is_bounded_when_many_members_leave(cluster: ClusterHarness, ending: str) -> None:
+    """NATS rejects larger messages: its limit must allow a full batch and two lines."""
     a = cluster.servers[0]
     crowd = [a.connect() for _ in range(2 * BATCH_BYTES // 38)]
     for number, client in enumerate(crowd):
         client.send(f"JOIN {number:032}")
     cluster.rest()
     for client in crowd:
-        client.lose() if ending == "lose" else client.close()
+        client.drop_connection() if ending == "lose" else client.close()
     cluster.rest()
     assert cluster.servers[1].room.names() == ()
     assert max(sum(map(len, entry.lines)) for entry in cluster.log) <= BATCH_BYTES + 2 * 4_096
@@ -310,36 +310,36 @@ def test_message_is_small_however_many_leave_at_once(cluster: ClusterHarness, en
 # Leaving
 
 
-def test_leaving_and_coming_back(cluster: ClusterHarness) -> None:
+def test_rejoined_member_skips_messages_between_leave_and_join(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     ann.send("MSG 1", "LEAVE", "JOIN Ann", "MSG 2")
-    ann.server.speak()
-    say(bob, "missed?")
+    ann.server.turn_and_store()
+    post(bob, "missed?")
     cluster.rest()
-    assert ann.read() == ["OK LEAVE", "OK JOIN Ann"]  # bob spoke behind the one, before the other
+    assert ann.read() == ["OK LEAVE", "OK JOIN Ann"]  # bob's message is between the two
     assert bob.read() == ["MSG ann 1", "LEFT ann", "JOINED Ann", "MSG Ann 2"]
     assert cleo.read() == ["MSG ann 1", "LEFT ann", "MSG bob missed?", "JOINED Ann", "MSG Ann 2"]
 
 
-def test_who_leaves_gets_what_came_before(cluster: ClusterHarness) -> None:
+def test_leaving_member_receives_all_earlier_lines(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
-    say(bob, "before")
+    post(bob, "before")
     ann.send("LEAVE")
-    ann.server.speak()
-    say(bob, "behind")
+    ann.server.turn_and_store()
+    post(bob, "behind")
     cluster.rest()
     assert ann.read() == ["MSG bob before", "OK LEAVE"]
 
 
 @pytest.mark.parametrize("quits", ["QUIT", "half-close"])
-def test_quitting(cluster: ClusterHarness, quits: str) -> None:
+def test_quit_delivers_all_earlier_lines_and_then_bye(cluster: ClusterHarness, quits: str) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     ann.send("MSG 1", "PING x", "MSG 2")
     if quits == "QUIT":
         ann.send("QUIT", "MSG 3")
     else:
         ann.close()
-    say(bob, "hi")
+    post(bob, "hi")
     cluster.rest()
     assert ann.session.finished
     assert ann.read() == ["MSG bob hi", "PONG x", "BYE quit"]
@@ -347,10 +347,10 @@ def test_quitting(cluster: ClusterHarness, quits: str) -> None:
     assert cleo.read() == ["MSG bob hi", "MSG ann 1", "MSG ann 2", "LEFT ann"]
 
 
-def test_lost_connection_is_told_once(cluster: ClusterHarness) -> None:
+def test_lost_connection_is_broadcast_once(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
-    say(ann, "1")
-    ann.lose()
+    post(ann, "1")
+    ann.drop_connection()
     cluster.rest()
     assert bob.read() == cleo.read() == ["MSG ann 1", "LEFT ann"]
     assert ann.read() == []
@@ -359,7 +359,7 @@ def test_lost_connection_is_told_once(cluster: ClusterHarness) -> None:
 
 @pytest.mark.parametrize("asked", ["PING x", "WHO", "HISTORY", "LEAVE", "QUIT"])
 @pytest.mark.parametrize("stored", [False, True])
-def test_lost_connection_with_a_question_on_its_way(
+def test_lost_connection_with_a_pending_command_leaves_the_room(
     cluster: ClusterHarness, asked: str, *, stored: bool
 ) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
@@ -367,14 +367,14 @@ def test_lost_connection_with_a_question_on_its_way(
     ann.server.turn()
     if stored:
         ann.server.store()
-    ann.lose()
+    ann.drop_connection()
     cluster.rest()
     assert ann.read() == []
     assert bob.read() == cleo.read() == ["MSG ann 1", "LEFT ann"]
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
-def test_connection_that_is_lost_while_its_join_is_on_its_way(cluster: ClusterHarness, steps: int) -> None:
+def test_connection_lost_during_join_leaves_the_room(cluster: ClusterHarness, steps: int) -> None:
     (bob,) = cluster.servers[1].join("bob")
     server = cluster.servers[0]
     (dan,) = server.join("dan")
@@ -383,27 +383,27 @@ def test_connection_that_is_lost_while_its_join_is_on_its_way(cluster: ClusterHa
     ann.send("JOIN ann", "MSG 1")
     for step in (server.turn, server.store)[:steps]:
         step()
-    ann.lose()
+    ann.drop_connection()
     cluster.rest()
     assert ann.read() == []
     assert bob.read() == dan.read() == (["JOINED ann", "LEFT ann"] if steps else [])
     assert all(names_on(server) == ["bob", "dan"] for server in cluster.servers)
 
 
-def test_connection_that_is_lost_before_it_loses_a_race(cluster: ClusterHarness) -> None:
+def test_connection_lost_before_its_join_is_rejected_broadcasts_nothing(cluster: ClusterHarness) -> None:
     a, b, c = cluster.servers
     (cleo,) = c.join("cleo")
     winner, loser = a.connect(), b.connect()
     for racer in (winner, loser):
         racer.send("JOIN ann")
-        racer.server.speak()
-    loser.lose()
+        racer.server.turn_and_store()
+    loser.drop_connection()
     cluster.rest()
     assert winner.read() == ["OK JOIN ann"]
     assert cleo.read() == ["JOINED ann"]
 
 
-def test_who_is_sent_away_leaves_in_its_place(cluster: ClusterHarness) -> None:
+def test_disconnected_member_leaves_after_its_messages(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     ann.send("MSG 1", "PING x")
     ann.server.turn()
@@ -413,7 +413,7 @@ def test_who_is_sent_away_leaves_in_its_place(cluster: ClusterHarness) -> None:
     assert bob.read() == ["MSG ann 1", "LEFT ann"]
 
 
-def test_who_is_sent_away_while_a_question_waits_has_the_answer_before(cluster: ClusterHarness) -> None:
+def test_disconnect_waits_for_a_pending_response(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     ann.send("PING x")
     ann.server.turn()
@@ -424,7 +424,7 @@ def test_who_is_sent_away_while_a_question_waits_has_the_answer_before(cluster: 
     assert bob.read() == ["LEFT ann"]
 
 
-def test_who_is_sent_away_with_a_join_on_its_way_leaves_behind_it(cluster: ClusterHarness) -> None:
+def test_disconnect_during_join_leaves_after_the_join(cluster: ClusterHarness) -> None:
     (bob,) = cluster.servers[1].join("bob")
     ann = cluster.servers[0].connect()
     ann.send("JOIN ann")
@@ -436,48 +436,48 @@ def test_who_is_sent_away_with_a_join_on_its_way_leaves_behind_it(cluster: Clust
     assert bob.read() == ["JOINED ann", "LEFT ann"]
 
 
-# What is asked
+# Responses
 
 
-def test_refusal_comes_behind_what_was_said_before(cluster: ClusterHarness) -> None:
+def test_error_follows_earlier_messages(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
-    say(bob, "first")
+    post(bob, "first")
     ann.send("MSG 1", "NICK x")
-    ann.server.speak()
+    ann.server.turn_and_store()
     cluster.rest()
     assert [line.split()[:2] for line in ann.read()] == [["MSG", "bob"], ["ERR", "unknown-command"]]
 
 
-def test_pong_comes_behind_all_that_stood_in_the_log(cluster: ClusterHarness) -> None:
+def test_pong_follows_all_earlier_log_entries(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
-    say(bob, "1")
+    post(bob, "1")
     cleo.send("LEAVE")
-    cleo.server.speak()
+    cleo.server.turn_and_store()
     ann.send("PING x")
-    ann.server.speak()
+    ann.server.turn_and_store()
     bob.server.deliver()
-    say(bob, "2")
+    post(bob, "2")
     assert ann.read() == []
     ann.server.deliver()
     ann.server.turn()
     assert ann.read() == ["MSG bob 1", "LEFT cleo", "PONG x", "MSG bob 2"]
 
 
-def test_pong_comes_behind_what_was_said_on_the_same_server(cluster: ClusterHarness) -> None:
+def test_pong_follows_earlier_messages_of_the_same_server(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
     (bob,) = b.join("bob")
     cluster.read()
     dan.send("MSG 1")
     ann.send("MSG 2", "PING x")
-    a.speak()
-    say(bob, "3")
+    a.turn_and_store()
+    post(bob, "3")
     cluster.rest()
     assert ann.read() == ["MSG dan 1", "PONG x", "MSG bob 3"]
     assert dan.read() == ["MSG ann 2", "MSG bob 3"]
 
 
-def test_questions_are_nothing_to_the_others(cluster: ClusterHarness) -> None:
+def test_queries_send_nothing_to_other_members(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     ann.send("PING", "WHO", "HISTORY", "HELP")
     cluster.rest()
@@ -487,66 +487,66 @@ def test_questions_are_nothing_to_the_others(cluster: ClusterHarness) -> None:
     ]
 
 
-def test_who_is_told_as_it_was_at_its_place(cluster: ClusterHarness) -> None:
+def test_who_lists_the_members_at_its_position(cluster: ClusterHarness) -> None:
     a, b, c = cluster.servers
     ann, dan = a.join("ann", "dan")
     bob, cleo, eve = b.connect(), c.connect(), b.connect()
     bob.send("JOIN bob")
-    b.speak()
+    b.turn_and_store()
     ann.send("WHO")
-    a.speak()
+    a.turn_and_store()
     cleo.send("JOIN cleo")
-    c.speak()
+    c.turn_and_store()
     cluster.rest()
     dan.send("LEAVE")
-    a.speak()
+    a.turn_and_store()
     eve.send("WHO")
     cluster.rest()
     assert ann.read() == ["JOINED bob", "NAMES ann dan bob", "OK WHO 3", "JOINED cleo", "LEFT dan"]
-    assert eve.read() == ["NAMES bob ann cleo", "OK WHO 3"]  # first who is here
+    assert eve.read() == ["NAMES bob ann cleo", "OK WHO 3"]  # local members first
 
 
-def test_history_is_of_all_servers_and_the_same_on_all(cluster: ClusterHarness) -> None:
+def test_history_is_the_same_on_all_servers(cluster: ClusterHarness) -> None:
     clients = members(cluster, "ann", "bob", "cleo")
     for text in ("1", "2"):
         for client in clients:
-            say(client, text)
+            post(client, text)
         cluster.rest()
     cluster.read()
     for client in clients:
         client.send("HISTORY", "HISTORY 1")
     cluster.rest()
     for client in clients:
-        assert without_times(client) == [
+        assert read_without_times(client) == [
             *["PAST ann 1", "PAST bob 1", "PAST cleo 1", "PAST ann 2", "PAST bob 2", "PAST cleo 2"],
             *["OK HISTORY 6", "PAST cleo 2", "OK HISTORY 1"],
         ]
 
 
-def test_history_reaches_up_to_its_place(cluster: ClusterHarness) -> None:
+def test_history_ends_at_its_position(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
-    say(bob, "1")
+    post(bob, "1")
     ann.send("HISTORY")
-    ann.server.speak()
+    ann.server.turn_and_store()
     bob.server.deliver()
-    say(bob, "2")
+    post(bob, "2")
     cluster.rest()
-    assert without_times(ann) == ["MSG bob 1", "PAST bob 1", "OK HISTORY 1", "MSG bob 2"]
+    assert read_without_times(ann) == ["MSG bob 1", "PAST bob 1", "OK HISTORY 1", "MSG bob 2"]
 
 
-def test_slow_reader_gets_everything_in_its_place(cluster: ClusterHarness) -> None:
+def test_slow_reader_receives_all_lines_in_order(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     ann.block()
     for number in range(4):
-        say(bob, f"{number} {LONG}")
-        say(cleo, str(number))
+        post(bob, f"{number} {LONG}")
+        post(cleo, str(number))
         cluster.rest()
     ann.send("MSG 4")
     cluster.rest()
     assert ann.read() == []
     ann.unblock()
     ann.send("PING x")
-    say(bob, "5")
+    post(bob, "5")
     cluster.rest()
     assert [line.split()[1:3] for line in ann.read()] == [
         *[[name, str(number)] for number in range(4) for name in ("bob", "cleo")],
@@ -554,51 +554,51 @@ def test_slow_reader_gets_everything_in_its_place(cluster: ClusterHarness) -> No
     ]
 
 
-def test_reader_who_is_too_slow_is_told_what_it_missed() -> None:
+def test_reader_behind_the_backlog_receives_a_gap() -> None:
     cluster = ClusterHarness(2, backlog=2_000)
     ann, bob = members(cluster, "ann", "bob")
     ann.block()
     for number in range(9):
-        say(bob, f"{number} {'x' * 500}")
+        post(bob, f"{number} {'x' * 500}")
         cluster.rest()
     ann.unblock()
     ann.send("PING x")
     cluster.rest()
-    gap, *heard, pong = ann.read()
+    gap, *received, pong = ann.read()
     assert pong == "PONG x"
-    assert gap == f"GAP {9 - len(heard)}"
-    assert heard
-    assert heard[-1].startswith("MSG bob 8")
+    assert gap == f"GAP {9 - len(received)}"
+    assert received
+    assert received[-1].startswith("MSG bob 8")
 
 
-# How a server ends
+# Shutdown and failure of a server
 
 
-def test_server_that_leaves_in_order(cluster: ClusterHarness) -> None:
+def test_graceful_shutdown_delivers_all_lines_and_leaves_the_members(cluster: ClusterHarness) -> None:
     a, b, c = cluster.servers
     ann, dan, eve = a.join("ann", "dan", "eve")
     (bob,) = b.join("bob")
     (cleo,) = c.join("cleo")
     cluster.read()
     dan.send("MSG 1")
-    say(bob, "2")
+    post(bob, "2")
     a.turn()
     a.finish()
     a.store()
-    say(cleo, "3")
+    post(cleo, "3")
     cluster.rest()
-    say(bob, "4")
+    post(bob, "4")
     cluster.rest()
     assert ann.read() == ["MSG bob 2", "MSG dan 1", "MSG cleo 3", "BYE shutdown"]
     assert dan.read() == ["MSG bob 2", "MSG cleo 3", "BYE shutdown"]
     assert eve.session.finished
-    gone = ["LEFT ann", "LEFT dan", "LEFT eve"]
-    assert bob.read() == ["MSG dan 1", "MSG cleo 3", *gone]
-    assert cleo.read() == ["MSG bob 2", "MSG dan 1", *gone, "MSG bob 4"]
+    left = ["LEFT ann", "LEFT dan", "LEFT eve"]
+    assert bob.read() == ["MSG dan 1", "MSG cleo 3", *left]
+    assert cleo.read() == ["MSG bob 2", "MSG dan 1", *left, "MSG bob 4"]
     assert names_on(b) == names_on(c) == ["bob", "cleo"]
 
 
-def test_server_without_members_leaves_without_a_word(cluster: ClusterHarness) -> None:
+def test_shutdown_without_members_broadcasts_nothing(cluster: ClusterHarness) -> None:
     (bob,) = cluster.servers[1].join("bob")
     cluster.servers[0].finish()
     cluster.rest()
@@ -606,52 +606,52 @@ def test_server_without_members_leaves_without_a_word(cluster: ClusterHarness) -
     assert bob.read() == []
 
 
-def test_server_that_left_is_not_dead_later(cluster: ClusterHarness) -> None:
+def test_server_is_not_evicted_after_a_graceful_shutdown(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     a.join("ann")
     a.finish()
     cluster.rest()
-    (ann,) = b.join("ann")  # the name is free
+    (ann,) = b.join("ann")  # the name is available
     cluster.wait(LEASE + 10)
     assert ann.read() == []
     assert names_on(b) == ["ann"]
     assert a.evicted == 0
 
 
-def test_what_is_asked_behind_the_end_is_answered_at_the_end(cluster: ClusterHarness) -> None:
+def test_commands_after_shutdown_started_are_answered_at_its_end(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     ann, dan, eve, fay = a.join("ann", "dan", "eve", "fay")
     (bob,) = b.join("bob")
-    stranger = a.connect()
+    outsider = a.connect()
     cluster.read()
-    say(bob, "1")
+    post(bob, "1")
     a.finish()
     ann.send("PING x")
     dan.send("LEAVE", "PING y")
-    eve.lose()
+    eve.drop_connection()
     fay.send("QUIT")
-    stranger.send("JOIN zoe")
+    outsider.send("JOIN zoe")
     a.turn()
-    assert ann.read() == dan.read() == fay.read() == stranger.read() == []
+    assert ann.read() == dan.read() == fay.read() == outsider.read() == []
     cluster.rest()
     assert ann.read() == ["MSG bob 1", "PONG x", "BYE shutdown"]
     assert dan.read()[:2] == ["MSG bob 1", "OK LEAVE"]
     assert fay.read() == ["MSG bob 1", "BYE quit"]
-    assert stranger.read() == [BUSY, "BYE shutdown"]
+    assert outsider.read() == [BUSY, "BYE shutdown"]
     assert bob.read() == ["LEFT ann", "LEFT dan", "LEFT eve", "LEFT fay"]
 
 
-def test_what_comes_in_the_last_message_is_heard_before_answers_and_without_a_gap(
+def test_last_message_at_shutdown_is_delivered_before_responses_without_a_gap(
     cluster: ClusterHarness,
 ) -> None:
-    """PONG means that everything before it was sent; and nothing has to be missed at an end in order."""
+    """PONG confirms all earlier lines, and a graceful shutdown loses no lines."""
     a = cluster.servers[0]
     ann, dan, eve, fay = a.join("ann", "dan", "eve", "fay")
     cluster.read()
     dan.send("MSG 1")
     a.turn()
     eve.send("MSG 2")
-    a.turn()  # it waits while the first is on its way
+    a.turn()  # queued while the first is in flight
     a.finish()
     ann.send("PING x")
     dan.send("LEAVE")
@@ -662,8 +662,8 @@ def test_what_comes_in_the_last_message_is_heard_before_answers_and_without_a_ga
     assert fay.read() == ["MSG dan 1", "MSG eve 2", "BYE quit"]
 
 
-def test_pong_does_not_stand_for_what_is_not_taken_any_more(cluster: ClusterHarness) -> None:
-    """What is said behind the end is refused, or else no PONG may come behind it."""
+def test_no_pong_confirms_a_message_discarded_at_shutdown(cluster: ClusterHarness) -> None:
+    """A message after the shutdown is rejected, or else no PONG follows it."""
     a, b, _ = cluster.servers
     (ann,) = a.join("ann")
     (bob,) = b.join("bob")
@@ -677,7 +677,7 @@ def test_pong_does_not_stand_for_what_is_not_taken_any_more(cluster: ClusterHarn
     assert BUSY in lines or "PONG x" not in lines
 
 
-def test_dead_server_s_members_leave_at_one_place(cluster: ClusterHarness) -> None:
+def test_members_of_a_crashed_server_leave_together_after_the_lease(cluster: ClusterHarness) -> None:
     a, b, c = cluster.servers
     a.join("ann", "dan")
     (bob,) = b.join("bob")
@@ -690,10 +690,10 @@ def test_dead_server_s_members_leave_at_one_place(cluster: ClusterHarness) -> No
         bob.send(f"MSG {number}")
         said.append(number)
         cluster.rest()
-    heard = cleo.read()
-    place = heard.index("LEFT ann")
-    assert heard[place : place + 2] == ["LEFT ann", "LEFT dan"]
-    assert [line for line in heard if line.startswith("LEFT")] == ["LEFT ann", "LEFT dan"]
+    received = cleo.read()
+    place = received.index("LEFT ann")
+    assert received[place : place + 2] == ["LEFT ann", "LEFT dan"]
+    assert [line for line in received if line.startswith("LEFT")] == ["LEFT ann", "LEFT dan"]
     assert bob.read() == ["LEFT ann", "LEFT dan"]
     assert LEASE / 2.5 - 2 <= place <= LEASE / 2.5 + 2
     eve = c.connect()
@@ -702,7 +702,7 @@ def test_dead_server_s_members_leave_at_one_place(cluster: ClusterHarness) -> No
     assert eve.read() == ["OK JOIN Ann"]
 
 
-def test_dead_server_s_members_leave_at_the_same_place_for_all_survivors(cluster: ClusterHarness) -> None:
+def test_members_of_a_crashed_server_leave_at_the_same_position_everywhere(cluster: ClusterHarness) -> None:
     a, b, c = cluster.servers
     a.join("ann", "dan")
     bob, watcher = b.join("bob", "bill")
@@ -712,30 +712,30 @@ def test_dead_server_s_members_leave_at_the_same_place_for_all_survivors(cluster
     for number in range(20):
         for client in (bob, cleo):
             client.send(f"MSG {number}")
-            client.server.speak()
+            client.server.turn_and_store()
         cluster.wait(2.5)
-    heard = watcher.read()
-    assert [line for line in heard if " bob " not in line] == bob.read()
-    assert [line for line in heard if " cleo " not in line] == cleo.read()
-    assert heard.count("LEFT ann") == heard.count("LEFT dan") == 1
+    received = watcher.read()
+    assert [line for line in received if " bob " not in line] == bob.read()
+    assert [line for line in received if " cleo " not in line] == cleo.read()
+    assert received.count("LEFT ann") == received.count("LEFT dan") == 1
 
 
-def test_what_a_server_said_before_it_died_is_heard(cluster: ClusterHarness) -> None:
+def test_messages_stored_before_a_crash_are_delivered(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
-    say(ann, "last")
+    post(ann, "last")
     ann.server.dead = True
     cluster.wait(LEASE + 5)
     assert bob.read() == ["MSG ann last", "LEFT ann"]
 
 
-def test_no_server_dies_while_all_are_there(cluster: ClusterHarness) -> None:
+def test_no_server_is_evicted_while_all_send_heartbeats(cluster: ClusterHarness) -> None:
     clients = members(cluster, "ann", "bob", "cleo")
     cluster.wait(10 * LEASE)
     assert all(client.read() == [] for client in clients)
     assert [server.evicted for server in cluster.servers] == [0, 0, 0]
 
 
-def test_no_server_dies_because_the_log_was_away(cluster: ClusterHarness) -> None:
+def test_no_server_is_evicted_after_a_log_outage(cluster: ClusterHarness) -> None:
     clients = members(cluster, "ann", "bob", "cleo")
     for server in cluster.servers:
         server.suspend()
@@ -749,57 +749,57 @@ def test_no_server_dies_because_the_log_was_away(cluster: ClusterHarness) -> Non
     assert [server.evicted for server in cluster.servers] == [0, 0, 0]
 
 
-# A server that is taken for dead and is not
+# Eviction of a running server
 
 
-def pause(cluster: ClusterHarness, server: ReplicaHarness, seconds: float = LEASE + 5) -> None:
+def pause_and_resume(cluster: ClusterHarness, server: ReplicaHarness, seconds: float = LEASE + 5) -> None:
     server.paused = True
     cluster.wait(seconds)
     server.paused = False
 
 
-def test_paused_server_that_comes_back_is_expelled(cluster: ClusterHarness) -> None:
+def test_server_paused_beyond_the_lease_is_evicted(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
     (bob,) = b.join("bob")
     cluster.read()
-    stranger = a.connect()
+    outsider = a.connect()
     ann.send("MSG never heard", "LEAVE")
     a.turn()
     dan.send("MSG neither", "PING x")
-    stranger.send("JOIN zoe")
+    outsider.send("JOIN zoe")
     a.turn()
     bob.send("MSG heard")
-    pause(cluster, a)
+    pause_and_resume(cluster, a)
     assert bob.read() == ["LEFT ann", "LEFT dan"]
-    a.store()  # too late
+    a.store()  # after the lease has expired
     for _ in cluster.log:
         a.deliver(1)
     cluster.rest()
     assert a.evicted == 1
-    assert all(client.lost for client in (ann, dan, stranger))
+    assert all(client.dropped for client in (ann, dan, outsider))
     assert ann.read() == dan.read() == ["MSG bob heard"]
-    assert stranger.read() == bob.read() == []
+    assert outsider.read() == bob.read() == []
     assert all(server.room.names() == ("bob",) for server in cluster.servers)
 
 
-def test_server_that_was_paused_in_time_goes_on(cluster: ClusterHarness) -> None:
+def test_server_paused_within_the_lease_continues(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     ann.send("MSG 1", "PING x")
     ann.server.turn()
     bob.send("MSG 2")
-    pause(cluster, ann.server, LEASE - 10)
+    pause_and_resume(cluster, ann.server, LEASE - 10)
     cluster.rest()
     assert ann.read() == ["MSG bob 2", "PONG x"]
     assert bob.read() == ["MSG ann 1"]
     assert ann.server.evicted == 0
 
 
-def test_expelled_server_begins_again(cluster: ClusterHarness) -> None:
+def test_evicted_server_rejoins_as_a_new_node(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     ann.send("MSG lost")
     ann.server.turn()
-    pause(cluster, ann.server)
+    pause_and_resume(cluster, ann.server)
     cluster.rest()
     cluster.read()
     (back,) = ann.server.join("ann")
@@ -810,25 +810,25 @@ def test_expelled_server_begins_again(cluster: ClusterHarness) -> None:
     assert all(names_on(server) == ["ann", "bob", "cleo"] for server in cluster.servers)
     cluster.wait(2 * LEASE)
     assert bob.read() == cleo.read() == []
-    pause(cluster, ann.server)
+    pause_and_resume(cluster, ann.server)
     assert bob.read() == cleo.read() == ["LEFT ann"]
     cluster.rest()
     assert ann.server.evicted == 2
 
 
-def test_room_tells_that_it_was_expelled_until_it_begins(cluster: ClusterHarness) -> None:
+def test_evicted_is_set_until_the_room_rejoins(cluster: ClusterHarness) -> None:
     server = cluster.servers[0]
     server.join("ann")
     server.replica.evict()
-    expelled = server.replica.evicted
+    evicted = server.replica.evicted
     assert server.room.names() == ()
     assert not server.replica.in_flight
     assert server.replica.next_message() is None
     server.begin()
-    assert (expelled, server.replica.evicted) == (True, False)
+    assert (evicted, server.replica.evicted) == (True, False)
 
 
-def test_server_that_was_cut_off_for_too_long_is_expelled(cluster: ClusterHarness) -> None:
+def test_server_cut_off_beyond_the_lease_is_evicted(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     ann.server.suspend()
     ann.send("MSG 1")
@@ -843,21 +843,21 @@ def test_server_that_was_cut_off_for_too_long_is_expelled(cluster: ClusterHarnes
     assert bob.read() == ["MSG dan 2"]
 
 
-def start_over(server: ReplicaHarness, snapshot: bytes) -> None:
-    """Go on from a snapshot without knowing what happened meanwhile, as when a part of the log was lost."""
+def restore_after_gap(server: ReplicaHarness, snapshot: bytes) -> None:
+    """Evict a server and restore it from a snapshot, as after a gap in the log."""
     server.replica.evict()
-    server.cut()
+    server.drop_connections()
     server.position = server.replica.restore(snapshot, 0) - 1
     server.deliver()
 
 
-def test_server_that_starts_over_remembers_nothing_twice(cluster: ClusterHarness) -> None:
+def test_restored_server_has_no_duplicate_history(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
-    say(ann, "1")
+    post(ann, "1")
     cluster.rest()
-    say(bob, "2")
+    post(bob, "2")
     cluster.rest()
-    start_over(ann.server, bob.server.replica.snapshot())
+    restore_after_gap(ann.server, bob.server.replica.snapshot())
     ann.server.begin()
     cluster.rest()
     cluster.wait(LEASE + 5)
@@ -865,33 +865,33 @@ def test_server_that_starts_over_remembers_nothing_twice(cluster: ClusterHarness
     back.send("HISTORY")
     bob.send("HISTORY")
     cluster.rest()
-    assert without_times(back) == ["PAST ann 1", "PAST bob 2", "OK HISTORY 2"]
-    assert without_times(bob)[-3:] == ["PAST ann 1", "PAST bob 2", "OK HISTORY 2"]
+    assert read_without_times(back) == ["PAST ann 1", "PAST bob 2", "OK HISTORY 2"]
+    assert read_without_times(bob)[-3:] == ["PAST ann 1", "PAST bob 2", "OK HISTORY 2"]
 
 
-def test_server_that_starts_over_knows_who_came_through_it_before(cluster: ClusterHarness) -> None:
-    """It is not the old one any more: what that did stands in the log as anybody's else."""
+def test_restored_server_keeps_its_former_members_until_the_lease_expires(cluster: ClusterHarness) -> None:
+    """Its own earlier entries in the log are those of another node."""
     a, b, _ = cluster.servers
     snapshot = b.replica.snapshot()
     (ann,) = a.join("ann")
     b.join("bob")
-    say(ann, "1")
+    post(ann, "1")
     cluster.rest()
-    start_over(a, snapshot)
+    restore_after_gap(a, snapshot)
     assert names_on(a) == names_on(b) == ["ann", "bob"]
     a.begin()
     (cleo,) = a.join("cleo")
     cleo.send("HISTORY")
     cluster.rest()
-    assert without_times(cleo) == ["PAST ann 1", "OK HISTORY 1"]
+    assert read_without_times(cleo) == ["PAST ann 1", "OK HISTORY 1"]
     cluster.wait(LEASE + 5)
     assert names_on(a) == names_on(b) == ["bob", "cleo"]
 
 
-def test_who_comes_before_a_server_begins_again_is_answered(cluster: ClusterHarness) -> None:
+def test_join_on_an_evicted_server_is_answered(cluster: ClusterHarness) -> None:
     a = cluster.servers[0]
     a.replica.evict()
-    a.cut()
+    a.drop_connections()
     ann = a.connect()
     ann.send("JOIN ann")
     a.turn()
@@ -901,10 +901,10 @@ def test_who_comes_before_a_server_begins_again_is_answered(cluster: ClusterHarn
     assert [line.split()[0] for line in ann.read()] in (["OK"], ["ERR"])
 
 
-# While the log is away
+# While the log is unavailable
 
 
-def test_nothing_is_lost_while_the_log_is_away(cluster: ClusterHarness) -> None:
+def test_messages_during_an_outage_are_delivered_after_it(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     ann.server.suspend()
     ann.send("MSG 1", "MSG 2")
@@ -919,7 +919,9 @@ def test_nothing_is_lost_while_the_log_is_away(cluster: ClusterHarness) -> None:
     assert not ann.server.room.delivery.suspended
 
 
-def test_lines_are_refused_when_enough_wait_and_those_before_are_not_lost(cluster: ClusterHarness) -> None:
+def test_messages_are_rejected_when_the_batch_is_full_and_earlier_ones_are_delivered(
+    cluster: ClusterHarness,
+) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     ann.server.suspend()
     count = 0
@@ -935,20 +937,20 @@ def test_lines_are_refused_when_enough_wait_and_those_before_are_not_lost(cluste
     ann.server.resume()
     cluster.rest()
     assert bob.read() == [f"MSG ann {number} {LONG}" for number in range(count - 1)]
-    say(ann, "again")
+    post(ann, "again")
     cluster.rest()
     assert bob.read() == ["MSG ann again"]
     assert ann.read() == []
 
 
-def test_nobody_joins_while_the_log_is_away(cluster: ClusterHarness) -> None:
+def test_join_is_rejected_during_an_outage(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     ann.server.suspend()
     dan = ann.server.connect()
     dan.send(*["JOIN dan"] * 20, "JOIN ANN", "JOIN Bob", "WHO")
     cluster.rest()
-    *refused, names, count = dan.read()
-    assert refused == [*[BUSY] * 20, TAKEN, TAKEN]  # too often to be a mistake of his
+    *errors, names, count = dan.read()
+    assert errors == [*[BUSY] * 20, TAKEN, TAKEN]  # more than the error limit: busy does not count
     assert sorted(names.split()[1:]) == ["ann", "bob", "cleo"]
     assert count == "OK WHO 3"
     ann.server.resume()
@@ -959,7 +961,7 @@ def test_nobody_joins_while_the_log_is_away(cluster: ClusterHarness) -> None:
     assert bob.read() == ["JOINED dan"]
 
 
-def test_join_that_waits_to_be_proposed_is_refused(cluster: ClusterHarness) -> None:
+def test_queued_join_is_rejected_on_outage(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     ann.send("MSG 1")
     ann.server.turn()
@@ -967,7 +969,7 @@ def test_join_that_waits_to_be_proposed_is_refused(cluster: ClusterHarness) -> N
     dan.send("JOIN dan", "PING x")
     eve.send("JOIN eve")
     ann.server.turn()
-    eve.lose()
+    eve.drop_connection()
     ann.server.suspend()
     cluster.rest()
     assert dan.read() == [BUSY, "PONG x"]
@@ -976,7 +978,7 @@ def test_join_that_waits_to_be_proposed_is_refused(cluster: ClusterHarness) -> N
     assert bob.read() == ["MSG ann 1"]
 
 
-def test_join_that_is_on_its_way_waits(cluster: ClusterHarness) -> None:
+def test_join_in_flight_waits_for_the_log(cluster: ClusterHarness) -> None:
     (bob,) = cluster.servers[1].join("bob")
     ann = cluster.servers[0].connect()
     ann.send("JOIN ann", "WHO")
@@ -990,7 +992,7 @@ def test_join_that_is_on_its_way_waits(cluster: ClusterHarness) -> None:
     assert bob.read() == ["JOINED ann"]
 
 
-QUESTIONS = [
+QUERIES = [
     ("WHO", ["NAMES", "OK"]),
     ("HISTORY", ["PAST", "OK"]),
 ]
@@ -1001,17 +1003,17 @@ def verbs(client: ReplicaClient) -> list[str]:
     return [line.split()[0] for line in client.read()]
 
 
-@pytest.mark.parametrize(("question", "answer"), QUESTIONS)
-def test_who_said_nothing_is_answered_at_once(
+@pytest.mark.parametrize(("question", "answer"), QUERIES)
+def test_query_without_pending_messages_is_answered_during_an_outage(
     cluster: ClusterHarness, question: str, answer: list[str]
 ) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
     (bob,) = b.join("bob")
-    say(bob, "0")
+    post(bob, "0")
     cluster.rest()
     cluster.read()
-    say(ann, "1")
+    post(ann, "1")
     a.suspend()
     dan.send(question, question)
     cluster.rest()
@@ -1022,17 +1024,15 @@ def test_who_said_nothing_is_answered_at_once(
 
 
 @pytest.mark.parametrize("asked_before", [False, True])
-def test_pong_waits_for_what_others_may_have_said_meanwhile(
-    cluster: ClusterHarness, *, asked_before: bool
-) -> None:
+def test_pong_waits_for_messages_of_other_servers(cluster: ClusterHarness, *, asked_before: bool) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
     (bob,) = b.join("bob")
     cluster.read()
     if asked_before:
-        say(dan, "0")
+        post(dan, "0")
         a.turn()
-        ann.send("PING x")  # which waits to be proposed
+        ann.send("PING x")  # queued to be proposed
         a.turn()
     a.suspend()
     if not asked_before:
@@ -1046,20 +1046,20 @@ def test_pong_waits_for_what_others_may_have_said_meanwhile(
     assert ann.read() == [*(["MSG dan 0"] if asked_before else []), "MSG bob 1", "PONG x"]
 
 
-@pytest.mark.parametrize(("question", "answer"), [*QUESTIONS, PING])
+@pytest.mark.parametrize(("question", "answer"), [*QUERIES, PING])
 @pytest.mark.parametrize("turn_between", [False, True])
-def test_who_said_something_is_answered_behind_it(
+def test_response_waits_for_own_pending_messages(
     cluster: ClusterHarness, question: str, answer: list[str], *, turn_between: bool
 ) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
     (bob,) = b.join("bob")
-    say(bob, "0")
+    post(bob, "0")
     cluster.rest()
     cluster.read()
     dan.send("MSG 1")
     if turn_between:
-        a.turn()  # it is on its way
+        a.turn()  # in flight
     a.suspend()
     dan.send(question)
     cluster.rest()
@@ -1070,9 +1070,9 @@ def test_who_said_something_is_answered_behind_it(
     assert ann.read() == bob.read() == ["MSG dan 1"]
 
 
-@pytest.mark.parametrize(("question", "answer"), QUESTIONS)
+@pytest.mark.parametrize(("question", "answer"), QUERIES)
 @pytest.mark.parametrize("speaks", [False, True])
-def test_question_that_waits_to_be_proposed_need_not(
+def test_queued_query_without_pending_messages_is_answered_on_outage(
     cluster: ClusterHarness, question: str, answer: list[str], *, speaks: bool
 ) -> None:
     a = cluster.servers[0]
@@ -1099,12 +1099,12 @@ def test_question_that_waits_to_be_proposed_need_not(
     assert ann.read() == (["MSG dan 2"] if speaks else [])
 
 
-def test_leaving_waits_for_the_log(cluster: ClusterHarness) -> None:
+def test_leave_waits_for_the_log(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     ann.server.suspend()
     bob.server.suspend()
     ann.send("LEAVE", "JOIN ann")
-    bob.lose()
+    bob.drop_connection()
     cluster.rest()
     assert ann.read() == cleo.read() == []
     ann.server.resume()
@@ -1115,7 +1115,7 @@ def test_leaving_waits_for_the_log(cluster: ClusterHarness) -> None:
     assert cleo.read() == ["LEFT ann", "JOINED ann", "LEFT bob"]
 
 
-def test_answer_does_not_overtake_what_was_read_with_it(cluster: ClusterHarness) -> None:
+def test_response_follows_lines_applied_with_it(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
     (bob,) = b.join("bob")
@@ -1124,18 +1124,18 @@ def test_answer_does_not_overtake_what_was_read_with_it(cluster: ClusterHarness)
     dan.send("LEAVE")
     a.turn()
     a.suspend()
-    say(bob, "1")
-    b.speak()
+    post(bob, "1")
+    b.turn_and_store()
     a.resume()
     a.store()
     a.follow()
-    a.turn()  # before it is handed out, and without knowing that the log is back
+    a.turn()  # before delivery, and before the log is known to be available
     cluster.rest()
     assert ann.read() == ["MSG bob 1", "NAMES ann dan bob", "OK WHO 3", "LEFT dan"]
     assert dan.read() == ["MSG bob 1", "OK LEAVE"]
 
 
-def test_lost_connection_whose_question_is_answered_leaves_all_the_same(cluster: ClusterHarness) -> None:
+def test_lost_connection_with_an_early_response_leaves_the_room(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
     (bob,) = b.join("bob")
@@ -1145,7 +1145,7 @@ def test_lost_connection_whose_question_is_answered_leaves_all_the_same(cluster:
     ann.send("PING x")
     dan.send("MSG 2")
     a.turn()
-    ann.lose()
+    ann.drop_connection()
     a.suspend()
     cluster.rest()
     a.resume()
@@ -1154,7 +1154,7 @@ def test_lost_connection_whose_question_is_answered_leaves_all_the_same(cluster:
     assert sorted(bob.read()) == ["LEFT ann", "MSG dan 1", "MSG dan 2"]
 
 
-def test_everything_is_in_order_behind_it(cluster: ClusterHarness) -> None:
+def test_order_is_kept_after_an_outage(cluster: ClusterHarness) -> None:
     a, b, _ = cluster.servers
     ann, dan = a.join("ann", "dan")
     (bob,) = b.join("bob")
@@ -1171,9 +1171,9 @@ def test_everything_is_in_order_behind_it(cluster: ClusterHarness) -> None:
     assert dan.read() == ["MSG bob 0", "MSG ann 1", "BYE quit"]
 
 
-def test_message_that_was_stored_before_the_log_went_away_is_said_once(cluster: ClusterHarness) -> None:
+def test_message_stored_before_an_outage_is_delivered_once(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
-    say(ann, "1")
+    post(ann, "1")
     ann.server.suspend()
     cluster.rest()
     assert bob.read() == ["MSG ann 1"]
@@ -1185,7 +1185,7 @@ def test_message_that_was_stored_before_the_log_went_away_is_said_once(cluster: 
     assert ann.read() == ["PONG x"]
 
 
-def test_server_ends_when_the_log_is_back(cluster: ClusterHarness) -> None:
+def test_shutdown_completes_after_an_outage(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     ann.server.suspend()
     ann.send("MSG 1")
@@ -1199,61 +1199,61 @@ def test_server_ends_when_the_log_is_back(cluster: ClusterHarness) -> None:
     assert bob.read() == ["MSG ann 1", "LEFT ann"]
 
 
-# Servers that begin later
+# Servers that start later
 
 
-def test_server_that_begins_later_goes_on_as_the_others(cluster: ClusterHarness) -> None:
+def test_server_restored_from_a_snapshot_matches_the_others(cluster: ClusterHarness) -> None:
     a, b, c = cluster.servers
     ann, _ = a.join("ann", "Dan")
     bob, _ = b.join("bob", "eve")
     (cleo,) = c.join("cleo")
-    say(ann, "before")
+    post(ann, "before")
     cluster.rest()
     snapshot = b.replica.snapshot()
     ann.send("LEAVE", "JOIN ann", "MSG between")
     cluster.rest()
     cluster.read()
-    newcomer = cluster.add(snapshot)
-    assert names_on(newcomer) == names_on(a) == ["Dan", "ann", "bob", "cleo", "eve"]
-    (fay,) = newcomer.join("fay")
+    new_server = cluster.add(snapshot)
+    assert names_on(new_server) == names_on(a) == ["Dan", "ann", "bob", "cleo", "eve"]
+    (fay,) = new_server.join("fay")
     cluster.read()
-    say(bob, "1")
+    post(bob, "1")
     fay.send("MSG 2", "WHO", "JOIN x")
     cluster.rest()
-    heard, names, count, refused = fay.read()
-    assert (heard, count) == ("MSG bob 1", "OK WHO 6")
+    received, names, count, errors = fay.read()
+    assert (received, count) == ("MSG bob 1", "OK WHO 6")
     assert names.split()[1] == "fay"
     assert sorted(names.split()[1:]) == ["Dan", "ann", "bob", "cleo", "eve", "fay"]
-    assert refused.startswith("ERR already-joined")
+    assert errors.startswith("ERR already-joined")
     assert cleo.read() == ["MSG bob 1", "MSG fay 2"]
     a.finish()
     b.dead = True
     cluster.wait(LEASE + 10)
     assert fay.read() == cleo.read() == ["LEFT Dan", "LEFT ann", "LEFT bob", "LEFT eve"]
-    assert names_on(newcomer) == names_on(c) == ["cleo", "fay"]
+    assert names_on(new_server) == names_on(c) == ["cleo", "fay"]
 
 
-def test_newcomer_buries_who_died_long_before(cluster: ClusterHarness) -> None:
+def test_new_server_evicts_a_server_that_crashed_before_its_start(cluster: ClusterHarness) -> None:
     a, b, c = cluster.servers
     a.join("ann")
     (bob,) = b.join("bob")
     a.dead = True
     cluster.wait(LEASE - 10)
-    newcomer = cluster.add(b.replica.snapshot())
+    new_server = cluster.add(b.replica.snapshot())
     cluster.rest()
-    (dan,) = newcomer.join("dan")
+    (dan,) = new_server.join("dan")
     (eve,) = c.join("eve")
     cluster.read()
     cluster.wait(20)
     assert bob.read() == dan.read() == eve.read() == ["LEFT ann"]
 
 
-def test_newcomer_knows_which_messages_were_there(cluster: ClusterHarness) -> None:
+def test_new_server_ignores_duplicates_of_messages_before_its_snapshot(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
-    say(ann, "1")
+    post(ann, "1")
     bob.server.deliver()
-    newcomer = cluster.add(bob.server.replica.snapshot())
-    (dan,) = newcomer.join("dan")
+    new_server = cluster.add(bob.server.replica.snapshot())
+    (dan,) = new_server.join("dan")
     ann.server.store(again=True)
     cluster.rest()
     assert dan.read() == []
@@ -1261,30 +1261,30 @@ def test_newcomer_knows_which_messages_were_there(cluster: ClusterHarness) -> No
 
 
 @pytest.mark.parametrize("behind", [0, 2])
-def test_newcomer_has_the_same_history(cluster: ClusterHarness, behind: int) -> None:
+def test_new_server_has_the_same_history(cluster: ClusterHarness, behind: int) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     for number in range(5):
-        say(ann, str(number), "more")
-        say(bob, str(number))
+        post(ann, str(number), "more")
+        post(bob, str(number))
         cluster.rest()
     snapshot = bob.server.replica.snapshot()
     for number in range(behind):
-        say(ann, f"late {number}")
+        post(ann, f"late {number}")
         cluster.rest()
     (dan,) = cluster.add(snapshot).join("dan")
     cluster.read()
     for client in (ann, dan):
         client.send("HISTORY", "HISTORY 4")
     cluster.rest()
-    past = without_times(ann)
+    past = read_without_times(ann)
     assert past[15 + behind] == f"OK HISTORY {15 + behind}"
-    assert without_times(dan) == past
+    assert read_without_times(dan) == past
 
 
-def test_newcomer_knows_when_something_was_said(cluster: ClusterHarness) -> None:
+def test_new_server_has_the_same_history_timestamps(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     for number in range(3):
-        say(ann, str(number))
+        post(ann, str(number))
         cluster.rest()
         cluster.wait(60)
     (dan,) = cluster.add(bob.server.replica.snapshot()).join("dan")
@@ -1298,45 +1298,45 @@ def test_newcomer_knows_when_something_was_said(cluster: ClusterHarness) -> None
     assert dan.read()[:3] == past
 
 
-def test_newcomer_s_newcomer_has_it_too(cluster: ClusterHarness) -> None:
+def test_server_restored_from_a_new_server_has_the_same_history(cluster: ClusterHarness) -> None:
     ann, _, _ = members(cluster, "ann", "bob", "cleo")
-    say(ann, "1")
+    post(ann, "1")
     cluster.rest()
-    newcomer = cluster.add(ann.server.replica.snapshot())
-    say(ann, "2")
+    new_server = cluster.add(ann.server.replica.snapshot())
+    post(ann, "2")
     cluster.rest()
-    (dan,) = cluster.add(newcomer.replica.snapshot()).join("dan")
+    (dan,) = cluster.add(new_server.replica.snapshot()).join("dan")
     dan.send("HISTORY")
     cluster.rest()
     assert [line.split()[-1] for line in dan.read()] == ["1", "2", "2"]
 
 
-def test_newcomer_does_not_remember_what_was_not_said(cluster: ClusterHarness) -> None:
-    """A message that is there again, and one of a server that was taken for dead, were heard by nobody."""
+def test_new_server_history_excludes_undelivered_messages(cluster: ClusterHarness) -> None:
+    """Neither a duplicate message nor a message of an evicted server was delivered."""
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
-    say(bob, "1")
+    post(bob, "1")
     bob.server.store(again=True)
     cluster.rest()
     ann.send("MSG never heard")
     ann.server.turn()
-    pause(cluster, ann.server)
+    pause_and_resume(cluster, ann.server)
     ann.server.store()
     cluster.rest()
-    say(bob, "2")
+    post(bob, "2")
     cluster.rest()
     (dan,) = cluster.add(cleo.server.replica.snapshot()).join("dan")
     cluster.read()
     for client in (cleo, dan):
         client.send("HISTORY")
     cluster.rest()
-    assert without_times(cleo) == ["PAST bob 1", "PAST bob 2", "OK HISTORY 2"]
-    assert without_times(dan) == ["PAST bob 1", "PAST bob 2", "OK HISTORY 2"]
+    assert read_without_times(cleo) == ["PAST bob 1", "PAST bob 2", "OK HISTORY 2"]
+    assert read_without_times(dan) == ["PAST bob 1", "PAST bob 2", "OK HISTORY 2"]
 
 
-def test_table_reaches_back_for_a_history_and_no_further(cluster: ClusterHarness) -> None:
+def test_snapshot_position_covers_exactly_one_history(cluster: ClusterHarness) -> None:
     ann, bob, _ = members(cluster, "ann", "bob", "cleo")
     for number in range(HISTORY + 50):
-        say(ann, str(number))
+        post(ann, str(number))
         ann.server.deliver()
     cluster.rest()
     replica = ReplicatedRoom(Room(), Nodes())
@@ -1351,7 +1351,7 @@ def test_table_reaches_back_for_a_history_and_no_further(cluster: ClusterHarness
     assert past[0].endswith(" ann 50")
 
 
-def test_table_of_a_silent_room_points_behind_it(cluster: ClusterHarness) -> None:
+def test_snapshot_without_history_points_past_the_end_of_the_log(cluster: ClusterHarness) -> None:
     cluster.servers[0].join("ann")
     replica = ReplicatedRoom(Room(), Nodes())
     assert replica.restore(cluster.servers[1].replica.snapshot(), 0) == cluster.end + 1
@@ -1359,9 +1359,9 @@ def test_table_of_a_silent_room_points_behind_it(cluster: ClusterHarness) -> Non
     assert replica.room.names() == ("ann",)
 
 
-def test_without_a_table_nobody_is_there(cluster: ClusterHarness) -> None:
+def test_room_without_a_snapshot_has_history_but_no_members(cluster: ClusterHarness) -> None:
     ann, _, _ = members(cluster, "ann", "bob", "cleo")
-    say(ann, "1")
+    post(ann, "1")
     cluster.rest()
     replica = ReplicatedRoom(Room(), Nodes())
     assert replica.restore(None, cluster.end) == 1
@@ -1372,28 +1372,28 @@ def test_without_a_table_nobody_is_there(cluster: ClusterHarness) -> None:
     assert [line for _, line in replica.room.history(None)] == [b"MSG ann 1\n"]
 
 
-def test_server_that_is_there_for_the_longest_time_keeps_the_table(cluster: ClusterHarness) -> None:
-    def keepers() -> list[ReplicaHarness]:
+def test_oldest_server_is_the_snapshotter(cluster: ClusterHarness) -> None:
+    def snapshotters() -> list[ReplicaHarness]:
         return [server for server in cluster.servers if server.runs and server.replica.is_snapshotter]
 
     a, b, c = cluster.servers
-    assert keepers() == [a]
+    assert snapshotters() == [a]
     a.finish()
     cluster.rest()
-    assert keepers() == [b]
+    assert snapshotters() == [b]
     b.dead = True
     cluster.wait(LEASE + 10)
-    assert keepers() == [c]
-    newcomer = cluster.add(c.replica.snapshot())
+    assert snapshotters() == [c]
+    new_server = cluster.add(c.replica.snapshot())
     cluster.rest()
-    assert keepers() == [c]
-    pause(cluster, c)
+    assert snapshotters() == [c]
+    pause_and_resume(cluster, c)
     cluster.rest()
-    assert keepers() == [newcomer]
+    assert snapshotters() == [new_server]
     assert c.evicted == 1
 
 
-# How many there are
+# Presence limit
 
 
 def test_presence_limit_counts_the_members_of_all_servers() -> None:
@@ -1407,33 +1407,33 @@ def test_presence_limit_counts_the_members_of_all_servers() -> None:
     cleo.send("LEAVE")
     cluster.rest()
     assert ann.read() == bob.read() == []
-    bob.lose()
+    bob.drop_connection()
     cluster.rest()
     assert ann.read() == ["LEFT bob"]
 
 
-def test_presence_limit_counts_those_of_a_dead_server_one_by_one() -> None:
+def test_presence_limit_applies_to_each_leave_of_a_crashed_server() -> None:
     cluster = ClusterHarness(2, presence_limit=3)
     a, b = cluster.servers
     a.join("ann", "dan", "eve")
     (bob,) = b.join("bob")
-    newcomer = cluster.add(b.replica.snapshot())
+    new_server = cluster.add(b.replica.snapshot())
     a.dead = True
     cluster.wait(LEASE + 10)
     assert bob.lines() == ["OK JOIN bob", "LEFT dan", "LEFT eve"]
-    assert newcomer.room.names() == ("bob",)
+    assert new_server.room.names() == ("bob",)
 
 
 @pytest.mark.parametrize("limit", [0, 1_000])
-def test_messages_are_sent_beyond_the_limit(limit: int) -> None:
+def test_messages_are_broadcast_above_the_presence_limit(limit: int) -> None:
     cluster = ClusterHarness(2, presence_limit=limit, backlog=BACKLOG)
     ann, bob = members(cluster, "ann", "bob")
-    say(ann, "1")
+    post(ann, "1")
     cluster.rest()
     assert bob.read() == ["MSG ann 1"]
 
 
-def test_entry_of_a_stranger_introduces_it(cluster: ClusterHarness) -> None:
+def test_entry_of_an_unknown_node_registers_it(cluster: ClusterHarness) -> None:
     (ann,) = cluster.servers[0].join("ann")
     cluster.store(Message("", encode_entry("other", 1, [b"JOIN zoe\n", b"MSG zoe hi\n"])))
     cluster.rest()

@@ -1,4 +1,4 @@
-"""Several servers and their clients, driven at random: all streams must be parts of one sequence."""
+"""Random operations on servers and clients; every client's output must be part of one sequence."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ some_server = st.integers(0, SERVERS_MAX - 1)
 
 
 class ClusterMachine(RuleBasedStateMachine):
-    """Guests do what they like, and servers fare as they do. The first one lives, with an observer."""
+    """Random clients and server failures. The first server, with an observer, never fails."""
 
     clients: "Bundle[ReplicaClient]" = Bundle("clients")
 
@@ -34,24 +34,22 @@ class ClusterMachine(RuleBasedStateMachine):
     def open(self, size: int) -> MultipleResults[ReplicaClient]:
         self.cluster = ClusterHarness(size)
         self.snapshots = [self.cluster.servers[0].replica.snapshot()]
-        self.said = 0
-        self.everybody: list[ReplicaClient] = []
+        self.message_count = 0
+        self.all_clients: list[ReplicaClient] = []
         self.ending: set[ReplicaHarness] = set()
-        self.unwritten: dict[
-            ReplicaClient, int
-        ] = {}  # who is blocked or gone, and how much was written to them
+        self.frozen_sizes: dict[ReplicaClient, int] = {}  # bytes written to blocked and disconnected clients
         (self.observer,) = self.cluster.servers[0].join("observer")
-        clients = [self.let_in(server) for server in self.cluster.servers]
+        clients = [self.connect_client(server) for server in self.cluster.servers]
         for client, name in zip(clients, ("ann", "bob", "cleo"), strict=False):
             self.join(client, name)
         self.cluster.rest()
         return multiple(*clients)
 
-    # What clients do
+    # Client operations
 
     @rule(target=clients, server=some_server, name=st.sampled_from(NAMES))
     def enter(self, server: int, name: str) -> ReplicaClient:
-        client = self.let_in(self.server(server))
+        client = self.connect_client(self.server(server))
         self.join(client, name)
         return client
 
@@ -59,32 +57,32 @@ class ClusterMachine(RuleBasedStateMachine):
     def join(self, client: ReplicaClient, name: str) -> None:
         if (
             not client.server.room.delivery.suspended
-        ):  # which refuses it at once, before what was said has its place
+        ):  # JOIN is rejected immediately, before earlier messages are ordered
             client.send(f"JOIN {name}")
 
     @rule(client=clients, count=st.integers(1, 3))
-    def say(self, client: ReplicaClient, count: int) -> None:
-        if client.server not in self.ending:  # which refuses what is said
+    def post(self, client: ReplicaClient, count: int) -> None:
+        if client.server not in self.ending:  # messages are rejected
             for _ in range(count):
-                self.said += 1
-                client.send(f"MSG {self.said}")
+                self.message_count += 1
+                client.send(f"MSG {self.message_count}")
 
     @rule(client=clients)
     def leave(self, client: ReplicaClient) -> None:
-        if client.server not in self.ending:  # or it is answered without the LEFT of others that come first
+        if client.server not in self.ending:  # the response would omit earlier LEFT lines
             client.send("LEAVE")
 
     @rule(client=clients, name=st.sampled_from(NAMES))
     def change(self, client: ReplicaClient, name: str) -> None:
         self.leave(client)
         self.join(client, name)
-        self.say(client, 1)
+        self.post(client, 1)
 
     @rule(client=clients, question=st.sampled_from(["PING", "PING", "WHO", "HISTORY", "HELP", "NICK x"]))
     def ask(self, client: ReplicaClient, question: str) -> None:
         if question == "PING":
-            self.said += 1
-            question = f"PING {self.said}"
+            self.message_count += 1
+            question = f"PING {self.message_count}"
         if not client.server.room.delivery.suspended or question.startswith(
             ("PING", "WHO", "HISTORY")
         ):  # as with JOIN
@@ -100,23 +98,23 @@ class ClusterMachine(RuleBasedStateMachine):
             client.send("QUIT")
 
     @rule(client=consumes(clients))
-    def lose(self, client: ReplicaClient) -> None:
-        if not client.lost:
-            client.lose()
-            self.unwritten[client] = len(client.written)
+    def drop_connection(self, client: ReplicaClient) -> None:
+        if not client.dropped:
+            client.drop_connection()
+            self.frozen_sizes[client] = len(client.written)
 
     @rule(client=clients)
     def block(self, client: ReplicaClient) -> None:
         client.block()
-        self.unwritten[client] = len(client.written)
+        self.frozen_sizes[client] = len(client.written)
 
     @rule(client=clients)
     def unblock(self, client: ReplicaClient) -> None:
-        if not client.lost:
-            self.unwritten.pop(client, None)
+        if not client.dropped:
+            self.frozen_sizes.pop(client, None)
             client.unblock()
 
-    # What servers do
+    # Server operations
 
     @rule(server=some_server)
     def turn(self, server: int) -> None:
@@ -128,8 +126,8 @@ class ClusterMachine(RuleBasedStateMachine):
             self.server(server).store(again=times > 1)
 
     @rule(server=some_server)
-    def speak(self, server: int) -> None:
-        self.server(server).speak()
+    def turn_and_store(self, server: int) -> None:
+        self.server(server).turn_and_store()
 
     @rule(server=some_server, most=st.none() | st.integers(1, 3))
     def deliver(self, server: int, most: int | None) -> None:
@@ -142,22 +140,22 @@ class ClusterMachine(RuleBasedStateMachine):
     @rule()
     def rest(self) -> None:
         self.cluster.rest()
-        self.all_agree()
+        self.check_replicas_agree()
 
     @rule(seconds=st.sampled_from([1, 5, 12, LEASE + 10]))
     def wait(self, seconds: float) -> None:
         self.cluster.wait(seconds)
-        self.all_agree()
+        self.check_replicas_agree()
 
-    # How servers fare
+    # Server failures
 
     @rule(server=some_server)
-    def die(self, server: int) -> None:
-        self.mortal(server, lambda server: setattr(server, "dead", True))
+    def crash(self, server: int) -> None:
+        self.fail_server(server, lambda server: setattr(server, "dead", True))
 
     @rule(server=some_server)
     def pause(self, server: int) -> None:
-        self.mortal(server, lambda server: setattr(server, "paused", True))
+        self.fail_server(server, lambda server: setattr(server, "paused", True))
 
     @rule(server=some_server)
     def cut_off(self, server: int) -> None:
@@ -166,10 +164,10 @@ class ClusterMachine(RuleBasedStateMachine):
                 server.turn()
                 server.suspend()
 
-        self.mortal(server, cut_off)
+        self.fail_server(server, cut_off)
 
     @rule(server=some_server)
-    def come_back(self, server: int) -> None:
+    def recover(self, server: int) -> None:
         self.server(server).paused = False
         self.server(server).resume()
 
@@ -181,28 +179,28 @@ class ClusterMachine(RuleBasedStateMachine):
                 return
             if all(
                 client.session.input_drained for client in server.clients
-            ):  # else a message may be refused
+            ):  # else a message may be rejected
                 self.ending.add(server)
                 server.finish()
 
-        self.mortal(server, finish)
+        self.fail_server(server, finish)
 
     @rule(server=some_server)
-    def keep_table(self, server: int) -> None:
+    def take_snapshot(self, server: int) -> None:
         if self.server(server).follows:
             self.snapshots.append(self.server(server).replica.snapshot())
 
     @rule(which=st.integers(0, 9), late=st.booleans())
-    def begin(self, which: int, *, late: bool) -> None:
+    def add_server(self, which: int, *, late: bool) -> None:
         if len(self.cluster.servers) < SERVERS_MAX:
             snapshots = self.snapshots if late else [self.cluster.servers[0].replica.snapshot()]
             self.cluster.add(snapshots[which % len(snapshots)])
 
-    # What must be
+    # Invariants
 
     @invariant()
-    def nothing_is_written_to_who_takes_nothing(self) -> None:
-        assert all(len(client.written) == size for client, size in self.unwritten.items())
+    def blocked_are_not_written_to(self) -> None:
+        assert all(len(client.written) == size for client, size in self.frozen_sizes.items())
 
     @invariant()
     def names_are_unique(self) -> None:
@@ -210,8 +208,8 @@ class ClusterMachine(RuleBasedStateMachine):
             names = [name.lower() for name in server.room.names()]
             assert len(set(names)) == len(names)
 
-    def all_agree(self) -> None:
-        """Servers that have read everything know the same."""
+    def check_replicas_agree(self) -> None:
+        """Check that all servers that have read the whole log have the same state."""
         first, *others = [server.replica for server in self.cluster.servers if server.follows]
         for replica in others:
             assert replica.position == first.position == self.cluster.end
@@ -221,45 +219,45 @@ class ClusterMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for number in range(SERVERS_MAX):
-            self.come_back(number)
-        for client in self.everybody:
+            self.recover(number)
+        for client in self.all_clients:
             self.unblock(client)
         self.wait(LEASE + 10)
-        for client in [*self.everybody, self.observer]:
+        for client in [*self.all_clients, self.observer]:
             client.send("QUIT")
             self.rest()
-            assert client.lost or client.session.finished or client.server.dead
+            assert client.dropped or client.session.finished or client.server.dead
         assert self.cluster.servers[0].evicted == 0
         assert self.cluster.servers[0].room.names() == ()
-        self.nothing_is_written_to_who_takes_nothing()
-        assert not any("GAP" in line for client in self.everybody for line in client.lines())
-        check(self.observer.recording(), [client.recording() for client in self.everybody])
+        self.blocked_are_not_written_to()
+        assert not any("GAP" in line for client in self.all_clients for line in client.lines())
+        check(self.observer.recording(), [client.recording() for client in self.all_clients])
 
     # The cluster
 
     def server(self, number: int) -> ReplicaHarness:
         return self.cluster.servers[number % len(self.cluster.servers)]
 
-    def mortal(self, number: int, befall: Callable[[ReplicaHarness], object]) -> None:
-        """Let something befall a server that is not the first one."""
+    def fail_server(self, number: int, failure: Callable[[ReplicaHarness], object]) -> None:
+        """Apply a failure to a server other than the first."""
         if number % len(self.cluster.servers):
-            befall(self.server(number))
+            failure(self.server(number))
 
-    def let_in(self, server: ReplicaHarness) -> ReplicaClient:
+    def connect_client(self, server: ReplicaHarness) -> ReplicaClient:
         client = server.connect()
-        client.session._handshake = None  # whose errors are counted, which is no business of the room
-        self.everybody.append(client)
+        client.session._handshake = None  # disable the error limit
+        self.all_clients.append(client)
         return client
 
 
 class HistoryMachine(ClusterMachine):
-    """And all servers remember the same."""
+    """Also check that all servers have the same history."""
 
-    def all_agree(self) -> None:
-        super().all_agree()
+    def check_replicas_agree(self) -> None:
+        super().check_replicas_agree()
         first, *others = [server.room for server in self.cluster.servers if server.follows]
-        said = [line for _, line in first.history(None)]
-        assert all([line for _, line in room.history(None)] == said for room in others)
+        first_history = [line for _, line in first.history(None)]
+        assert all([line for _, line in room.history(None)] == first_history for room in others)
 
 
 ClusterMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)

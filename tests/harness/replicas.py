@@ -1,4 +1,4 @@
-"""A house of several servers without a network: each has a room of its own, and all follow one log."""
+"""A cluster without a network: several servers, each with its own room, replicate one log."""
 
 from itertools import count
 
@@ -14,19 +14,19 @@ from tests.harness.checker import End, Recording
 from tests.harness.sessions import UNLIMITED, SessionClient, SessionHarness
 
 START = 1_700_000_000_000_000
-"""When the first entry is stored, in microseconds since the epoch."""
+"""Time of the first log entry, in microseconds since the epoch."""
 
 _TICK = 1_000  # microseconds from one entry to the next
-_ROUNDS_MAX = 1_000  # rounds until everything must be done
+_ROUNDS_MAX = 1_000  # rounds until all servers must be idle
 
 
 class ReplicaClient(SessionClient):
-    """A session on one of the servers, and all that was sent and written.
+    """A session on one of the servers, with all lines sent and bytes written.
 
     Attributes:
-        server: where it is connected.
-        sent: every line.
-        lost: whether the connection is gone.
+        server: the server it is connected to.
+        sent: all lines sent.
+        dropped: whether the connection is lost.
     """
 
     def __init__(
@@ -40,34 +40,34 @@ class ReplicaClient(SessionClient):
         super().__init__(server, limits, auth_required=auth_required, codec=codec)
         self.server = server
         self.sent: list[str] = []
-        self.lost = False
+        self.dropped = False
 
     def send(self, *lines: str) -> None:
-        """Send whole lines, in one packet, while there is a connection."""
-        if not self.lost:
+        """Send complete lines in one packet, unless the connection is lost."""
+        if not self.dropped:
             self.sent += lines
             super().send(*lines)
 
     def close(self) -> None:
-        """Send nothing more, which means to quit."""
+        """Send EOF, which quits."""
         self.sent.append("QUIT")
         super().close()
 
-    def lose(self) -> None:
+    def drop_connection(self) -> None:
         """Lose the connection."""
-        self.lost = True
+        self.dropped = True
         self.server.remove(self)
         self.session.connection_lost()
 
     def lines(self) -> list[str]:
-        """All lines that were written, behind the greeting."""
+        """Return all lines written, without the HELLO."""
         return self.written.decode().splitlines()[1:]
 
     def recording(self) -> Recording:
-        """What the checker wants to know.
+        """Return the recording for the checker.
 
-        Who leaves together with its server is not told which of its members do so just before, as all others
-        are. That is put in, so that the checker finds the one place where this stream may end.
+        A member that leaves on its server's shutdown does not receive the LEFT lines of members that leave
+        just before it. They are inserted, so that the checker finds the position where this stream ends.
         """
         *before, end = bytes(self.written).splitlines(keepends=True)
         if end == b"BYE shutdown\n" and self._name in (leaving := self.server.replica.left):
@@ -81,7 +81,7 @@ class ReplicaClient(SessionClient):
 
     @property
     def _name(self) -> str:
-        """What it is called in the room, as far as it knows."""
+        """The client's name in the room, according to the lines written to it."""
         name = ""
         for line in self.lines():
             if line.startswith("OK JOIN ") or line == "OK LEAVE":
@@ -90,10 +90,10 @@ class ReplicaClient(SessionClient):
 
 
 class RecordingRoom(ReplicatedRoom):
-    """A replicated room.
+    """A replicated room that records its members at shutdown.
 
     Attributes:
-        left: who was here when the server left in order.
+        left: names of the local members at a graceful shutdown.
     """
 
     left: tuple[str, ...] = ()
@@ -104,24 +104,24 @@ class RecordingRoom(ReplicatedRoom):
 
 
 class ReplicaHarness(SessionHarness):
-    """One of the servers: a replicated room and its clients. It is their `Committer`, as a replicator is.
+    """One server: a replicated room and its clients. It is their `Committer`, as a replicator is.
 
     Args:
-        cluster: that it is one of.
-        label: what it is called by people.
-        replica: its room, which follows the log from here on.
+        cluster: the cluster it belongs to.
+        label: its name in error messages.
+        replica: its room.
 
     Attributes:
-        replica: the same.
-        position: of the log's entry that was read last.
-        dead: whether it does nothing any more, ever.
-        ended: whether it left in order, and has only its clients to close.
-        paused: whether it does nothing for now.
-        cut_off: whether the log is unavailable for it: nothing gets in, and nothing comes out.
-        evicted: how often the others took it for dead.
+        replica: its room.
+        position: of the last log entry read.
+        dead: whether it has crashed.
+        ended: whether it has left the cluster gracefully and only closes its clients.
+        paused: whether it is suspended as a process.
+        cut_off: whether it can neither read nor write the log.
+        evicted: how often it was evicted.
     """
 
-    clients: dict["ReplicaClient", None]  # type: ignore[assignment] # it connects no others
+    clients: dict["ReplicaClient", None]  # type: ignore[assignment] # all its clients are of this type
 
     def __init__(self, cluster: "ClusterHarness", label: str, replica: RecordingRoom) -> None:
         super().__init__(replica.room, replica, self)
@@ -132,12 +132,12 @@ class ReplicaHarness(SessionHarness):
         self.evicted = 0
         self._cluster = cluster
         self._message: Message | None = None  # in flight
-        self._stored = False  # whether that is in the log
+        self._stored = False  # whether it is in the log
         self._failing = False
 
     @property
     def runs(self) -> bool:
-        """Whether it does anything."""
+        """Whether it runs."""
         return not (self.dead or self.paused)
 
     @property
@@ -145,19 +145,19 @@ class ReplicaHarness(SessionHarness):
         """Whether it reads the log."""
         return self.runs and not self.ended and not self.cut_off
 
-    # Its clients
+    # Clients
 
     def connect(
         self, limits: Limits = UNLIMITED, *, auth_required: bool = False, codec: Codec | None = None
     ) -> "ReplicaClient":
-        """Connect a client, which has read the greeting."""
+        """Connect a client and discard its HELLO."""
         client = ReplicaClient(self, limits, auth_required=auth_required, codec=codec)
         client.read()
         self.clients[client] = None
         return client
 
     def join(self, *names: str) -> list["ReplicaClient"]:
-        """Connect clients and let them join. All on all servers have read everything up to here then."""
+        """Connect clients, let them join, and discard the lines written to all clients so far."""
         clients = [self.connect() for _ in names]
         for client, name in zip(clients, names, strict=True):
             client.send(f"JOIN {name}")
@@ -166,11 +166,11 @@ class ReplicaHarness(SessionHarness):
         return clients
 
     def remove(self, client: "ReplicaClient") -> None:
-        """Forget a connection that is gone."""
+        """Remove a client whose connection is lost."""
         del self.clients[client]
         self._scheduler.remove(client)
 
-    # Its turns
+    # Turns
 
     def turn(self) -> None:
         """Run one turn, if the server runs."""
@@ -183,56 +183,56 @@ class ReplicaHarness(SessionHarness):
         return self._message is not None
 
     def commit(self) -> None:
-        """Put what was proposed on its way to the log."""
-        self._put(self.replica.next_message())
+        """Publish the proposed lines to the log."""
+        self._set_in_flight(self.replica.next_message())
 
-    def _put(self, message: Message | None) -> None:
+    def _set_in_flight(self, message: Message | None) -> None:
         self._message, self._stored = message, False
 
     @property
-    def quiet(self) -> bool:
-        """Whether there is nothing to do, or nothing that can be done."""
-        idle = self._message is None and self.replica._outbox.empty and self.position == self._cluster.end
-        return not self.runs or (self._scheduler.idle and (idle or not self.follows))
+    def idle(self) -> bool:
+        """Whether there is nothing to do, or nothing can be done."""
+        log_read = self._message is None and self.replica._outbox.empty and self.position == self._cluster.end
+        return not self.runs or (self._scheduler.idle and (log_read or not self.follows))
 
     def rest(self) -> None:
-        """Do what can be done, here and on all other servers."""
+        """Run all servers of the cluster until they are idle."""
         self._cluster.rest()
 
     # The log
 
     def begin(self) -> None:
-        """Be a new server among the others."""
+        """Join the cluster as a new node."""
         self.replica.begin(self._cluster.new_node())
-        self._put(self.replica.next_message(heartbeat=True))
+        self._set_in_flight(self.replica.next_message(heartbeat=True))
 
-    def beat(self) -> None:
+    def send_heartbeat(self) -> None:
         """Send a heartbeat, if nothing is in flight."""
         if self.runs and not self.ended and self._message is None:
-            self._put(self.replica.next_message(heartbeat=True))
+            self._set_in_flight(self.replica.next_message(heartbeat=True))
 
     def store(self, *, again: bool = False) -> None:
-        """Put the message that is in flight into the log.
+        """Append the message in flight to the log.
 
         Args:
-            again: even if it is there, as when nobody knows whether it is.
+            again: append it even if it is stored already, as a retry after a lost acknowledgement does.
         """
         if self.follows and self._message is not None and (again or not self._stored):
             self._stored = True
             self._cluster.store(self._message)
 
-    def speak(self) -> None:
-        """Have what its clients sent up to now in the log, and read nothing of it."""
+    def turn_and_store(self) -> None:
+        """Run a turn and append its message to the log, without reading it back."""
         self.turn()
         self.store()
 
     def deliver(self, most: int | None = None) -> None:
-        """Read on in the log, as far as it is or `most` entries, and deliver what they brought."""
+        """Apply the next log entries, all or at most `most`, and deliver their lines."""
         self.follow(most)
         self._flush()
 
     def follow(self, most: int | None = None) -> None:
-        """Read on in the log, as far as it is or `most` entries; what they brought is delivered later."""
+        """Apply the next log entries, all or at most `most`, without delivering their lines."""
         if not self.follows:
             return
         stop = self._cluster.end if most is None else min(self.position + most, self._cluster.end)
@@ -244,7 +244,7 @@ class ReplicaHarness(SessionHarness):
         self.replica.apply(entry)
         if self.replica.evicted:
             self.evicted += 1
-            self.cut()
+            self.drop_connections()
             self.begin()
         if self.replica.flush_due:
             self._flush()
@@ -254,9 +254,9 @@ class ReplicaHarness(SessionHarness):
         if self._message is None:
             self._scheduler.on_commit()
         elif not self.replica.in_flight:
-            self._go_on()
+            self._complete_message()
 
-    def _go_on(self) -> None:
+    def _complete_message(self) -> None:
         self._message = None
         if self._failing:
             self._failing = False
@@ -267,45 +267,45 @@ class ReplicaHarness(SessionHarness):
                 client.end("shutdown")
         self._scheduler.on_commit()
 
-    # What becomes of it
+    # Failure and shutdown
 
-    def cut(self) -> None:
-        """End every connection, of which the room knows nothing any more."""
+    def drop_connections(self) -> None:
+        """Drop every connection; its session is abandoned, as the room has no members any more."""
         for client in list(self.clients):
             client.session.abandon()
-            client.lose()
+            client.drop_connection()
 
     def finish(self) -> None:
-        """Leave in order."""
+        """Leave the cluster gracefully."""
         self.replica.propose_end()
         if self._message is None:
             self.commit()
 
     def suspend(self) -> None:
-        """Find that the log is unavailable, with a message in flight."""
+        """Make the log unavailable to this server, with a message in flight."""
         self._flush()
         self.cut_off = self._failing = True
-        self.beat()
+        self.send_heartbeat()
         self._scheduler.on_unavailable()
 
     def resume(self) -> None:
-        """Find the log again."""
+        """Make the log available to this server again."""
         self.cut_off = False
 
 
 class ClusterHarness:
-    """Some servers, and the log that they follow.
+    """Some servers, and the log that they replicate.
 
     Args:
-        size: how many servers there are.
-        backlog: of each room.
-        history: of each room.
-        presence_limit: of each room.
+        size: number of servers.
+        backlog: of each room, in bytes.
+        history: of each room, in messages.
+        presence_limit: of each room, in members.
 
     Attributes:
-        log: all entries, of which the first has the position 1.
-        time: by the log's clock, in microseconds since the epoch.
-        servers: that were there ever.
+        log: all entries; the first has position 1.
+        time: the log's clock, in microseconds since the epoch.
+        servers: all servers, including those that have ended.
     """
 
     def __init__(
@@ -326,10 +326,10 @@ class ClusterHarness:
         return len(self.log)
 
     def add(self, snapshot: bytes | None = None) -> ReplicaHarness:
-        """Let one more server begin.
+        """Add a server.
 
         Args:
-            snapshot: another's, from which it begins; None for the log's beginning.
+            snapshot: another server's, to restore from; None to read the log from its start.
         """
         backlog, history, presence_limit = self._sizes
         room = Room(backlog=backlog, history=history, presence_limit=presence_limit)
@@ -343,36 +343,36 @@ class ClusterHarness:
         return server
 
     def new_node(self) -> str:
-        """What no server was called before."""
+        """Return a new, unique node name."""
         return f"node{next(self._numbers)}"
 
     def store(self, message: Message) -> None:
-        """Put a message into the log."""
+        """Append a message to the log."""
         self.time += _TICK
         self.log.append(decode_entry(self.end + 1, self.time, message.data))
 
     def wait(self, seconds: float) -> None:
-        """Let time go by, in which every server that follows the log says that it is there."""
+        """Advance the clock by some seconds, with heartbeats from every server that can send them."""
         while seconds > 0:
             self.time += round(min(seconds, HEARTBEAT_INTERVAL) * 1e6)
             seconds -= HEARTBEAT_INTERVAL
             for server in self.servers:
-                server.beat()
+                server.send_heartbeat()
             self.rest()
 
     def rest(self) -> None:
-        """Do what can be done on all servers, until there is nothing more."""
+        """Run all servers until they are idle."""
         for _ in range(_ROUNDS_MAX):
             for server in self.servers:
                 server.turn()
                 server.store()
                 server.deliver()
-            if all(server.quiet for server in self.servers):
+            if all(server.idle for server in self.servers):
                 return
-        raise AssertionError("there is no end")
+        raise AssertionError("the servers are still busy after the maximum number of rounds")
 
     def read(self) -> None:
-        """Let all clients have read what they got."""
+        """Discard the lines written so far to all clients."""
         for server in self.servers:
             for client in server.clients:
                 client.read()
