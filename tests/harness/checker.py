@@ -1,14 +1,14 @@
-"""Checks what many clients received against what the protocol promises.
+"""Check what many clients received against the guarantees of the protocol.
 
-Pure: it is handed what each connection sent and received, and says what is wrong first. It needs
+Pure: takes what each connection sent and received, and reports the first violation. It needs
 
-- an **observer**, who joined before all others, only listens, keeps up, and ends last: what it received
-  is taken to be the sequence of the room, and is itself checked against what the others sent and got;
-- texts that are unique, such as a name and a counter of its own;
-- commands whose answers tell what became of them: JOIN, MSG, LEAVE, PING, WHO, HISTORY, HELP, QUIT, and
-  anything else that is refused.
+- an **observer**, which joins before all others, only reads, never lags behind the backlog, and ends last:
+  what it received is the sequence of the room, and is checked against what the others sent and received;
+- unique message texts, such as the author's name and a counter;
+- commands with recognizable responses: JOIN, MSG, LEAVE, PING, WHO, HISTORY, HELP, QUIT, and anything else
+  that is rejected.
 
-The connections may be those of several servers that share a room.
+The connections may belong to several servers that share a room.
 """
 
 from collections import Counter, defaultdict
@@ -20,18 +20,18 @@ from sys import intern
 from typing import NoReturn
 
 _ROOM = ("MSG ", "JOINED ", "LEFT ", "GAP ")
-_PARTS = ("NAMES ", "PAST ", "INFO ")  # of answers of several lines, which end in an OK
+_PARTS = ("NAMES ", "PAST ", "INFO ")  # of multi-line responses, which end in an OK
 
 
-class Violation(AssertionError):  # noqa: N818 - it is what a test fails with
-    """What was received is not what was promised; the message says where and why."""
+class Violation(AssertionError):  # noqa: N818 - raised as a test failure
+    """A guarantee of the protocol is violated; the message says where and why."""
 
 
 class End(Enum):
     """How a connection ended."""
 
-    CLEAN = auto()  # by a QUIT, a half-close, or by the server: there must be a BYE
-    VANISHED = auto()  # the client was gone in the middle of anything: its last line may be torn
+    CLEAN = auto()  # by QUIT, half-close or the server: the last line must be a BYE
+    VANISHED = auto()  # the connection was lost: its last line may be incomplete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +39,9 @@ class Recording:
     """One connection.
 
     Attributes:
-        label: what it is called in a `Violation`.
-        sent: the complete lines that it sent, in order; a half-close is a QUIT.
-        received: every byte that it received.
+        label: its name in a `Violation`.
+        sent: the complete lines it sent, in order; a half-close counts as QUIT.
+        received: all bytes it received.
         end: how it ended.
     """
 
@@ -52,54 +52,54 @@ class Recording:
 
 
 def check(observer: Recording, others: Iterable[Recording], *, presence: bool = True) -> list[str]:
-    """Check everything; return the common sequence.
+    """Check all connections; return the common sequence.
 
     Args:
-        observer: see the module.
+        observer: the observer; see the module docstring.
         others: all other connections.
-        presence: whether every JOINED and LEFT was told, as it is below the presence limit. If not, it is
-            not checked where a stay in the room began and ended, nor who held which name.
+        presence: whether every JOINED and LEFT was broadcast, as below the presence limit. If not, neither
+            the positions where memberships began and ended nor the holders of names are checked.
 
     Raises:
-        Violation: the first thing that is wrong.
+        Violation: the first violation found.
     """
-    watching = _Conversation(observer)
-    if len(watching.stays) != 1 or any(watching.said()):
-        watching.fail("an observer joins once, and says nothing")
-    sequence = [line for window in watching.stays[0].windows for line in window.heard]
+    observed = _Transcript(observer)
+    if len(observed.memberships) != 1 or any(observed.sent_messages()):
+        observed.fail("an observer joins once, and says nothing")
+    sequence = [line for window in observed.memberships[0].windows for line in window.received]
     if any(line.startswith("GAP ") for line in sequence):
-        watching.fail("an observer keeps up, but there is a GAP")
-    places = defaultdict(list)
-    for place, line in enumerate(sequence):
-        places[line].append(place)
-    conversations = [_Conversation(other) for other in others]
-    _check_authors(places, conversations)
+        observed.fail("an observer keeps up, but there is a GAP")
+    positions = defaultdict(list)
+    for position, line in enumerate(sequence):
+        positions[line].append(position)
+    transcripts = [_Transcript(other) for other in others]
+    _check_messages(positions, transcripts)
     if presence:
-        _check_holders(sequence, places, conversations)
-    for conversation in conversations:
-        _Walk(conversation, sequence, places, presence=presence).check()
+        _check_names(sequence, positions, transcripts)
+    for transcript in transcripts:
+        _Matcher(transcript, sequence, positions, presence=presence).check()
     return sequence
 
 
-# One connection by itself
+# One connection
 
 
 @dataclass(slots=True)
 class _Window:
-    """What happened between two answers: the order of what was said and what was heard is yet unknown."""
+    """Lines between two responses; the relative order of sent and received lines is still unknown."""
 
-    said: list[str] = field(default_factory=list)  # own messages, as the others get them
-    heard: list[str] = field(default_factory=list)  # lines of the room, and GAPs
+    sent: list[str] = field(default_factory=list)  # own messages, as other members receive them
+    received: list[str] = field(default_factory=list)  # broadcasts and GAPs
 
 
 @dataclass(slots=True)
-class _Stay:
-    """The time from a JOIN to its end, cut at each answer.
+class _Membership:
+    """A membership, from a JOIN to its end, split at each response.
 
     Attributes:
-        name: what the member was called.
-        windows: one up to each answer, and one up to the end.
-        ending: the answer that ended it: OK LEAVE or a BYE. Empty if the connection vanished.
+        name: the member's name.
+        windows: one up to each response, and one up to the end.
+        ending: the response that ended it: OK LEAVE or a BYE. Empty if the connection was lost.
     """
 
     name: str
@@ -107,38 +107,38 @@ class _Stay:
     ending: str = ""
 
 
-class _Conversation:
-    """One connection's lines, sorted: the answers put to their questions, the others into stays.
+class _Transcript:
+    """One connection's lines: responses matched to their commands, broadcasts grouped by membership.
 
     Args:
         recording: what was sent and received.
 
     Attributes:
-        stays: the times in the room, in order.
+        memberships: all of them, in order.
     """
 
     def __init__(self, recording: Recording) -> None:
-        self.stays: list[_Stay] = []
+        self.memberships: list[_Membership] = []
         self._label = recording.label
-        self._stay: _Stay | None = None  # the one that goes on
-        self._guesses: list[_Stay] = []  # stays whose JOIN was not answered, so that nobody knows
-        self._questions = iter(recording.sent)
+        self._current: _Membership | None = None  # the open membership, if any
+        self._uncertain: list[_Membership] = []  # memberships whose JOIN was not answered
+        self._commands = iter(recording.sent)
         self._sort(self._lines(recording))
-        self._take_unanswered()
+        self._process_unanswered()
 
     def fail(self, reason: str) -> NoReturn:
         """Raise a `Violation`."""
         raise Violation(f"{self._label}: {reason}")
 
-    def said(self) -> Iterator[str]:
-        """All messages that it sent, as the others get them, in order."""
-        for stay in (*self.stays, *self._guesses):
-            for window in stay.windows:
-                yield from window.said
+    def sent_messages(self) -> Iterator[str]:
+        """Return all messages it sent, as other members receive them, in order."""
+        for membership in (*self.memberships, *self._uncertain):
+            for window in membership.windows:
+                yield from window.sent
 
     def names(self) -> Iterator[str]:
-        """The names that it joined under, or may have."""
-        return (stay.name for stay in (*self.stays, *self._guesses))
+        """Return the names it joined with, or may have."""
+        return (membership.name for membership in (*self.memberships, *self._uncertain))
 
     def _lines(self, recording: Recording) -> list[str]:
         *whole, torn = recording.received.split(b"\n")
@@ -157,90 +157,90 @@ class _Conversation:
     def _sort(self, lines: list[str]) -> None:
         for line in lines:
             if line.startswith(_ROOM):
-                if self._stay is None:
+                if self._current is None:
                     self.fail(f"{line!r} came while it was not in the room")
-                self._stay.windows[-1].heard.append(intern(line))  # everybody hears the same
-            elif line.startswith("BYE ") and line != "BYE quit":  # nobody asked for it
-                if self._stay is not None:
-                    self._stay.ending = line
+                self._current.windows[-1].received.append(intern(line))  # shared by all connections
+            elif line.startswith("BYE ") and line != "BYE quit":  # unsolicited
+                if self._current is not None:
+                    self._current.ending = line
             elif not line.startswith(_PARTS):
-                self._put_to_question(line)
+                self._match_response(line)
 
-    def _put_to_question(self, answer: str) -> None:
-        for question in self._questions:
-            verb, _, argument = question.partition(" ")
-            if verb == "MSG" and self._stay is not None:
-                self._say(self._stay, argument)
-            elif _is_answer(answer, verb, argument):
-                self._take_answer(answer, argument)
+    def _match_response(self, response: str) -> None:
+        for command in self._commands:
+            verb, _, argument = command.partition(" ")
+            if verb == "MSG" and self._current is not None:
+                self._record_sent(self._current, argument)
+            elif _is_response(response, verb, argument):
+                self._process_response(response, argument)
                 return
             else:
-                self.fail(f"{question!r} was answered {answer!r}")
-        self.fail(f"nothing was asked that is answered {answer!r}")
+                self.fail(f"{command!r} was answered {response!r}")
+        self.fail(f"nothing was asked that is answered {response!r}")
 
-    def _take_answer(self, answer: str, argument: str) -> None:
-        if answer.startswith("OK JOIN "):
-            self._stay = _Stay(argument)
-            self.stays.append(self._stay)
-        elif self._stay is not None and answer in {"OK LEAVE", "BYE quit"}:
-            self._stay.ending = answer
-            self._stay = None
-        elif self._stay is not None:
-            self._stay.windows.append(_Window())
+    def _process_response(self, response: str, argument: str) -> None:
+        if response.startswith("OK JOIN "):
+            self._current = _Membership(argument)
+            self.memberships.append(self._current)
+        elif self._current is not None and response in {"OK LEAVE", "BYE quit"}:
+            self._current.ending = response
+            self._current = None
+        elif self._current is not None:
+            self._current.windows.append(_Window())
 
-    def _take_unanswered(self) -> None:
-        """Take what was sent last: it was carried out as far as it came."""
-        for question in self._questions:
-            verb, _, argument = question.partition(" ")
-            if verb == "MSG" and self._stay is not None:
-                self._say(self._stay, argument)
+    def _process_unanswered(self) -> None:
+        """Process the unanswered commands at the end: a prefix of them may have been executed."""
+        for command in self._commands:
+            verb, _, argument = command.partition(" ")
+            if verb == "MSG" and self._current is not None:
+                self._record_sent(self._current, argument)
             elif verb == "LEAVE":
-                self._stay = None
-            elif verb == "JOIN" and self._stay is None:
-                self._stay = _Stay(argument)
-                self._guesses.append(self._stay)
+                self._current = None
+            elif verb == "JOIN" and self._current is None:
+                self._current = _Membership(argument)
+                self._uncertain.append(self._current)
 
     @staticmethod
-    def _say(stay: _Stay, text: str) -> None:
-        stay.windows[-1].said.append(f"MSG {stay.name} {text}")
+    def _record_sent(membership: _Membership, text: str) -> None:
+        membership.windows[-1].sent.append(f"MSG {membership.name} {text}")
 
 
-def _is_answer(answer: str, verb: str, argument: str) -> bool:
-    if answer.startswith("ERR "):
+def _is_response(response: str, verb: str, argument: str) -> bool:
+    if response.startswith("ERR "):
         return verb not in {"PING", "QUIT", "WHO", "HELP"}
     match verb:
         case "JOIN":
-            return answer == f"OK JOIN {argument}"
+            return response == f"OK JOIN {argument}"
         case "PING":
-            return answer == f"PONG {argument}"
+            return response == f"PONG {argument}"
         case "QUIT":
-            return answer == "BYE quit"
+            return response == "BYE quit"
         case _:
-            return answer.split()[:2] == ["OK", verb]
+            return response.split()[:2] == ["OK", verb]
 
 
-# The sequence by itself
+# The sequence
 
 
-def _check_authors(places: Mapping[str, list[int]], conversations: Sequence[_Conversation]) -> None:
-    """Every message was sent, came once, and behind what its sender had said before."""
-    said = {line for conversation in conversations for line in conversation.said()}
-    for line, where in places.items():
-        if line.startswith("MSG ") and line not in said:
+def _check_messages(positions: Mapping[str, list[int]], transcripts: Sequence[_Transcript]) -> None:
+    """Check that every message was sent, occurs once, and follows its author's earlier messages."""
+    sent = {line for transcript in transcripts for line in transcript.sent_messages()}
+    for line, where in positions.items():
+        if line.startswith("MSG ") and line not in sent:
             raise Violation(f"nobody sent {line!r}")
         if line.startswith("MSG ") and len(where) > 1:
             raise Violation(f"{line!r} came {len(where)} times")
-    for conversation in conversations:
-        own = [line for line in conversation.said() if line in places]
+    for transcript in transcripts:
+        own = [line for line in transcript.sent_messages() if line in positions]
         for line, next_line in pairwise(own):
-            if places[line] > places[next_line]:
-                conversation.fail(f"{next_line!r} came before {line!r}")
+            if positions[line] > positions[next_line]:
+                transcript.fail(f"{next_line!r} came before {line!r}")
 
 
-def _check_holders(
-    sequence: Sequence[str], places: Mapping[str, list[int]], conversations: Sequence[_Conversation]
+def _check_names(
+    sequence: Sequence[str], positions: Mapping[str, list[int]], transcripts: Sequence[_Transcript]
 ) -> None:
-    """Nobody came under a name that was held, or did anything under one that was not, or was made up."""
+    """Check that names are unique, that only members act, and that every JOINED was asked for."""
     held: set[str] = set()
     for line in sequence:
         verb, name = line.split(" ", 2)[:2]
@@ -253,9 +253,9 @@ def _check_holders(
             held.add(key)
         elif verb == "LEFT":
             held.remove(key)
-    asked = Counter(name for conversation in conversations for name in conversation.names())
-    for line, where in places.items():
-        if line.startswith("JOINED ") and len(where) > asked[line.removeprefix("JOINED ")]:
+    requested = Counter(name for transcript in transcripts for name in transcript.names())
+    for line, where in positions.items():
+        if line.startswith("JOINED ") and len(where) > requested[line.removeprefix("JOINED ")]:
             raise Violation(f"{line!r} came {len(where)} times, more often than somebody joined")
 
 
@@ -263,92 +263,92 @@ def _check_holders(
 
 
 class _MisfitError(Exception):
-    """A stay can't have begun where it was tried, because of a line further on.
+    """A membership cannot start at the position tried, because of a later line.
 
     Args:
-        place: of that line.
+        position: of that line.
         reason: what is wrong with it.
     """
 
-    def __init__(self, place: int, reason: str) -> None:
+    def __init__(self, position: int, reason: str) -> None:
         super().__init__(reason)
-        self.place = place
+        self.position = position
 
 
-class _Walk:
-    """Follows one connection through the sequence.
+class _Matcher:
+    """Match one connection against the sequence.
 
     Args:
         conversation: the connection.
-        sequence: the lines of the room.
-        places: where each of them is.
-        presence: whether JOINED and LEFT are told.
+        sequence: all broadcasts of the room.
+        positions: of each line in the sequence.
+        presence: whether JOINED and LEFT are broadcast.
     """
 
     def __init__(
         self,
-        conversation: _Conversation,
+        transcript: _Transcript,
         sequence: Sequence[str],
-        places: Mapping[str, list[int]],
+        positions: Mapping[str, list[int]],
         *,
         presence: bool,
     ) -> None:
-        self._conversation = conversation
+        self._transcript = transcript
         self._sequence = sequence
-        self._places = places
+        self._positions = positions
         self._presence = presence
 
     def check(self) -> None:
-        """Check each stay, at whichever place it fits."""
+        """Check each membership at the first position that fits."""
         at = 0
-        for stay in self._conversation.stays:
-            at = self._fit(stay, at)
+        for membership in self._transcript.memberships:
+            at = self._fit(membership, at)
 
-    def _fit(self, stay: _Stay, earliest: int) -> int:
-        """Try every place where a stay may have begun; return where it ended."""
+    def _fit(self, membership: _Membership, earliest: int) -> int:
+        """Try every possible start of a membership; return the position where it ended."""
         misfits: list[tuple[int, str]] = []
-        for start in self._starts(stay, earliest):
+        for start in self._starts(membership, earliest):
             try:
-                return self._follow(stay, start)
+                return self._follow(membership, start)
             except _MisfitError as misfit:
-                misfits.append((misfit.place - start, str(misfit)))
+                misfits.append((misfit.position - start, str(misfit)))
         if not misfits:
-            self._conversation.fail(f"it joined, but there is no 'JOINED {stay.name}'")
-        return self._conversation.fail(max(misfits)[1])
+            self._transcript.fail(f"it joined, but there is no 'JOINED {membership.name}'")
+        return self._transcript.fail(max(misfits)[1])
 
-    def _starts(self, stay: _Stay, earliest: int) -> list[int]:
+    def _starts(self, membership: _Membership, earliest: int) -> list[int]:
         if self._presence:
-            return [at + 1 for at in self._find(f"JOINED {stay.name}", earliest)]
-        first = next((window for window in stay.windows if window.said or window.heard), _Window())
-        if first.heard[:1] and first.heard[0].startswith("GAP "):
+            return [at + 1 for at in self._find(f"JOINED {membership.name}", earliest)]
+        first = next((window for window in membership.windows if window.sent or window.received), _Window())
+        if first.received[:1] and first.received[0].startswith("GAP "):
             return list(range(earliest, len(self._sequence) + 1))
-        lines = (*first.said[:1], *first.heard[:1])
+        lines = (*first.sent[:1], *first.received[:1])
         return sorted({earliest, *(at for line in lines for at in self._find(line, earliest))})
 
     def _find(self, line: str, earliest: int) -> list[int]:
-        return [at for at in self._places.get(line, ()) if at >= earliest]
+        return [at for at in self._positions.get(line, ()) if at >= earliest]
 
-    def _follow(self, stay: _Stay, start: int) -> int:
+    def _follow(self, membership: _Membership, start: int) -> int:
         at = start
-        for window in stay.windows[:-1]:
-            at = self._listen(window, at)
-            self._expect_said(window, at)
-        at = self._listen(stay.windows[-1], at)
-        if stay.ending in {"OK LEAVE", "BYE quit"}:
-            self._expect_said(stay.windows[-1], at)
-        return self._end(stay, at) if self._presence else at
+        for window in membership.windows[:-1]:
+            at = self._match_received(window, at)
+            self._expect_sent(window, at)
+        at = self._match_received(membership.windows[-1], at)
+        if membership.ending in {"OK LEAVE", "BYE quit"}:
+            self._expect_sent(membership.windows[-1], at)
+        return self._end(membership, at) if self._presence else at
 
-    def _listen(self, window: _Window, at: int) -> int:
-        """Pass what was heard, and what was said along with it; return the place behind."""
-        own = {at for line in window.said for at in self._places.get(line, ())}
-        for line in window.heard:
+    def _match_received(self, window: _Window, at: int) -> int:
+        """Match the received lines, skipping own messages; return the position after them."""
+        own = {at for line in window.sent for at in self._positions.get(line, ())}
+        for line in window.received:
             while at in own:
                 at += 1
             if at < len(self._sequence) and self._sequence[at] == line:
                 at += 1
             elif line.startswith("GAP "):
-                at = self._pass_over(int(line.removeprefix("GAP ")), at, own)
-            elif line in window.said:
+                at = self._skip_gap(int(line.removeprefix("GAP ")), at, own)
+            elif line in window.sent:
                 raise _MisfitError(at, f"{line!r} came back to its sender")
             else:
                 raise _MisfitError(at, f"{line!r} came where {self._line(at)!r} was due")
@@ -356,7 +356,7 @@ class _Walk:
             at += 1
         return at
 
-    def _pass_over(self, lines: int, at: int, own: set[int]) -> int:
+    def _skip_gap(self, lines: int, at: int, own: set[int]) -> int:
         for _ in range(lines):
             while at in own:
                 at += 1
@@ -365,20 +365,20 @@ class _Walk:
             raise _MisfitError(len(self._sequence), f"'GAP {lines}', but there were fewer lines")
         return at
 
-    def _expect_said(self, window: _Window, at: int) -> None:
-        """Everything that was said before an answer is in the sequence, before the answer's place."""
-        for line in window.said:
-            if line not in self._places:
+    def _expect_sent(self, window: _Window, at: int) -> None:
+        """Check that every message sent before a response precedes the response in the sequence."""
+        for line in window.sent:
+            if line not in self._positions:
                 raise _MisfitError(at, f"{line!r} was taken, but nobody heard it")
-            if self._places[line][0] >= at:
+            if self._positions[line][0] >= at:
                 raise _MisfitError(at, f"the answer behind {line!r} came where {self._line(at)!r} was due")
 
-    def _end(self, stay: _Stay, at: int) -> int:
-        left = f"LEFT {stay.name}"
-        if stay.ending == "BYE shutdown" and at == len(self._sequence):
+    def _end(self, membership: _Membership, at: int) -> int:
+        left = f"LEFT {membership.name}"
+        if membership.ending == "BYE shutdown" and at == len(self._sequence):
             return at
-        if stay.ending and self._line(at) != left:
-            raise _MisfitError(at, f"{stay.ending!r} came where {self._line(at)!r} was due")
+        if membership.ending and self._line(at) != left:
+            raise _MisfitError(at, f"{membership.ending!r} came where {self._line(at)!r} was due")
         if not (found := self._find(left, at)):
             raise _MisfitError(at, f"it vanished, but there is no {left!r}")
         return found[0] + 1
