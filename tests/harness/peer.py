@@ -1,7 +1,7 @@
-"""A raw peer: it sends any bytes, sees every line that comes back, and can end in any way.
+"""A raw peer: sends arbitrary bytes, records everything received, and can close in any way.
 
-Every wait has a deadline. Lines are read without their LF. A CR before it and bytes that are not UTF-8 are
-kept: there are tests that look for them.
+Every wait has a deadline. Lines are returned without their LF. A CR before it and invalid UTF-8 are kept,
+because tests check for them.
 """
 
 import asyncio
@@ -14,18 +14,18 @@ from itertools import count
 from typing import Self, cast
 
 DEADLINE = 20.0
-"""Seconds that anything may take before the test is failed. Nothing waits this long when all is well."""
+"""Deadline of every wait, in seconds. Never reached in a passing test."""
 
 _tokens = count(1)
 
 
 class Peer(asyncio.Protocol):
-    """One connection to a server; `connect` makes it.
+    """One connection to a server; use `connect` to open it.
 
     Attributes:
-        sent: every line that `send` was given.
-        received: every byte so far.
-        closed: whether the connection has ended, on whichever side.
+        sent: all lines passed to `send`.
+        received: all bytes received so far.
+        closed: whether the connection is closed, by either side.
     """
 
     transport: asyncio.Transport
@@ -34,21 +34,21 @@ class Peer(asyncio.Protocol):
         self.sent: list[str] = []
         self.received = bytearray()
         self.closed = False
-        self._at = 0  # where in `received` the next line begins
-        self._news = asyncio.Event()
+        self._at = 0  # offset of the next line in `received`
+        self._changed = asyncio.Event()
 
-    # What the event loop tells
+    # Callbacks of the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self.received += data
-        self._news.set()
+        self._changed.set()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature is asyncio's
         self.closed = True
-        self._news.set()
+        self._changed.set()
 
     # Sending
 
@@ -58,7 +58,7 @@ class Peer(asyncio.Protocol):
         self.write("".join(f"{line}\n" for line in lines).encode())
 
     def write(self, data: bytes) -> None:
-        """Send bytes as they are; `sent` knows nothing of them."""
+        """Send raw bytes, without recording them in `sent`."""
         self.transport.write(data)
 
     # Reading
@@ -68,52 +68,52 @@ class Peer(asyncio.Protocol):
         return (await self._read_through(b"\n", self._at))[0]
 
     async def lines(self, number: int) -> list[str]:
-        """Wait for some lines."""
+        """Wait for a number of lines."""
         return [await self.line() for _ in range(number)]
 
     async def until(self, line: str) -> list[str]:
-        """Wait for a line, which is not the first of all, and return those before it."""
+        """Wait for a line, which is not the first of the connection; return the unread lines before it."""
         return (await self._read_through(f"\n{line}\n".encode(), max(self._at - 1, 0)))[:-1]
 
     async def barrier(self) -> list[str]:
-        """Wait until the server has done everything that was sent; return the lines up to there."""
+        """Wait until the server has processed everything sent; return the lines received until then."""
         token = f"barrier-{next(_tokens)}"
         self.send(f"PING {token}")
         return await self.until(f"PONG {token}")
 
     async def ask(self, *lines: str) -> list[str]:
-        """Send lines, and return what came until they were carried out."""
+        """Send lines; return the lines received until the server has processed them."""
         self.send(*lines)
         return await self.barrier()
 
     async def rest(self) -> list[str]:
-        """Wait for the end, and return the lines that were not read yet."""
+        """Wait until the connection is closed; return the unread lines."""
         await self.wait_closed()
-        *lines, torn = self._take(len(self.received)).split("\n")
-        assert torn == "", f"the last line has no end: {torn!r}"
+        *lines, incomplete = self._consume(len(self.received)).split("\n")
+        assert incomplete == "", f"the last line has no end: {incomplete!r}"
         return lines
 
     def pause(self) -> None:
-        """Read no more: what the server sends stays in the kernel, and then with the server."""
+        """Pause reading: output fills the kernel's buffers, then the server's."""
         self.transport.pause_reading()
 
     def resume(self) -> None:
-        """Read again."""
+        """Resume reading."""
         self.transport.resume_reading()
 
-    # Ending
+    # Closing
 
     def half_close(self) -> None:
-        """Send nothing more, and go on reading."""
+        """Send EOF and continue reading."""
         self.transport.write_eof()
 
     async def close(self) -> None:
-        """Close both sides, as a program does that ends."""
+        """Close the connection and wait until it is closed."""
         self.transport.close()
         await self.wait_closed()
 
     async def reset(self) -> None:
-        """Cut the connection: the server sees a reset."""
+        """Reset the connection (RST)."""
         sock = self.transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -121,39 +121,39 @@ class Peer(asyncio.Protocol):
         await self.wait_closed()
 
     async def wait_closed(self) -> None:
-        """Wait for the end, from whichever side it comes."""
+        """Wait until the connection is closed, by either side."""
         async with asyncio.timeout(DEADLINE):
             while not self.closed:
-                await self._more()
+                await self._wait_for_change()
 
-    async def _read_through(self, mark: bytes, searched: int) -> list[str]:
-        """Wait for a mark that ends a line; return the lines not read before, through the mark's."""
+    async def _read_through(self, marker: bytes, search_from: int) -> list[str]:
+        """Wait for a marker that ends a line; return the unread lines up to and including the marker's."""
         async with asyncio.timeout(DEADLINE):
-            while (found := self.received.find(mark, searched)) < 0:
-                assert not self.closed, f"the connection ended while waiting for {mark!r}"
-                searched = max(searched, len(self.received) - len(mark))
-                await self._more()
-        return self._take(found + len(mark)).removesuffix("\n").split("\n")
+            while (found := self.received.find(marker, search_from)) < 0:
+                assert not self.closed, f"the connection ended while waiting for {marker!r}"
+                search_from = max(search_from, len(self.received) - len(marker))
+                await self._wait_for_change()
+        return self._consume(found + len(marker)).removesuffix("\n").split("\n")
 
-    async def _more(self) -> None:
-        self._news.clear()
-        await self._news.wait()
+    async def _wait_for_change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
 
-    def _take(self, end: int) -> str:
+    def _consume(self, end: int) -> str:
         text = self.received[self._at : end].decode(errors="surrogateescape")
         self._at = end
         return text
 
 
 class TlsPeer(Peer):
-    """A peer that talks TLS, and does so itself: event loops let nobody end it in any way.
+    """A TLS peer with its own TLS layer: the event loop's allows no control over how TLS is closed.
 
     Args:
-        context: how.
+        context: the client's TLS context.
 
     Attributes:
-        tls: what was agreed on.
-        got_close_notify: whether the server ended TLS in order, so that nothing can be missing.
+        tls: the TLS session.
+        got_close_notify: whether the server sent close_notify, which rules out truncation.
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -161,24 +161,24 @@ class TlsPeer(Peer):
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
         self.got_close_notify = False
-        self._secure = False
+        self._handshake_done = False
         self._failure: ssl.SSLError | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._go_on()
+        self._advance_tls()
 
     def data_received(self, data: bytes) -> None:
         self._incoming.write(data)
-        self._go_on()
+        self._advance_tls()
 
-    def _go_on(self) -> None:
+    def _advance_tls(self) -> None:
         try:
             with contextlib.suppress(ssl.SSLWantReadError):
-                if not self._secure:
+                if not self._handshake_done:
                     self.tls.do_handshake()
-                    self._secure = True
-                    self._news.set()
+                    self._handshake_done = True
+                    self._changed.set()
                 while data := self.tls.read(65536):
                     super().data_received(data)
                 self.got_close_notify = True
@@ -195,16 +195,16 @@ class TlsPeer(Peer):
             self.transport.write(data)
 
     async def wait_handshake(self) -> None:
-        """Wait for the end of the handshake.
+        """Wait until the handshake is complete.
 
         Raises:
-            ConnectionError: it failed.
+            ConnectionError: the handshake failed.
         """
         async with asyncio.timeout(DEADLINE):
-            while not self._secure:
+            while not self._handshake_done:
                 if self.closed:
-                    raise ConnectionError("no handshake") from self._failure
-                await self._more()
+                    raise ConnectionError("TLS handshake failed") from self._failure
+                await self._wait_for_change()
 
     def write(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -213,27 +213,27 @@ class TlsPeer(Peer):
         self._flush()
 
     def half_close(self) -> None:
-        """Say in order that nothing more is sent: that ends the server's side too."""
-        with contextlib.suppress(ssl.SSLError):  # it wants the server to have said the same
+        """Send close_notify; the server closes its side in response."""
+        with contextlib.suppress(ssl.SSLError):  # raised until the server's close_notify has arrived
             self.tls.unwrap()
         self._flush()
 
     async def close(self) -> None:
-        """End in order, and close without waiting for the server to do so."""
-        if self._secure and not self.closed:
+        """Send close_notify and close without waiting for the server's."""
+        if self._handshake_done and not self.closed:
             self.half_close()
         await super().close()
 
     async def close_without_notify(self) -> None:
-        """Close the connection without a word of TLS, as a program does that dies."""
+        """Close the TCP connection without close_notify, as a crashed client does."""
         await super().close()
 
 
 class BlockingPeer:
-    """A peer for tests without an event loop, of a server in another process.
+    """A blocking peer, for tests without an event loop and with the server in another process.
 
     Args:
-        sock: its socket, connected; plain or TLS.
+        sock: a connected socket, plain or TLS.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -251,7 +251,7 @@ class BlockingPeer:
         self.sock.sendall("".join(f"{line}\n" for line in lines).encode())
 
     def line(self) -> str:
-        """Wait for the next line; empty at the end."""
+        """Wait for the next line; return an empty string at EOF."""
         while b"\n" not in self._received:
             if not (data := self.sock.recv(65_536)):
                 return ""
@@ -260,13 +260,13 @@ class BlockingPeer:
         return line.decode()
 
     def ask(self, *lines: str) -> list[str]:
-        """Send lines, and return what was received until they were carried out."""
+        """Send lines; return the lines received until the server has processed them."""
         token = f"barrier-{next(_tokens)}"
         self.send(*lines, f"PING {token}")
         return list(iter(self.line, f"PONG {token}"))
 
     def received_nothing(self) -> bool:
-        """Return whether nothing waits to be read."""
+        """Return whether no bytes are waiting to be read."""
         self.sock.settimeout(0)
         try:
             return self.sock.recv(1) is None
@@ -279,19 +279,19 @@ class BlockingPeer:
 async def connect(
     address: tuple[str, int] | str, *, receive_buffer: int | None = None, tls: ssl.SSLContext | None = None
 ) -> Peer:
-    """Connect to a TCP address or to the path of a Unix socket.
+    """Connect to a TCP address or a Unix socket path.
 
     Args:
-        address: where.
-        receive_buffer: bytes that the kernel may take for a peer that does not read, roughly.
-        tls: how to talk TLS, to a server that is called localhost; None for plain text.
+        address: host and port, or path.
+        receive_buffer: approximate size of the kernel's receive buffer, in bytes.
+        tls: the TLS context, for a server named localhost; None for plain text.
 
     Raises:
-        ConnectionError: nobody is there, or the TLS handshake failed.
+        ConnectionError: the connection was refused, or the TLS handshake failed.
     """
     loop = asyncio.get_running_loop()
     unix = isinstance(address, str)
-    # asyncio turns Nagle's algorithm off only where it is told that it is TCP.
+    # asyncio disables Nagle's algorithm only if the socket's protocol is TCP.
     sock = socket.socket(socket.AF_UNIX) if unix else socket.socket(proto=socket.IPPROTO_TCP)
     try:
         sock.settimeout(0)
@@ -299,9 +299,9 @@ async def connect(
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         async with asyncio.timeout(DEADLINE):
             await loop.sock_connect(sock, address)
-            opening = loop.create_unix_connection if unix else loop.create_connection
-            make = Peer if tls is None else partial(TlsPeer, tls)
-            _, peer = await opening(make, sock=sock)
+            create = loop.create_unix_connection if unix else loop.create_connection
+            factory = Peer if tls is None else partial(TlsPeer, tls)
+            _, peer = await create(factory, sock=sock)
     except BaseException:
         sock.close()
         raise

@@ -151,7 +151,7 @@ class Play:
                 if stay.peer.closed:
                     await self._note(who, whole=True)
                     return
-                await stay.peer._more()
+                await stay.peer._wait_for_change()
         stay.certain = len(stay.peer.received)
 
     async def _end(self, who: int, how: str) -> None:
