@@ -58,7 +58,7 @@ class ProxiedClient(RandomClient):
     def recording(self) -> Recording:
         """Return what the checker needs."""
         recording = super().recording()
-        if self.link.hit is not Hit.SERVER_HEARS_NO_MORE:
+        if self.link.hit is not Hit.UPSTREAM_CLOSED:
             return recording
         # The server takes the proxy's half-close for the client's, and refuses a line that it cuts.
         *lines, torn = self.link.forwarded.decode().split("\n")
@@ -66,7 +66,7 @@ class ProxiedClient(RandomClient):
         return Recording(label=recording.label, sent=sent, received=recording.received, end=recording.end)
 
     def _received_bye(self) -> bool:
-        if self.link.hit is Hit.SERVER_HEARS_NO_MORE:
+        if self.link.hit is Hit.UPSTREAM_CLOSED:
             return True  # the checker fails without it
         last = self.peer.received.rpartition(b"\n")[0].rpartition(b"\n")[2]
         return last.startswith(b"BYE ") and self.peer.received.endswith(b"\n")
@@ -99,7 +99,7 @@ class ProxiedClients(RandomClients):
 
     async def calm(self) -> int:
         """Let the proxy cut no more, and return how many clients are still connected."""
-        self._proxy.calm = True
+        self._proxy.faults_disabled = True
         return sum([await client.perform(client.synchronize) for client in self._idle_clients()])
 
     async def read_bye(self) -> None:
