@@ -9,16 +9,27 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import Error
 from nats.js.api import StreamConfig
-from nats.js.errors import NotFoundError
+from nats.js.errors import BadRequestError, NotFoundError
 
 from tests.harness.nats import NatsCluster, NatsTls
 from tests.harness.nats_credentials import Operator
 from tests.harness.nats_server import DEADLINE
 
+_NO_PEERS = 10005  # the leader has not heard of enough servers yet
+
 
 async def make(client: Client, stream: str, replicas: int = 3) -> None:
-    """Create a stream with a subject of the same name."""
-    await client.jetstream().add_stream(StreamConfig(name=stream, subjects=[stream], num_replicas=replicas))
+    """Create a stream with a subject of the same name, once NATS has servers for it."""
+    config = StreamConfig(name=stream, subjects=[stream], num_replicas=replicas)
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            try:
+                await client.jetstream().add_stream(config)
+            except BadRequestError as error:
+                if error.err_code != _NO_PEERS:
+                    raise
+            else:
+                return
 
 
 async def store(nats: NatsCluster, stream: str, *texts: str) -> None:
