@@ -52,8 +52,8 @@ class ConnectionManager(Protocol):
     def track_backpressured(self, connection: "Connection") -> None:
         """Watch a connection that is not read from, or can't be written to."""
 
-    def check_password(self, connection: "Connection") -> None:
-        """Have the password of a connection checked, unless that is under way."""
+    def check_password(self, connection: "Connection", secret: str) -> None:
+        """Have a password that a connection sent checked, unless that is under way."""
 
 
 class Connection(asyncio.Protocol):
@@ -169,8 +169,8 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing() and not self.lost:
             return False
         wants_turn = self.session.flush()
-        if self.session.secret is not None:
-            self._manager.check_password(self)
+        if (secret := self.session.secret) is not None:
+            self._manager.check_password(self, secret)
         if self.session.throttled and self._throttle_timer is None:
             self._resume_in(_THROTTLE)
         if self.lost:

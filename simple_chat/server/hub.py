@@ -110,15 +110,15 @@ class Hub:
         """Watch a connection that is not read from, or can't be written to."""
         self._watchdog.track_backpressured(connection)
 
-    def check_password(self, connection: Connection) -> None:
-        """Have the password of a connection checked, unless that is under way."""
+    def check_password(self, connection: Connection, secret: str) -> None:
+        """Have a password that a connection sent checked, unless that is under way."""
 
         def on_checked(accepted: bool) -> None:  # noqa: FBT001 - the authenticator's signature
             connection.session.on_password_checked(accepted=accepted)
             self.schedule(connection)
 
         if self._authenticator is not None:
-            self._authenticator.start(connection, connection.session.secret or "", on_checked)
+            self._authenticator.start(connection, secret, on_checked)
 
     def _request_turn(self) -> None:
         asyncio.get_running_loop().call_soon(self._run_turn)
