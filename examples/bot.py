@@ -6,13 +6,12 @@ import sys
 
 import simple_chat
 
-HOST = os.environ.get("SIMPLE_CHAT_SERVER_HOST") or "127.0.0.1"
-PORT = int(os.environ.get("SIMPLE_CHAT_SERVER_PORT") or "8090")
+SERVER = os.environ.get("SIMPLE_CHAT_SERVER_HOST") or "127.0.0.1"  # or HOST:PORT, or several
 
 
 async def main(name: str) -> None:
     """Run until the server shuts down."""
-    async with simple_chat.connect(HOST, PORT, username=name) as chat:
+    async with simple_chat.connect(SERVER, username=name) as chat:
         async for event in chat:
             match event:
                 case simple_chat.Message(sender, text) if name in text:

@@ -1,14 +1,16 @@
-"""Server addresses: the default, and how they are written.
+"""Server addresses: the defaults, and the one grammar of all programs and of the API.
 
 Pure.
 """
 
 import re
+from collections.abc import Sequence
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8090
 
 _PORT_MAX = 65_535
+_IPV6 = re.compile(r"[0-9A-Fa-f:.]+(?:%[^\[\]:]+)?")
 _HOST_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:]+))(?::([0-9]{1,5}))?")
 
 
@@ -27,9 +29,26 @@ def parse_address(text: str, default_port: int) -> tuple[str, int]:
     Raises:
         ValueError: it is neither.
     """
-    if "[" not in text and text.count(":") != 1:  # a name, or an IPv6 address without brackets
+    if text.count(":") > 1 and _IPV6.fullmatch(text):
         return text, default_port
     match = _HOST_PORT.fullmatch(text)
     if match is None or int(match[3] or 0) > _PORT_MAX:
         raise ValueError(f"{text!r} is neither HOST nor HOST:PORT, nor [HOST]:PORT for an IPv6 address")
     return match[1] or match[2], int(match[3] or default_port)
+
+
+def parse_addresses(hosts: str | Sequence[str], default_port: int) -> list[tuple[str, int]]:
+    """Parse addresses: a text with one, or with several separated by commas, or a list of such texts.
+
+    Args:
+        hosts: what to parse.
+        default_port: the port of those that have none.
+
+    Raises:
+        ValueError: one of them is no address, or the list is empty.
+    """
+    texts = [hosts] if isinstance(hosts, str) else hosts
+    addresses = [parse_address(each.strip(), default_port) for text in texts for each in text.split(",")]
+    if not addresses:
+        raise ValueError("the list of hosts is empty")
+    return addresses

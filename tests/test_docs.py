@@ -38,8 +38,8 @@ PLACE = re.compile(r"`([\w/]+\.py)(?::([\w.]+))?`")
 
 @pytest.fixture
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> argparse.ArgumentParser:
-    for variable in ("SIMPLE_CHAT_SERVER_HOST", "SIMPLE_CHAT_SERVER_PORT", "SIMPLE_CHAT_USERNAME"):
-        monkeypatch.delenv(variable, raising=False)
+    for variable in ("SERVER_HOST", "SERVER_PORT", "USERNAME", "CLUSTER"):
+        monkeypatch.delenv(f"SIMPLE_CHAT_{variable}", raising=False)
     parser = importlib.import_module(request.param)._parser()
     assert isinstance(parser, argparse.ArgumentParser)
     return parser

@@ -14,10 +14,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT
+from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, parse_address
 from simple_chat.bench.errors import LoadError
 from simple_chat.bench.message import SIZE_MIN
-from simple_chat.cli import Parser, number
+from simple_chat.cli import Parser, address, number
 
 if TYPE_CHECKING:
     from simple_chat.bench.result import Result
@@ -67,7 +67,8 @@ async def _target(options: Namespace) -> AsyncIterator["Target"]:
     from simple_chat.bench.server_process import Target, run_server  # noqa: PLC0415 - see above
 
     if _has_address(options):
-        yield Target(options.host or DEFAULT_HOST, options.port or DEFAULT_PORT, options.pid)
+        host, port = parse_address(options.host or DEFAULT_HOST, options.port or DEFAULT_PORT)
+        yield Target(host, port, options.pid)
     else:
         async with run_server(options.clients) as target:
             yield target
@@ -110,12 +111,17 @@ def _has_address(options: Namespace) -> bool:
 
 def _parser() -> Parser:
     parser = Parser(
-        "python -m simple_chat.bench",
+        "simple_chat.bench",
         "Put a chat server under load, measure it, and check every delivery byte for byte.",
     )
     _add_workload(parser.add_argument_group("load"))
     target = parser.add_argument_group("server; without --host and --port, one is started for the run")
-    target.add_argument("--host", help=f"a running server's name or address (default: {DEFAULT_HOST})")
+    target.add_argument(
+        "--host",
+        type=address,
+        metavar="HOST[:PORT]",
+        help=f"a running server's name or address (default: {DEFAULT_HOST})",
+    )
     target.add_argument("--port", type=number(1, 65535), help=f"its TCP port (default: {DEFAULT_PORT})")
     target.add_argument(
         "--pid", type=number(1), help="its process on this machine, to measure CPU time and memory"

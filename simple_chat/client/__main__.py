@@ -10,7 +10,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from simple_chat.cli import Parser, add_server_options, non_empty, number
+from simple_chat.cli import Parser, add_address_options, add_option_with_variable, non_empty, number
 from simple_chat.core.text import is_name
 
 
@@ -29,28 +29,29 @@ def _parse(arguments: Sequence[str] | None, *, on_terminal: bool) -> Namespace:
     if problem := _tls_problem(options):
         parser.error(problem)
     if options.username is None and on_terminal:
-        options.username = _prompt_username()
+        options.username = _prompt_username(parser)
     if options.username is None:
         parser.error("the username is missing: --username NAME, or SIMPLE_CHAT_USERNAME")
-    if not is_name(options.username):
-        parser.error(
-            f"{options.username!r} is not a valid name: 1 to 32 of A-Z a-z 0-9 . _ -, first a letter or digit"
-        )
     return options
 
 
 def _parser() -> Parser:
     parser = Parser(
-        "python -m simple_chat.client",
+        "simple_chat.client",
         "Chat at a prompt, or through pipes where stdin or stdout is not a terminal.",
     )
     server = parser.add_argument_group("server and user")
-    add_server_options(server, "of the server")
-    server.add_argument("--unix", metavar="PATH", help="Unix socket of the server; replaces host and port")
+    more = "for more servers of the same room, which are tried when this one fails"
+    add_address_options(server, "of the server", more, positional=True)
     server.add_argument(
+        "--unix", type=non_empty, metavar="PATH", help="Unix socket of the server; replaces host and port"
+    )
+    add_option_with_variable(
+        server,
         "--username",
+        variable="SIMPLE_CHAT_USERNAME",
+        type_=_name,
         metavar="NAME",
-        default=os.environ.get("SIMPLE_CHAT_USERNAME") or None,
         help="your name in the room (default: SIMPLE_CHAT_USERNAME, else you are asked)",
     )
     server.add_argument(
@@ -104,9 +105,20 @@ def _tls_problem(options: Namespace) -> str | None:
     return None
 
 
-def _prompt_username() -> str:
+def _name(text: str) -> str:
+    """Option type: a name in the room."""
+    if not is_name(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a valid name: 1 to 32 of A-Z a-z 0-9 . _ -, first a letter or digit"
+        )
+    return text
+
+
+def _prompt_username(parser: Parser) -> str:
     try:
-        return input("Your name in the room: ").strip()
+        return _name(input("Your name in the room: ").strip())
+    except argparse.ArgumentTypeError as error:
+        parser.error(str(error))
     except (EOFError, KeyboardInterrupt):
         print()
         sys.exit(128 + signal.SIGINT)

@@ -10,8 +10,10 @@ from getpass import getpass
 from pathlib import Path
 from types import FrameType
 
+from simple_chat.client.connection import check_sendable
+from simple_chat.core.commands import Pass
 from simple_chat.core.framing import MAX_LINE
-from simple_chat.errors import ConfigError, describe_error
+from simple_chat.errors import ConfigError, InvalidMessageError, describe_error
 
 ENVIRONMENT_VARIABLE = "SIMPLE_CHAT_PASSWORD"
 
@@ -27,9 +29,15 @@ def configured_password(path: str | None) -> str | None:
         path: the file whose first line it is; None for `ENVIRONMENT_VARIABLE`.
 
     Raises:
-        ConfigError: the file has none.
+        ConfigError: the file has none, or the password can't be sent as one line.
     """
-    return (os.environ.get(ENVIRONMENT_VARIABLE) or None) if path is None else _first_line(path)
+    password = (os.environ.get(ENVIRONMENT_VARIABLE) or None) if path is None else _first_line(path)
+    if password is not None:
+        try:
+            check_sendable(Pass(password), password, "password")
+        except InvalidMessageError as error:
+            raise ConfigError(f"{path or ENVIRONMENT_VARIABLE}: {error}") from None
+    return password
 
 
 def prompt_password(server: str) -> str:

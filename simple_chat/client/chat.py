@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import count
 from typing import Self
 
-from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, parse_address
+from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, parse_addresses
 from simple_chat.client.connection import Address, ClientConnection, check_sendable
 from simple_chat.client.connector import Connector
 from simple_chat.client.events import ChatEvent, Notice, Reconnected
@@ -227,8 +227,9 @@ def connect(  # noqa: PLR0913 - all but the address have to be named
 
     Args:
         host: name or IP address of the server, such as ``"chat.example"``, ``"chat.example:8091"``, ``"::1"``
-            or ``"[::1]:8091"``; or several, of servers of the same room. Those are tried in order until one
-            answers, and with `reconnect` the next one is tried when the connection is lost.
+            or ``"[::1]:8091"``; or several of servers of the same room, as a list or separated by commas.
+            Those are tried in order until one answers, and with `reconnect` the next one is tried when the
+            connection is lost.
         port: the TCP port where `host` has none.
         username: the name to join under.
         password: the server's; None to send none. Without `tls` it crosses the network in plain text.
@@ -245,12 +246,8 @@ def connect(  # noqa: PLR0913 - all but the address have to be named
     """
     if unix is not None and tls is not None:
         raise ValueError("a Unix socket has no TLS: give one of unix and tls")
-    addresses = [Address("", port, unix)] if unix is not None else _tcp_addresses(host, port, tls)
+    if unix is not None:
+        addresses = [Address("", port, unix)]
+    else:
+        addresses = [Address(*each, tls=tls) for each in parse_addresses(host, port)]
     return Chat(addresses, username, password=password, reconnect=reconnect)
-
-
-def _tcp_addresses(hosts: str | Sequence[str], port: int, tls: ssl.SSLContext | None) -> list[Address]:
-    if not hosts and not isinstance(hosts, str):
-        raise ValueError("the list of hosts is empty")
-    each_host = [hosts] if isinstance(hosts, str) else hosts
-    return [Address(*parse_address(each, port), tls=tls) for each in each_host]

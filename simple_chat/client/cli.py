@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import TextIO
 
+from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT
 from simple_chat.client import pipe
 from simple_chat.client.auth import ENVIRONMENT_VARIABLE, configured_password, prompt_password
 from simple_chat.client.chat import Chat, connect
@@ -52,8 +53,8 @@ def _run(options: argparse.Namespace, *, on_terminal: bool) -> int:
     prompts_left = _PASSWORD_ATTEMPTS if on_terminal and password is None else 0
     while True:
         chat = connect(
-            options.hosts,
-            options.port,
+            options.hosts or DEFAULT_HOST,
+            DEFAULT_PORT if options.port is None else options.port,
             username=options.username,
             password=password,
             unix=options.unix,

@@ -7,12 +7,12 @@ who waits for an answer.
 import asyncio
 import contextlib
 import logging
-import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from simple_chat.cluster.config import ClusterConfig
+from simple_chat.cluster.config import ClusterConfig, parse_nats_urls
 from simple_chat.errors import ConfigError, JournalError, describe_error
+from simple_chat.tls import client_context
 
 try:  # here for all modules: whoever uses them imports this one first, to handle `UNAVAILABLE`
     from nats.aio.client import Client
@@ -49,14 +49,19 @@ class NatsConnection:
         last_error: why NATS could not be used last.
 
     Raises:
-        JournalError: a certificate or credentials file can't be used.
+        ConfigError: a URL, a certificate or a credentials file can't be used.
     """
 
     def __init__(self, config: ClusterConfig) -> None:
         self.last_error = "no answer"
         self._error_explains = False  # whether NATS itself gave the last error
-        self._config = config
-        self._tls = _client_context(config.ca)
+        self._creds = config.creds
+        try:
+            self._urls, self._login = parse_nats_urls(config.servers)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        use_context = config.ca is not None or config.cert is not None
+        self._tls = client_context(config.ca, config.cert, config.key) if use_context else None
         self._client = Client()
         _check_credentials(config.creds)
 
@@ -69,11 +74,14 @@ class NatsConnection:
         self._client = Client()
         try:
             await self._client.connect(
-                list(self._config.servers),
+                self._urls,
                 name="simple_chat",
                 error_cb=self._on_error,
                 tls=self._tls,
-                user_credentials=self._config.creds,
+                user=self._login.user,  # in a URL it would not be valid for servers that NATS names
+                password=self._login.password,
+                token=self._login.token,
+                user_credentials=self._creds,
                 connect_timeout=_CONNECT_TIMEOUT,  # type: ignore[arg-type] # any number will do
                 reconnect_time_wait=RETRY_INTERVAL,  # type: ignore[arg-type]
                 max_reconnect_attempts=-1,
@@ -101,7 +109,7 @@ class NatsConnection:
 
     def failure(self) -> JournalError:
         """Return the error to raise when NATS can't be used for good."""
-        return JournalError(f"can't use NATS at {','.join(self._config.servers)}: {self.last_error}")
+        return JournalError(f"can't use NATS at {','.join(self._urls)}: {self.last_error}")
 
     @property
     def jetstream(self) -> JetStreamContext:
@@ -172,18 +180,6 @@ async def cancel(task: asyncio.Task[None]) -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=RETRY_INTERVAL)
-
-
-def _client_context(ca: str | None) -> ssl.SSLContext | None:
-    """Return a TLS context that trusts a CA; None for the default.
-
-    Raises:
-        JournalError: the file can't be read.
-    """
-    try:
-        return None if ca is None else ssl.create_default_context(cafile=ca)
-    except OSError as error:
-        raise JournalError(f"can't read the certificates in {ca}: {describe_error(error)}") from error
 
 
 def _check_credentials(path: str | None) -> None:

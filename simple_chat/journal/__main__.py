@@ -104,7 +104,7 @@ def _parse(arguments: Sequence[str] | None) -> Namespace:
 
 def _parser() -> Parser:
     parser = Parser(
-        "python -m simple_chat.journal",
+        "simple_chat.journal",
         "Print, follow or verify the journal that a server writes with --journal.",
     )
     parser.add_argument("directory", type=non_empty, metavar="DIR", help="the journal's directory")

@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 after SIGTERM or SIGINT, 1 if the server could not start.
     """
-    options = cli.parse(arguments)
     try:
+        options = cli.parse(arguments)
         if options.command == "hash-password":
             return _print_password_hash()
         rate_limit = _log_to_stderr(verbose=options.verbose)
@@ -53,7 +53,7 @@ async def _run(options: argparse.Namespace, rate_limit: RateLimitFilter) -> None
     _on_stop_signals(main_task.cancel)
     stop_requested = asyncio.Event()
     serving = serve(
-        options.host,
+        options.hosts,
         options.port,
         unix=options.unix,
         tls=_tls_context(options),

@@ -53,7 +53,7 @@ class Acceptor:
         return [sock.getsockname()[:2] for sock in sockets if sock.family != socket.AF_UNIX]
 
     async def listen(self, host: str, port: int) -> None:
-        """Listen on one more TCP address.
+        """Listen on one more TCP address; nothing happens if it does already.
 
         Raises:
             ListenError: the address is in use, or not one of this machine.
@@ -62,6 +62,7 @@ class Acceptor:
             self._on_accept,
             host,
             port,
+            listening=self.addresses,
             stall_timeout=self._settings.stall_timeout,
             reuse_port=self._settings.reuse_port,
         )

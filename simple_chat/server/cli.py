@@ -5,9 +5,11 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from urllib.parse import urlsplit
+from pathlib import Path
 
-from simple_chat.cli import Parser, add_address_options, non_empty, number
+from simple_chat.cli import Parser, add_address_options, add_option_with_variable, non_empty, number
+from simple_chat.cluster.config import parse_nats_urls
+from simple_chat.errors import ConfigError, describe_error
 from simple_chat.journal.base import Sync
 from simple_chat.server.config import Settings
 
@@ -17,7 +19,22 @@ _MAX_SECONDS = 1_000_000
 """TCP_USER_TIMEOUT is a 32-bit number of milliseconds, and eleven days are enough."""
 
 _MAX_DAYS = 36_500
-_CLUSTER_OPTIONS = ("cluster_room", "cluster_replicas", "cluster_creds", "cluster_ca")
+_COMMAND = "hash-password"
+
+# Options, and the one without which they have no meaning.
+_NEEDS = {
+    "--tls-key": "--tls-cert",
+    "--tls-client-ca": "--tls-cert",
+    "--sync": "--journal",
+    "--journal-segment": "--journal",
+    "--journal-keep": "--journal",
+    "--cluster-room": "--cluster",
+    "--cluster-replicas": "--cluster",
+    "--cluster-creds": "--cluster",
+    "--cluster-ca": "--cluster",
+    "--cluster-cert": "--cluster",
+    "--cluster-key": "--cluster-cert",
+}
 _ROOM_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -27,18 +44,25 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
     Args:
         arguments: the command line; None for ``sys.argv``.
+
+    Raises:
+        ConfigError: the file of ``--cluster-file`` can't be used.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.tls_cert is None and (options.tls_key or options.tls_client_ca):
-        parser.error("--tls-key and --tls-client-ca need --tls-cert")
-    if options.journal is None and (options.sync or options.journal_segment or options.journal_keep):
-        parser.error("--sync, --journal-segment and --journal-keep need --journal")
-    if options.cluster is None and any(getattr(options, each) for each in _CLUSTER_OPTIONS):
-        parser.error("--cluster-room, --cluster-replicas, --cluster-creds and --cluster-ca need --cluster")
+    for option, needed in _NEEDS.items():
+        if _value(options, option) is not None and _value(options, needed) is None:
+            parser.error(f"{option} needs {needed}")
     if options.cluster is not None and options.journal is not None:
-        parser.error("--journal and --cluster exclude each other: in a cluster NATS stores the messages")
+        parser.error(
+            "--journal and --cluster (or SIMPLE_CHAT_CLUSTER) exclude each other: "
+            "in a cluster NATS stores the messages"
+        )
     return options
+
+
+def _value(options: argparse.Namespace, option: str) -> object:
+    return getattr(options, option.removeprefix("--").replace("-", "_"))
 
 
 def settings_from(options: argparse.Namespace) -> Settings:
@@ -49,13 +73,14 @@ def settings_from(options: argparse.Namespace) -> Settings:
 
 def _parser() -> Parser:
     parser = Parser(
-        "python -m simple_chat.server",
+        "simple_chat.server",
         "Chat server: one room, plain text over TCP, for nc, telnet and simple_chat.client.",
     )
     parser.add_argument(
         "command",
         nargs="?",
-        choices=("hash-password",),
+        type=_command,
+        metavar=_COMMAND,
         help="ask for a password and print its hash, for --password-file",
     )
     _add_listeners(parser.add_argument_group("listeners"))
@@ -69,8 +94,13 @@ def _parser() -> Parser:
 
 
 def _add_listeners(group: argparse._ArgumentGroup) -> None:
-    add_address_options(group, "to listen on", "--ip")
-    group.add_argument("--unix", metavar="PATH", help="also listen on this Unix socket")
+    add_address_options(group, "to listen on", "to listen on more", "--ip")
+    group.add_argument(
+        "--unix",
+        type=non_empty,
+        metavar="PATH",
+        help="listen on this Unix socket; without --host and --port (and their variables) only there",
+    )
     group.add_argument(
         "--reuse-port",
         action="store_true",
@@ -149,11 +179,22 @@ def _add_journal(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_cluster(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
+    servers = group.add_mutually_exclusive_group()
+    add_option_with_variable(
+        servers,
         "--cluster",
-        type=_nats_urls,
+        variable="SIMPLE_CHAT_CLUSTER",
+        type_=_nats_urls,
         metavar="URL,URL",
-        help="share the room through these NATS servers, such as nats://host:4222",
+        help="share the room through these NATS servers, such as nats://host:4222"
+        " (default: SIMPLE_CHAT_CLUSTER)",
+    )
+    servers.add_argument(
+        "--cluster-file",
+        dest="cluster",
+        type=_nats_urls_in_file,
+        metavar="FILE",
+        help="read their URLs from this file: other users of the machine can see a command line",
     )
     group.add_argument(
         "--cluster-room",
@@ -174,6 +215,15 @@ def _add_cluster(group: argparse._ArgumentGroup) -> None:
         type=non_empty,
         metavar="FILE",
         help="CAs to trust for NATS (PEM) (default: the system's)",
+    )
+    group.add_argument(
+        "--cluster-cert", type=non_empty, metavar="FILE", help="certificate to show to NATS (PEM)"
+    )
+    group.add_argument(
+        "--cluster-key",
+        type=non_empty,
+        metavar="FILE",
+        help="its private key (PEM), if it is in another file",
     )
 
 
@@ -201,14 +251,39 @@ def _seconds(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to {_MAX_SECONDS}")
 
 
+def _command(text: str) -> str:
+    """Parse the one command there is."""
+    if text == _COMMAND:
+        return text
+    raise argparse.ArgumentError(
+        None, f"{text!r} is no command, {_COMMAND} is the only one; --host says where to listen"
+    )
+
+
 def _nats_urls(text: str) -> tuple[str, ...]:
-    """Parse comma-separated URLs of NATS servers."""
-    urls = tuple(text.split(","))
-    for url in urls:
-        parts = urlsplit(url)
-        if parts.scheme not in {"nats", "tls"} or not parts.hostname:
-            raise argparse.ArgumentTypeError(f"{url!r} is not a NATS URL such as nats://host:4222")
+    """Parse URLs of NATS servers, separated by commas or white space."""
+    urls = tuple(re.split(r"\s*,\s*|\s+", text.strip()))
+    try:
+        parse_nats_urls(urls)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return urls
+
+
+def _nats_urls_in_file(path: str) -> tuple[str, ...]:
+    """Parse URLs as `_nats_urls` does, in a file.
+
+    Raises:
+        ConfigError: the file can't be used.
+    """
+    try:
+        return _nats_urls(Path(path).read_text("utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"can't read {path}: {describe_error(error)}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"can't use {path}: it is not UTF-8") from None
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"can't use {path}: {error}") from None
 
 
 def _room_name(text: str) -> str:

@@ -1,6 +1,6 @@
 """The settings of a server."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from simple_chat.cluster.config import REPLICAS, ROOM
@@ -45,11 +45,13 @@ class Settings:
 
     Cluster:
         cluster: URLs of the NATS servers whose log is the room, shared with other chat servers; None for a
-            room of this server alone.
+            room of this server alone. They may have a password: the repr leaves them out.
         cluster_room: name of the room there.
         cluster_replicas: NATS servers that store the log, 1 or 3.
         cluster_creds: NATS credentials file; None for none.
         cluster_ca: PEM file of the CAs that are trusted for NATS; None for those of the system.
+        cluster_cert: PEM file of the certificate that NATS is shown; None for none.
+        cluster_key: PEM file of its private key; None if it is in the same file.
         cluster_lease: seconds without an entry in the log after which a server counts as dead. Equal on all
             servers of a room.
         cluster_heartbeat: seconds without an entry after which a server publishes a heartbeat. Equal on all
@@ -77,10 +79,12 @@ class Settings:
     journal_segment: int = SEGMENT_BYTES
     journal_keep: int | timedelta | None = None
 
-    cluster: tuple[str, ...] | None = None
+    cluster: tuple[str, ...] | None = field(default=None, repr=False)
     cluster_room: str = ROOM
     cluster_replicas: int = REPLICAS
     cluster_creds: str | None = None
     cluster_ca: str | None = None
+    cluster_cert: str | None = None
+    cluster_key: str | None = None
     cluster_lease: float = LEASE
     cluster_heartbeat: float = HEARTBEAT_INTERVAL

@@ -5,11 +5,14 @@ uvloop closes connections silently, and with neither can a connection be counted
 """
 
 import asyncio
+import contextlib
 import errno
+import functools
 import logging
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from simple_chat.address import format_address
 from simple_chat.errors import ListenError, describe_error
@@ -18,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 OnAccept = Callable[[socket.socket, str], None]
 """Called with a new connection and the host of its peer, which is empty for a Unix socket."""
+
+_Address = tuple[int, tuple[Any, ...]]
+"""The family, and what `socket.socket.bind` takes: host and port first."""
 
 _LISTEN_BACKLOG = 4096
 """Connections that wait to be accepted, at most; Linux caps it at net.core.somaxconn."""
@@ -29,6 +35,11 @@ _RETRY_DELAY = 1.0
 """Seconds until the next `accept` after the system ran out of a resource."""
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+_NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+"""A name may have an address that this machine lacks: localhost has ::1 also where IPv6 is off."""
+
+_PORT_ATTEMPTS = 10
 
 _NOTSENT_LOWAT = 16 * 1024
 """Unsent bytes at which a socket stops being writable. Without a limit the kernel buffers megabytes for every
@@ -99,17 +110,24 @@ class Listener:
 
 
 async def listen_tcp(
-    on_accept: OnAccept, host: str, port: int, *, stall_timeout: float, reuse_port: bool
+    on_accept: OnAccept,
+    host: str,
+    port: int,
+    *,
+    stall_timeout: float,
+    reuse_port: bool,
+    listening: Collection[tuple[str, int]] = (),
 ) -> list[Listener]:
     """Listen on a TCP address.
 
     Args:
         on_accept: called with each connection.
-        host: name or address; for a name, all of its addresses are listened on.
-        port: 0 for a free one.
+        host: name or address; for a name, all of its addresses that this machine has are listened on.
+        port: 0 for a free one, the same for all addresses of a name.
         stall_timeout: seconds after which the kernel resets a connection whose peer acknowledges nothing; 0
             for the system's default.
         reuse_port: share the port with other processes that do the same (SO_REUSEPORT).
+        listening: addresses to leave out.
 
     Raises:
         ListenError: the address is in use, not one of this machine, or can't be shared.
@@ -117,28 +135,80 @@ async def listen_tcp(
     endpoint = format_address(host, port)
     if not 0 <= port <= _MAX_PORT:  # getaddrinfo would use it modulo 2**16
         raise ListenError(f"can't listen on {endpoint}: a port is from 0 to {_MAX_PORT}")
-    loop = asyncio.get_running_loop()
-    sockets: list[socket.socket] = []
+    listen = functools.partial(_listen, on_accept, stall_timeout=stall_timeout, reuse_port=reuse_port)
     try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, _, _, _, address in dict.fromkeys(found):
-            sockets.append(sock := socket.socket(family, socket.SOCK_STREAM))
-            _set_options(sock, stall_timeout)
-            if reuse_port:
-                _share_port(sock)
-            sock.bind(address)
-        return [Listener(sock, on_accept) for sock in sockets]
+        addresses = [each for each in await _resolve(host, port) if each[1][:2] not in listening]
+        return _listen_on_one_port(addresses, listen, attempts=1 if port else _PORT_ATTEMPTS)
     except (OSError, ValueError) as error:
-        _close_all(sockets)
         raise ListenError(f"can't listen on {endpoint}: {describe_error(error)}") from error
+
+
+async def _resolve(host: str, port: int) -> Iterable[_Address]:
+    found = await asyncio.get_running_loop().getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    return dict.fromkeys((family, address) for family, _, _, _, address in found)
+
+
+def _listen(
+    on_accept: OnAccept, family: int, address: tuple[Any, ...], *, stall_timeout: float, reuse_port: bool
+) -> Listener:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        _set_options(sock, stall_timeout)
+        if reuse_port:
+            _share_port(sock)
+        sock.bind(address)
+        return Listener(sock, on_accept)
     except BaseException:
-        _close_all(sockets)
+        sock.close()
         raise
 
 
-def _close_all(sockets: Iterable[socket.socket]) -> None:
-    for sock in sockets:
-        sock.close()
+def _listen_on_one_port(
+    addresses: Sequence[_Address], listen: Callable[[int, tuple[Any, ...]], Listener], *, attempts: int
+) -> list[Listener]:
+    """Listen on addresses with one port, and on none of them if that fails.
+
+    Args:
+        addresses: where. This machine may lack some of them, but not all.
+        listen: listens on one.
+        attempts: how often to try. A port that is free at one address may be in use at another.
+
+    Raises:
+        OSError: an address is in use, or can't be listened on, or this machine has none of them.
+    """
+    while True:
+        attempts -= 1
+        try:
+            return _listen_on_all(addresses, listen)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or attempts == 0:
+                raise
+
+
+def _listen_on_all(
+    addresses: Sequence[_Address], listen: Callable[[int, tuple[Any, ...]], Listener]
+) -> list[Listener]:
+    listeners: list[Listener] = []
+    missing: list[tuple[str, OSError]] = []
+    with contextlib.ExitStack() as on_failure:
+        for family, (host, port, *more) in addresses:
+            chosen = listeners[0].sock.getsockname()[1] if listeners else port
+            try:
+                listeners.append(listen(family, (host, chosen, *more)))
+            except OSError as error:
+                if error.errno not in _NO_SUCH_ADDRESS:
+                    raise
+                missing.append((format_address(host, port), error))
+            else:
+                on_failure.callback(listeners[-1].close)
+        if missing and not listeners:
+            raise missing[0][1]
+        on_failure.pop_all()
+    for where, reason in missing:
+        logger.info("not listening on %s: %s", where, describe_error(reason))
+    return listeners
 
 
 def _set_options(sock: socket.socket, stall_timeout: float) -> None:

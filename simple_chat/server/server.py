@@ -5,14 +5,14 @@ import contextlib
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, format_address
+from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, format_address, parse_addresses
 from simple_chat.core.room import Room
 from simple_chat.core.scheduler import BatchCommitter
-from simple_chat.errors import ConfigError
+from simple_chat.errors import ConfigError, ListenError
 from simple_chat.journal.base import Journal, Policy
 from simple_chat.journal.memory import MemoryJournal
 from simple_chat.server.acceptor import Acceptor
@@ -95,7 +95,13 @@ class Server:
 
     @property
     def address(self) -> tuple[str, int]:
-        """The host and port that it listens on; the first if there are more."""
+        """The TCP host and port that it listens on; the first if there are more.
+
+        Raises:
+            ListenError: it listens on a Unix socket only.
+        """
+        if not self.addresses:
+            raise ListenError("the server has no TCP address: it listens on a Unix socket only")
         return self.addresses[0]
 
     async def open(self) -> None:
@@ -110,7 +116,7 @@ class Server:
             self._journal.start(self._hub)
 
     async def listen(self, host: str, port: int) -> None:
-        """Listen on one more TCP address.
+        """Listen on one more TCP address, or on all addresses of a name that this machine has.
 
         Raises:
             ListenError: it is in use, or no address of this machine.
@@ -171,8 +177,8 @@ class Server:
 
 @contextlib.asynccontextmanager
 async def serve(
-    host: str = DEFAULT_HOST,
-    port: int = DEFAULT_PORT,
+    host: str | Sequence[str] | None = None,
+    port: int | None = None,
     *,
     unix: str | None = None,
     tls: ssl.SSLContext | None = None,
@@ -181,33 +187,58 @@ async def serve(
 ) -> AsyncIterator[Server]:
     """Run a server for the length of an ``async with`` block; leaving it shuts the server down in order.
 
+    Without `host` and `port` it listens on 127.0.0.1:8090, or with `unix` on the Unix socket only.
+
     Args:
-        host: name or address to listen on.
-        port: TCP port to listen on; 0 for a free one, which `Server.address` has.
-        unix: path of a Unix socket to listen on as well.
+        host: name or address to listen on, such as ``"0.0.0.0"``, ``"::1"`` or ``"[::1]:8091"``; or several,
+            as a list or separated by commas. None for 127.0.0.1.
+        port: TCP port where `host` has none, 0 for a free one, which `Server.address` has. None for 8090.
+        unix: path of a Unix socket to listen on.
         tls: for the TCP port, as `simple_chat.tls.server_context` makes it; None for plain text.
         password: argon2 hash of the password that clients need, as ``hash-password`` makes it; None for none.
         settings: everything else that can be set.
 
     Raises:
         ListenError: it can't listen where it should.
-        ConfigError: the password can't be used, or would cross a network in clear text.
+        ConfigError: the password can't be used, or would cross a network in clear text; or there is no TCP
+            address for `tls`.
         JournalError: the journal can't be used, or the cluster can't be reached.
     """
-    server = await _make_server(settings or Settings(), tls, _make_authenticator(password))
+    settings = settings or Settings()
+    addresses = _tcp_addresses(host, port, unix)
+    if not addresses and (tls is not None or settings.reuse_port):
+        raise ConfigError("TLS and --reuse-port are for TCP, and --unix alone is not: add --host or --port")
+    server = await _make_server(settings, tls, _make_authenticator(password))
     try:
         await server.open()
-        await server.listen(host, port)
+        for each in addresses:
+            await server.listen(*each)
         if unix is not None:
             server.listen_unix(unix)
         server.start()
-        for address in server.addresses:
-            logger.info("listening on %s", format_address(*address))
+        for each in server.addresses:
+            logger.info("listening on %s", format_address(*each))
         if unix is not None:
             logger.info("listening on unix:%s", unix)
         yield server
     finally:
         await server.close()
+
+
+def _tcp_addresses(
+    host: str | Sequence[str] | None, port: int | None, unix: str | None
+) -> list[tuple[str, int]]:
+    """Return where to listen beside the Unix socket.
+
+    Raises:
+        ListenError: a host is no address.
+    """
+    if host is None and port is None and unix is not None:
+        return []
+    try:
+        return parse_addresses(DEFAULT_HOST if host is None else host, DEFAULT_PORT if port is None else port)
+    except ValueError as error:
+        raise ListenError(f"can't listen: {error}") from error
 
 
 async def _make_server(
@@ -250,6 +281,8 @@ async def _open_replicator(settings: Settings, room: Room) -> "Replicator | None
         replicas=settings.cluster_replicas,
         creds=settings.cluster_creds,
         ca=settings.cluster_ca,
+        cert=settings.cluster_cert,
+        key=settings.cluster_key,
         lease=settings.cluster_lease,
         heartbeat=settings.cluster_heartbeat,
     )

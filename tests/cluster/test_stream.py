@@ -12,8 +12,9 @@ from uuid import uuid4
 import pytest
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
-from simple_chat import JournalError, Settings, serve
+from simple_chat import Settings, serve
 from simple_chat.cluster import stream as stream_module
+from simple_chat.errors import ConfigError
 from simple_chat.server.__main__ import main
 from tests.harness.cluster import (
     chat_server,
@@ -52,7 +53,7 @@ def short_start(monkeypatch: pytest.MonkeyPatch) -> None:
 async def refusal(settings: Settings) -> str:
     """Return why a server does not start; no task of it is left."""
     tasks = asyncio.all_tasks()
-    with pytest.raises(JournalError) as caught:
+    with pytest.raises(ConfigError) as caught:
         async with serve("127.0.0.1", 0, settings=settings):
             pass
     assert asyncio.all_tasks() == tasks
@@ -293,16 +294,8 @@ def assert_rejected(capsys: pytest.CaptureFixture[str], reason: str, *arguments:
     assert reason in captured.err
 
 
-@pytest.mark.parametrize(
-    "option", ["--cluster-room x", "--cluster-replicas 1", "--cluster-creds x", "--cluster-ca x"]
-)
-def test_cluster_options_without_cluster_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    reason = "--cluster-room, --cluster-replicas, --cluster-creds and --cluster-ca need --cluster"
-    assert_rejected(capsys, reason, *option.split())
-
-
 def test_journal_with_a_cluster_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    reason = "--journal and --cluster exclude each other"
+    reason = "--journal and --cluster (or SIMPLE_CHAT_CLUSTER) exclude each other"
     assert_rejected(capsys, reason, "--cluster", NOWHERE, "--journal", "x")
 
 

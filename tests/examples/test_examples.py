@@ -31,8 +31,7 @@ async def start(name: str, *arguments: str, port: str = "", **variables: str) ->
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {
         "PATH": path,
-        "SIMPLE_CHAT_SERVER_HOST": "127.0.0.1",
-        "SIMPLE_CHAT_SERVER_PORT": port,
+        "SIMPLE_CHAT_SERVER_HOST": f"127.0.0.1:{port}" if port else "127.0.0.1",
         **variables,
     }
     return await asyncio.create_subprocess_exec(

@@ -48,11 +48,13 @@ class NatsTls:
         certificate: for 127.0.0.1, a PEM file.
         key: its private key, a PEM file.
         ca: what clients trust, a PEM file.
+        verify: whether clients need a certificate too; this one will do.
     """
 
     certificate: Path
     key: Path
     ca: Path
+    verify: bool = False
 
     @classmethod
     def issue(cls, folder: Path) -> Self:
@@ -75,12 +77,20 @@ class NatsCluster:
         servers: how many.
         tls: None for plain text.
         operator: issues the credentials that clients need; None to let in everybody.
+        login: user and password that clients need instead.
     """
 
     def __init__(
-        self, folder: Path, *, servers: int = 3, tls: NatsTls | None = None, operator: Operator | None = None
+        self,
+        folder: Path,
+        *,
+        servers: int = 3,
+        tls: NatsTls | None = None,
+        operator: Operator | None = None,
+        login: tuple[str, str] | None = None,
     ) -> None:
         self._tls = tls
+        self._login = {} if login is None else {"user": login[0], "password": login[1]}
         self._credentials = None if operator is None else operator.user("tests")
         self._reserved = contextlib.ExitStack()
         ports = _free_ports(self._reserved)
@@ -88,7 +98,12 @@ class NatsCluster:
         self._names = [server.name for server in self._servers]
         for server in self._servers:
             server.configure(
-                {**_routes(server, self._servers), **_encryption(tls), **_authorization(operator)}
+                {
+                    **_routes(server, self._servers),
+                    **_encryption(tls),
+                    **_authorization(operator),
+                    **({"authorization": self._login} if self._login else {}),
+                }
             )
 
     def __enter__(self) -> Self:
@@ -222,9 +237,10 @@ class NatsCluster:
     # Internals
 
     def _client_options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {"error_cb": _ignore_error}
+        options: dict[str, Any] = {"error_cb": _ignore_error, **self._login}
         if self._tls is not None:
             options["tls"] = ssl.create_default_context(cafile=self._tls.ca)
+            options["tls"].load_cert_chain(self._tls.certificate, self._tls.key)
         if self._credentials is not None:
             options["user_credentials"] = self._credentials
         return options
@@ -285,7 +301,10 @@ def _routes(server: NatsServer, servers: Sequence[NatsServer]) -> dict[str, Any]
 
 
 def _encryption(tls: NatsTls | None) -> dict[str, Any]:
-    return {} if tls is None else {"tls": {"cert_file": str(tls.certificate), "key_file": str(tls.key)}}
+    if tls is None:
+        return {}
+    files = {"cert_file": str(tls.certificate), "key_file": str(tls.key), "ca_file": str(tls.ca)}
+    return {"tls": {**files, "verify": tls.verify}}
 
 
 def _authorization(operator: Operator | None) -> dict[str, Any]:

@@ -62,7 +62,9 @@ def test_invalid_name_is_one_escaped_line_and_status_2(start: Start) -> None:
     screen = start("--username", "ann\x1b]0;x\x07")
     assert screen.wait_for_exit() == 2
     assert screen.raw.count(b"\n") == 1
-    assert screen.raw.startswith(rb"python -m simple_chat.client: 'ann\x1b]0;x\x07' is not a valid name")
+    assert screen.raw.startswith(
+        rb"python -m simple_chat.client: argument --username: 'ann\x1b]0;x\x07' is not a valid name"
+    )
 
 
 def test_colors_are_used_by_default(join: Join, member: Member) -> None:
