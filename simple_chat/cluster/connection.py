@@ -39,6 +39,16 @@ _PING_INTERVAL = 2.0  # seconds
 _PINGS_UNANSWERED = 2  # until the connection counts as dead
 
 
+class _Client(Client):
+    """A client that sends nothing in plain text to a server whose URL begins with ``tls://``."""
+
+    def _connect_command(self) -> bytes:
+        server = self._current_server
+        if server is not None and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
+            raise NatsError("it does not use TLS, as tls:// in its URL demands")
+        return super()._connect_command()
+
+
 class NatsConnection:
     """A connection to one of a cluster's NATS servers.
 
@@ -62,7 +72,7 @@ class NatsConnection:
             raise ConfigError(str(error)) from None
         use_context = config.ca is not None or config.cert is not None
         self._tls = client_context(config.ca, config.cert, config.key) if use_context else None
-        self._client = Client()
+        self._client = _Client()
         _check_credentials(config.creds)
 
     async def connect(self) -> None:
@@ -71,7 +81,7 @@ class NatsConnection:
         Raises:
             JournalError: an address or the credentials can't be used.
         """
-        self._client = Client()
+        self._client = _Client()
         try:
             await self._client.connect(
                 self._urls,

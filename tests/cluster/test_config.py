@@ -147,6 +147,16 @@ async def test_wrong_password_is_refused_and_not_shown(
     assert "s3cret" not in f"{caught.value!r} {caplog.text}"
 
 
+async def test_no_password_is_sent_in_plain_text_where_the_url_demands_tls(
+    password_server: NatsCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "START_TIMEOUT", 0.5)
+    url = with_login(password_server, LOGIN).replace("nats://", "tls://")
+    with pytest.raises(ConfigError, match="it does not use TLS, as tls:// in its URL demands"):
+        async with chat_server(password_server, OWN_ROOM, cluster=(url,)):
+            pytest.fail("it was let in")
+
+
 async def test_url_that_is_none_is_refused(password_server: NatsCluster) -> None:
     with pytest.raises(ConfigError, match=r"^URL 1 is not a NATS URL"):
         async with chat_server(password_server, OWN_ROOM, cluster=("nats://ann:s3/cret@host",)):
