@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Self
 import simple_chat
 from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, parse_address, parse_addresses
 
-_CALLED_BY_MODULE = {"__main__.py", "-c"}
+_CALLED_BY_MODULE = {"__main__.py", "-c", ""}
 _CREDENTIALS = re.compile(r"://\S*@")
 _NEGATIVE_NUMBER = re.compile(r"-[0-9.]")
 _SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://")
@@ -169,6 +169,10 @@ def add_address_options(
             metavar="HOST[:PORT]",
             help="the same as --host",
         )
+    _add_port(group)
+
+
+def _add_port(group: argparse._ActionsContainer) -> None:
     add_option_with_variable(
         group,
         "--port",

@@ -196,6 +196,11 @@ def _add_cluster(group: argparse._ArgumentGroup) -> None:
         metavar="FILE",
         help="read their URLs from this file: other users of the machine can see a command line",
     )
+    _add_cluster_stream(group)
+    _add_cluster_access(group)
+
+
+def _add_cluster_stream(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--cluster-room",
         type=_room_name,
@@ -209,22 +214,16 @@ def _add_cluster(group: argparse._ArgumentGroup) -> None:
         help="NATS servers that store the log; 3 tolerate the failure of one"
         f" (default: {_DEFAULTS.cluster_replicas})",
     )
-    group.add_argument("--cluster-creds", type=non_empty, metavar="FILE", help="NATS credentials")
-    group.add_argument(
-        "--cluster-ca",
-        type=non_empty,
-        metavar="FILE",
-        help="CAs to trust for NATS (PEM) (default: the system's)",
-    )
-    group.add_argument(
-        "--cluster-cert", type=non_empty, metavar="FILE", help="certificate to show to NATS (PEM)"
-    )
-    group.add_argument(
-        "--cluster-key",
-        type=non_empty,
-        metavar="FILE",
-        help="its private key (PEM), if it is in another file",
-    )
+
+
+def _add_cluster_access(group: argparse._ArgumentGroup) -> None:
+    for name, text in {
+        "creds": "NATS credentials",
+        "ca": "CAs to trust for NATS (PEM) (default: the system's)",
+        "cert": "certificate to show to NATS (PEM)",
+        "key": "its private key (PEM), if it is in another file",
+    }.items():
+        group.add_argument(f"--cluster-{name}", type=non_empty, metavar="FILE", help=text)
 
 
 def _add_process(group: argparse._ArgumentGroup) -> None:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,8 +135,12 @@ class Server:
         """Check the configuration against the addresses, and begin to watch connections.
 
         Raises:
-            ConfigError: a password would cross a network in clear text.
+            ConfigError: a password would cross a network in clear text, or what is for TCP has no address.
         """
+        if not self.addresses and (self.tls is not None or self.settings.reuse_port):
+            raise ConfigError(
+                "TLS and --reuse-port are for TCP, and --unix alone is not: add --host or --port"
+            )
         exposed = [format_address(*each) for each in self.addresses if network_of(each[0]) is not None]
         if exposed and self._authenticator is not None and self.tls is None and not self.settings.insecure:
             raise ConfigError(f"on {exposed[0]} a password needs TLS (or --insecure)")
@@ -204,25 +208,26 @@ async def serve(
             address for `tls`.
         JournalError: the journal can't be used, or the cluster can't be reached.
     """
-    settings = settings or Settings()
     addresses = _tcp_addresses(host, port, unix)
-    if not addresses and (tls is not None or settings.reuse_port):
-        raise ConfigError("TLS and --reuse-port are for TCP, and --unix alone is not: add --host or --port")
-    server = await _make_server(settings, tls, _make_authenticator(password))
+    server = await _make_server(settings or Settings(), tls, _make_authenticator(password))
     try:
         await server.open()
-        for each in addresses:
-            await server.listen(*each)
-        if unix is not None:
-            server.listen_unix(unix)
-        server.start()
-        for each in server.addresses:
-            logger.info("listening on %s", format_address(*each))
-        if unix is not None:
-            logger.info("listening on unix:%s", unix)
+        await _listen(server, addresses, unix)
         yield server
     finally:
         await server.close()
+
+
+async def _listen(server: Server, addresses: Iterable[tuple[str, int]], unix: str | None) -> None:
+    for host, port in addresses:
+        await server.listen(host, port)
+    if unix is not None:
+        server.listen_unix(unix)
+    server.start()
+    for address in server.addresses:
+        logger.info("listening on %s", format_address(*address))
+    if unix is not None:
+        logger.info("listening on unix:%s", unix)
 
 
 def _tcp_addresses(

@@ -61,7 +61,7 @@ def test_server_started_for_the_run_is_measured(capsys: Capture) -> None:
 
 
 def test_running_server_is_measured_twice(capsys: Capture, server: ServerProcess) -> None:
-    where = ("--host", server.host, "--port", server.port)
+    where = ("--host", f"{server.host}:{server.port}")
     assert measure(capsys, *where, "--pid", str(server.process.pid))["cpu_us_per_delivery"] > 0
     assert measure(capsys, *where)["cpu_us_per_delivery"] is None  # and the names are free again
 

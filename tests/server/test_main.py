@@ -1,11 +1,13 @@
 """The server's command line: its options, what it says when it can't start, and how it ends."""
 
+import os
 import re
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
-from subprocess import CompletedProcess
+from subprocess import PIPE, CompletedProcess, Popen
 
 import pytest
 
@@ -56,6 +58,39 @@ def test_host_is_taken_from_its_variable() -> None:
         assert server.host == "127.0.0.2"
 
 
+def test_all_hosts_of_options_or_variable_are_listened_on() -> None:
+    for server in (
+        run_server_process("--host", "127.0.0.2", "--host", "[::1]:0"),
+        run_server_process(SIMPLE_CHAT_SERVER_HOST="127.0.0.2, ::1"),
+    ):
+        with server as process:
+            assert process.host == "127.0.0.2"
+            process.log.expect(r"listening on \[::1\]:(\d+)\n")
+            found = process.log.match
+            assert isinstance(found, re.Match)
+            process.join("alice")
+            process.join("bob", "::1", found[1])
+
+
+def test_unix_socket_alone_is_all_that_is_listened_on(tmp_path: Path) -> None:
+    path = str(tmp_path / "chat")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SIMPLE_CHAT_")}
+    command = [sys.executable, "-m", "simple_chat.server", "--unix", path]
+    with Popen(command, env=environment, stderr=PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            assert server.stderr.readline().endswith(f" listening on unix:{path}\n")
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(DEADLINE)
+                sock.connect(path)
+                assert sock.recv(6) == b"HELLO "
+            server.terminate()
+            assert server.wait(DEADLINE) == 0
+            assert "listening" not in server.stderr.read()
+        finally:
+            server.kill()
+
+
 def test_port_option_goes_before_its_variable(server: ServerProcess) -> None:
     with run_server_process(SIMPLE_CHAT_SERVER_PORT=server.port) as another:  # it has --port 0
         assert another.port != server.port
@@ -83,7 +118,7 @@ def test_bad_option_is_refused_in_one_line() -> None:
 
 def test_bad_port_in_the_variable_is_refused_in_one_line() -> None:
     ended = run_server_to_exit(SIMPLE_CHAT_SERVER_PORT="x")
-    assert_refused(ended, 2, "'x' is not a whole number from 0 to 65535")
+    assert_refused(ended, 2, "SIMPLE_CHAT_SERVER_PORT: 'x' is not a whole number from 0 to 65535")
 
 
 def test_port_in_use_is_reported_in_one_line(server: ServerProcess) -> None:
