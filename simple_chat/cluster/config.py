@@ -87,8 +87,8 @@ def _split(url: str, number: int) -> SplitResult:
     except ValueError:
         pass
     raise ValueError(
-        f"URL {number} is not a NATS URL such as nats://host:4222 or nats://user:password@host:4222, "
-        "where user and password have %-codes for all but letters and digits (%40 for @)"
+        f"URL {number} is not a NATS URL such as nats://host:4222; "
+        "a user and password before the host have %-codes for all but letters and digits (%40 for @)"
     )
 
 
