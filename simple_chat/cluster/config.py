@@ -80,9 +80,13 @@ def parse_nats_urls(urls: Sequence[str]) -> tuple[list[str], NatsLogin]:
 def _split(url: str, number: int) -> SplitResult:
     try:
         parts = urlsplit(url)
-        valid = parts.scheme in {"nats", "tls"} and parts.hostname and (parts.port or 1)
-        if valid and parts.path in {"", "/"} and not (parts.query or parts.fragment):
-            _login(parts)
+        _login(parts), parts.port  # they raise
+        if (
+            parts.scheme in {"nats", "tls"}
+            and parts.hostname
+            and parts.path in {"", "/"}
+            and not (parts.query or parts.fragment)
+        ):
             return parts
     except ValueError:
         pass
