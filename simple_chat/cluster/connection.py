@@ -7,6 +7,7 @@ who waits for an answer.
 import asyncio
 import contextlib
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -64,7 +65,7 @@ class NatsConnection:
 
     def __init__(self, config: ClusterConfig) -> None:
         self.last_error = "no answer"
-        self._error_explains = False  # whether NATS itself gave the last error
+        self._error_explains = False  # whether NATS or TLS gave the last error
         self._creds = config.creds
         try:
             self._urls, self._login = parse_nats_urls(config.servers)
@@ -111,7 +112,7 @@ class NatsConnection:
             not isinstance(error, ConnectionError) or not self._error_explains
         ):  # NATS hangs up after it explained
             self.record_error(error)
-            self._error_explains = not isinstance(error, OSError)
+            self._error_explains = isinstance(error, ssl.SSLError) or not isinstance(error, OSError)
 
     def record_error(self, error: Exception) -> None:
         """Remember why NATS can't be used."""

@@ -135,7 +135,7 @@ def test_program_takes_the_url_from_file_or_variable(
 async def test_wrong_password_is_refused_and_not_shown(
     password_server: NatsCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(stream_module, "START_TIMEOUT", 0.5)
+    monkeypatch.setattr(stream_module, "START_TIMEOUT", 2.0)
     caplog.set_level(logging.DEBUG)
     with pytest.raises(ConfigError) as caught:
         async with chat_server(
@@ -150,7 +150,7 @@ async def test_wrong_password_is_refused_and_not_shown(
 async def test_no_password_is_sent_in_plain_text_where_the_url_demands_tls(
     password_server: NatsCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_module, "START_TIMEOUT", 0.5)
+    monkeypatch.setattr(stream_module, "START_TIMEOUT", 2.0)
     url = with_login(password_server, LOGIN).replace("nats://", "tls://")
     with pytest.raises(ConfigError, match="it does not use TLS, as tls:// in its URL demands"):
         async with chat_server(password_server, OWN_ROOM, cluster=(url,)):
@@ -190,7 +190,7 @@ def test_certificate_lets_a_server_in(verifying_server: NatsCluster, nats_tls: N
 async def test_server_without_a_certificate_is_refused(
     verifying_server: NatsCluster, nats_tls: NatsTls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_module, "START_TIMEOUT", 0.5)
+    monkeypatch.setattr(stream_module, "START_TIMEOUT", 2.0)
     with pytest.raises(ConfigError, match="certificate"):
         async with chat_server(verifying_server, OWN_ROOM, cluster_ca=str(nats_tls.ca)):
             pytest.fail("it was let in")
