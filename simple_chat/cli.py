@@ -26,6 +26,17 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (--help shows all options)\n")
 
 
+def open_standard_descriptors() -> None:
+    """Open stdin, stdout and stderr on the null device where they are closed.
+
+    Otherwise the next socket or file would take their number, and be read from or written to in their place.
+    """
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= 2:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+
+
 def add_address_options(group: argparse._ArgumentGroup, purpose: str, *aliases: str) -> None:
     """Add ``--host`` and ``--port``, whose defaults come from the environment.
 
