@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,10 @@ from tests.harness.programs import ServerProcess, run_server_process
 
 # Hundreds of programs are started: each is to find its bytecode, instead of compiling everything anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Programs are ended by Ctrl-C, even if the tests run in the background and inherit that it is ignored.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.harness.nats_fixtures"]
 

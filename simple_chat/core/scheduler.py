@@ -150,10 +150,10 @@ class Scheduler(Generic[P]):
         while waiting and not self._sequencer.batch_full:
             peer = waiting.popleft()
             served.append(peer)
-            self._run_isolated(peer, partial(peer.session.process_input, now))
+            self.run_isolated(peer, partial(peer.session.process_input, now))
         self._commit()
         for peer in chain(waiting, served):  # whoever found the batch full comes first next time
-            if self._run_isolated(peer, peer.flush):
+            if self.run_isolated(peer, peer.flush):
                 self.schedule(peer)
             if self._awaits_commit(peer.session):
                 self._awaiting[peer] = None
@@ -166,7 +166,7 @@ class Scheduler(Generic[P]):
             del self._ready_pre_join[peer]
         return peers
 
-    def _run_isolated(self, peer: P, step: Callable[[], bool | None]) -> bool:
+    def run_isolated(self, peer: P, step: Callable[[], bool | None]) -> bool:
         """Run a step of one peer; if that fails, the others go on without it."""
         try:
             return bool(step())

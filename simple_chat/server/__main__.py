@@ -9,18 +9,19 @@ import resource
 import signal
 import ssl
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 
+from simple_chat.cli import open_standard_descriptors
 from simple_chat.errors import ChatError, ConfigError
-from simple_chat.server import cli
-from simple_chat.server.logs import WINDOW, RateLimitFilter, SanitizingFormatter
+from simple_chat.server import cli, logs, signals
+from simple_chat.server.log_writer import LogWriter
 from simple_chat.server.server import Server, serve
 from simple_chat.tls import server_context
 
 logger = logging.getLogger("simple_chat.server")  # __name__ is __main__ here
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_STDERR = 2  # sys.stderr is None if it was closed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,25 +33,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 after SIGTERM or SIGINT, 1 if the server could not start.
     """
+    signals.disarm()
+    open_standard_descriptors()
+    options = cli.parse(arguments)
+    if options.command == "hash-password":
+        return _print_password_hash()
+    with contextlib.closing(LogWriter(_STDERR)) as log:
+        return _run_to_exit_status(options, log)
+
+
+def _run_to_exit_status(options: argparse.Namespace, log: LogWriter) -> int:
+    """Run the server. What ends it is written by the log's writer: stderr itself may block."""
+    rate_limit = logs.configure(log, verbose=options.verbose)
+    _raise_descriptor_limit()
     try:
-        options = cli.parse(arguments)
-        if options.command == "hash-password":
-            return _print_password_hash()
-        rate_limit = _log_to_stderr(verbose=options.verbose)
-        _raise_descriptor_limit()
         with asyncio.Runner(loop_factory=_loop_factory(options.loop)) as runner:
             runner.run(_run(options, rate_limit))
     except asyncio.CancelledError:  # stopped before it listened
         return 0
     except (ChatError, ImportError) as error:
-        print(f"simple_chat: {error}", file=sys.stderr)
+        log.write(f"simple_chat: {error}")
+        return 1
+    except Exception:
+        logger.exception("the server failed")
         return 1
     return 0
 
 
-async def _run(options: argparse.Namespace, rate_limit: RateLimitFilter) -> None:
+async def _run(options: argparse.Namespace, rate_limit: logs.RateLimitFilter) -> None:
     main_task: asyncio.Task[None] = asyncio.current_task()  # type: ignore[assignment] # there is one
-    _on_stop_signals(main_task.cancel)
+    signals.on_stop(main_task.cancel)
     stop_requested = asyncio.Event()
     serving = serve(
         options.hosts,
@@ -61,26 +73,20 @@ async def _run(options: argparse.Namespace, rate_limit: RateLimitFilter) -> None
         settings=cli.settings_from(options),
     )
     async with _reporting_suppressed(rate_limit), serving as server:
-        _on_stop_signals(stop_requested.set)
-        if server.tls is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_certificate, server, options)
+        signals.on_stop(stop_requested.set)
+        signals.on_reload(partial(_reload, server, options))
         await stop_requested.wait()
         logger.info("shutting down")
-        _on_stop_signals(server.abort_all)  # a second signal ends the drain
-
-
-def _on_stop_signals(callback: Callable[[], object]) -> None:
-    for each in _STOP_SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(each, callback)
+        signals.on_stop(server.abort_all)  # a second signal ends the drain
 
 
 @contextlib.asynccontextmanager
-async def _reporting_suppressed(rate_limit: RateLimitFilter) -> AsyncIterator[None]:
+async def _reporting_suppressed(rate_limit: logs.RateLimitFilter) -> AsyncIterator[None]:
     """Report suppressed log lines after each window, and at the end."""
 
     async def report() -> None:
         while True:
-            await asyncio.sleep(WINDOW)
+            await asyncio.sleep(logs.WINDOW)
             rate_limit.report_suppressed()
 
     reporting = asyncio.create_task(report())
@@ -97,14 +103,18 @@ def _tls_context(options: argparse.Namespace) -> ssl.SSLContext | None:
     return server_context(options.tls_cert, options.tls_key, options.tls_client_ca)
 
 
-def _reload_certificate(server: Server, options: argparse.Namespace) -> None:
-    """Reload the certificate; it applies to new connections."""
+def _reload(server: Server, options: argparse.Namespace) -> None:
+    """Reload the certificate and the password, both or neither; they apply to new connections."""
+    files = [path for path in (options.tls_cert, options.password_file) if path is not None]
     try:
-        server.tls = _tls_context(options)
+        tls, password = _tls_context(options), _password_hash(options)
+        if password is not None:
+            server.replace_password(password)
     except ConfigError as error:
-        logger.error("certificate not reloaded: %s", error)  # noqa: TRY400 - a traceback adds nothing
+        logger.error("nothing reloaded: %s", error)  # noqa: TRY400 - a traceback adds nothing
     else:
-        logger.info("certificate reloaded")
+        server.tls = tls
+        logger.info("reloaded: %s", ", ".join(files) or "nothing, there is neither certificate nor password")
 
 
 def _password_hash(options: argparse.Namespace) -> str | None:
@@ -116,20 +126,27 @@ def _password_hash(options: argparse.Namespace) -> str | None:
 
 
 def _print_password_hash() -> int:
-    """Read a password from the terminal or stdin, and print its hash."""
-    from simple_chat.server.auth import hash_password  # noqa: PLC0415 - argon2 is optional
-
-    if sys.stdin is None:
-        raise ConfigError("stdin is closed: there is no password to read")
+    """Read a password from the terminal or stdin, and print its hash; return the exit status."""
     try:
-        secret = _prompt_twice() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+        from simple_chat.server.auth import hash_password  # noqa: PLC0415 - argon2 is optional
+
+        print(hash_password(_read_password()))
     except (KeyboardInterrupt, EOFError):
         print(file=sys.stderr)
         return 128 + signal.SIGINT
+    except ConfigError as error:
+        print(f"simple_chat: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _read_password() -> str:
+    if sys.stdin is None:
+        raise ConfigError("stdin is closed: there is no password to read")
+    try:
+        return _prompt_twice() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     except UnicodeDecodeError:
         raise ConfigError("a password is text, this is not valid in the terminal's encoding") from None
-    print(hash_password(secret))
-    return 0
 
 
 def _prompt_twice() -> str:
@@ -164,16 +181,6 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
             return asyncio.new_event_loop
         raise
     return uvloop.new_event_loop
-
-
-def _log_to_stderr(*, verbose: bool) -> RateLimitFilter:
-    """Configure logging to stderr, and return the filter that limits it."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(SanitizingFormatter("%(asctime)s %(levelname)s %(message)s"))
-    handler.addFilter(rate_limit := RateLimitFilter(time.monotonic))
-    logging.getLogger().addHandler(handler)
-    logging.getLogger("simple_chat").setLevel(logging.DEBUG if verbose else logging.INFO)
-    return rate_limit
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from simple_chat.errors import describe_error
 from simple_chat.server import listeners
@@ -44,7 +45,7 @@ class Acceptor:
         self._settings = settings
         self._admission = Admission(_limit_clients(settings.max_clients), settings.max_per_ip)
         self._listeners: list[listeners.Listener] = []
-        self._handshaking: set[asyncio.Task[None]] = set()
+        self._starting: dict[asyncio.Task[None], bool] = {}  # and whether it takes a TLS handshake
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -82,12 +83,13 @@ class Acceptor:
             connection.slot = None
 
     async def close(self) -> None:
-        """Stop listening, and cancel all handshakes."""
+        """Stop listening, cancel all TLS handshakes, and wait until every other connection has started."""
         while self._listeners:
             self._listeners.pop().close()
-        for handshake in self._handshaking:
-            handshake.cancel()
-        await asyncio.gather(*self._handshaking, return_exceptions=True)
+        # The others need no time; uvloop would not report the end of a connection that is cancelled there.
+        for task in [task for task, takes_handshake in self._starting.items() if takes_handshake]:
+            task.cancel()
+        await asyncio.gather(*self._starting, return_exceptions=True)
 
     def _on_accept(self, sock: socket.socket, host: str) -> None:
         slot = self._admission.acquire(network_of(host))
@@ -95,13 +97,16 @@ class Acceptor:
             logger.info("connection from %s closed: too many connections", host or "a Unix socket")
             sock.close()
             return
-        handshake = asyncio.create_task(self._start_connection(self._make_connection(slot), sock))
-        self._handshaking.add(handshake)
-        handshake.add_done_callback(self._handshaking.discard)
-
-    async def _start_connection(self, connection: Connection, sock: socket.socket) -> None:
-        """Attach a connection to its socket; over TLS this includes the handshake."""
         tls = None if sock.family == socket.AF_UNIX else self.tls
+        connection = self._make_connection(slot)
+        starting = asyncio.create_task(self._start_connection(connection, sock, host, tls))
+        self._starting[starting] = tls is not None
+        starting.add_done_callback(partial(self._on_started, connection, sock))
+
+    async def _start_connection(
+        self, connection: Connection, sock: socket.socket, host: str, tls: ssl.SSLContext | None
+    ) -> None:
+        """Attach a connection to its socket; over TLS this includes the handshake."""
         loop = asyncio.get_running_loop()
         try:
             await loop.connect_accepted_socket(
@@ -109,12 +114,21 @@ class Acceptor:
             )
         except OSError as error:
             # uvloop's error is empty when the client disconnects during the handshake.
-            logger.info("handshake failed: %s", describe_error(error) or "the client disconnected")
-            sock.close()
-            self.release(connection)
-        except BaseException:
-            self.release(connection)
-            raise
+            reason = describe_error(error) or "the client disconnected"
+            logger.info("handshake with %s failed: %s", host or "a Unix socket", reason)
+            self._discard(connection, sock)
+
+    def _on_started(self, connection: Connection, sock: socket.socket, starting: asyncio.Task[None]) -> None:
+        del self._starting[starting]
+        if not starting.cancelled() and starting.exception() is None:
+            return
+        self._discard(connection, sock)
+        if not starting.cancelled():
+            logger.error("a connection could not be started", exc_info=starting.exception())
+
+    def _discard(self, connection: Connection, sock: socket.socket) -> None:
+        sock.close()
+        self.release(connection)
 
     def _tls_timeouts(self) -> dict[str, float]:
         # The shutdown includes flushing the write buffer, which may take as long as a drain.

@@ -39,6 +39,17 @@ class Authenticator:
     """
 
     def __init__(self, encoded: str) -> None:
+        self.replace_hash(encoded)
+        self._hasher = argon2.PasswordHasher()
+        self._executor = ThreadPoolExecutor(_MAX_CONCURRENT_CHECKS, thread_name_prefix="password")
+        self._pending: dict[Hashable, tuple[Future[bool], asyncio.Future[bool]]] = {}
+
+    def replace_hash(self, encoded: str) -> None:
+        """Check passwords against another hash from now on.
+
+        Raises:
+            ConfigError: `encoded` is not an argon2 hash.
+        """
         try:
             argon2.extract_parameters(encoded)
         except argon2.exceptions.InvalidHashError:
@@ -46,9 +57,6 @@ class Authenticator:
                 "the password's hash is not an argon2 hash, make one with hash-password"
             ) from None
         self._encoded = encoded
-        self._hasher = argon2.PasswordHasher()
-        self._executor = ThreadPoolExecutor(_MAX_CONCURRENT_CHECKS, thread_name_prefix="password")
-        self._pending: dict[Hashable, tuple[Future[bool], asyncio.Future[bool]]] = {}
 
     def start(self, connection: Hashable, secret: str, on_checked: Callable[[bool], object]) -> None:
         """Start a check, unless one of that connection is pending.

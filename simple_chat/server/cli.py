@@ -44,9 +44,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
     Args:
         arguments: the command line; None for ``sys.argv``.
-
-    Raises:
-        ConfigError: the file of ``--cluster-file`` can't be used.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -66,8 +63,14 @@ def _value(options: argparse.Namespace, option: str) -> object:
 
 
 def settings_from(options: argparse.Namespace) -> Settings:
-    """Return the settings among the options; those that are not given have their defaults."""
+    """Return the settings among the options; those that are not given have their defaults.
+
+    Raises:
+        ConfigError: the file of ``--cluster-file`` can't be used.
+    """
     given = {name: getattr(options, name, None) for name in Settings.__slots__}
+    if isinstance(options.cluster, Path):
+        given["cluster"] = _read_nats_urls(options.cluster)
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
@@ -192,7 +195,7 @@ def _add_cluster(group: argparse._ArgumentGroup) -> None:
     servers.add_argument(
         "--cluster-file",
         dest="cluster",
-        type=_nats_urls_in_file,
+        type=_file,
         metavar="FILE",
         help="read their URLs from this file: other users of the machine can see a command line",
     )
@@ -269,14 +272,19 @@ def _nats_urls(text: str) -> tuple[str, ...]:
     return urls
 
 
-def _nats_urls_in_file(path: str) -> tuple[str, ...]:
-    """Parse URLs as `_nats_urls` does, in a file.
+def _file(text: str) -> Path:
+    """Parse a path."""
+    return Path(non_empty(text))
+
+
+def _read_nats_urls(path: Path) -> tuple[str, ...]:
+    """Return the URLs in a file, as `_nats_urls` parses them.
 
     Raises:
         ConfigError: the file can't be used.
     """
     try:
-        return _nats_urls(Path(path).read_text("utf-8-sig"))
+        return _nats_urls(path.read_text("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"can't read {path}: {describe_error(error)}") from None
     except UnicodeDecodeError:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import logging
+import os
 import socket
 import struct
 import termios
@@ -11,6 +12,7 @@ from typing import Protocol, cast
 
 from simple_chat.address import format_address
 from simple_chat.core.conversation import Conversation
+from simple_chat.core.handshake import Event
 from simple_chat.core.limits import Limits
 from simple_chat.core.room import Room, Sequencer
 from simple_chat.server.admission import Slot
@@ -27,6 +29,8 @@ _THROTTLE = 0.5
 
 _ACK_POLL = 0.05
 """Seconds until the next look whether a client's kernel has acknowledged everything."""
+
+_READ_SIZE = 64 * 1024  # bytes
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no seconds
 
@@ -54,6 +58,24 @@ class ConnectionManager(Protocol):
 
     def check_password(self, connection: "Connection", secret: str) -> None:
         """Have a password that a connection sent checked, unless that is under way."""
+
+
+class _LoggedConversation(Conversation):
+    """A conversation that logs who joins from where.
+
+    Attributes:
+        connection: whose conversation it is.
+    """
+
+    __slots__ = ("connection",)
+
+    connection: "Connection"
+
+    def enter(self, event: Event) -> None:
+        """Change the state."""
+        super().enter(event)
+        if event is Event.JOINED and self.subscriber.member is not None:
+            logger.debug("%s joined as %s", self.connection, self.subscriber.member.name)
 
 
 class Connection(asyncio.Protocol):
@@ -99,13 +121,15 @@ class Connection(asyncio.Protocol):
         """Greet the client."""
         self.transport = cast("asyncio.Transport", transport)
         manager = self._manager
-        self.session = Conversation(
+        session = _LoggedConversation(
             manager.room,
             manager.sequencer,
             self.transport.write,
             manager.limits,
             auth_required=manager.auth_required,
         )
+        session.connection = self
+        self.session = session
         # Almost without a buffer of its own, a transport reports at once that a client reads too slowly.
         # With none at all it would report so over TLS even when nothing waits.
         self.transport.set_write_buffer_limits(high=1, low=0)
@@ -144,12 +168,31 @@ class Connection(asyncio.Protocol):
         logger.debug("%s closed: %s", self, exc or "end of stream")
         if self._close_timer is not None:
             self._close_timer.cancel()
-        if exc is None and self._peer_ended and not self.session.input_drained:
-            # What the client sent before it closed in order is executed, over TLS too.
+        if not (self._peer_ended or self.session.state.ending):
+            self._receive_rest()
+        if self._has_input_to_execute:
             self.session.subscriber.write = _discard
             self.resume_writing()
         else:
             self.detach()
+
+    def _receive_rest(self) -> None:
+        """Take in what the kernel still holds: a failed write ends a connection before everything is read."""
+        if self.transport.get_extra_info("sslcontext") is not None or self.session.throttled:
+            return
+        with contextlib.suppress(OSError):
+            while data := os.read(self.sock.fileno(), _READ_SIZE):
+                self.session.receive(data)
+
+    @property
+    def _has_input_to_execute(self) -> bool:
+        """Whether a client that is gone has sent lines that are still to be executed.
+
+        After an orderly end they may take the time that the rate limit gives them. A connection that broke
+        must free its name at once: lines beyond the limit are dropped.
+        """
+        session = self.session
+        return not session.input_drained and (self._peer_ended or not session.throttled)
 
     def detach(self) -> None:
         """Remove a connection that is gone from the room and its manager."""
@@ -174,7 +217,7 @@ class Connection(asyncio.Protocol):
         if self.session.throttled and self._throttle_timer is None:
             self._resume_in(_THROTTLE)
         if self.lost:
-            if self.session.input_drained:
+            if not self._has_input_to_execute:
                 self.detach()
                 return False
             return wants_turn
@@ -218,6 +261,14 @@ class Connection(asyncio.Protocol):
             self.transport.close()
         elif self._throttle_timer is None:  # asyncio's TLS drops unsent bytes when the client sends more
             self._resume_in(_ACK_POLL)
+
+    def fail(self) -> None:
+        """Drop the connection and all that it sent, for a step of it raised an exception."""
+        self.session.connection_lost()
+        if self.lost:
+            self.detach()
+        else:
+            self.abort()
 
     def abort(self) -> None:
         """Reset the connection, whatever is still to be written; the kernel drops it too."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from simple_chat.core.backlog import Batch
@@ -156,13 +157,16 @@ class Hub:
 
     def on_evicted(self) -> None:
         """Abort all connections: the other servers removed their members."""
-        for connection in self.connections:
-            connection.session.abandon()
+        self._for_each(lambda connection: connection.session.abandon())
         self.abort_all()
 
     def _notify(self, text: str) -> None:
-        for connection in self.connections:
-            connection.session.notify(text)
+        self._for_each(lambda connection: connection.session.notify(text))
+
+    def _for_each(self, step: Callable[[Connection], None]) -> None:
+        """Run a step for every connection; one that fails is dropped, and the others go on."""
+        for connection in [*self.connections]:
+            self._scheduler.run_isolated(connection, partial(step, connection))
 
     # The watchdog
 
@@ -186,13 +190,11 @@ class Hub:
     def close_all(self) -> None:
         """Close the room, and every connection after all that it is owed."""
         self.room.closed = True
-        for connection in self.connections:
-            self._start_close(connection)
+        self._for_each(self._start_close)
 
     def abort_all(self) -> None:
         """Abort all connections, whatever is still to be written."""
-        for connection in self.connections:
-            connection.abort()
+        self._for_each(Connection.abort)
 
     async def wait_until_empty(self) -> None:
         """Wait until no connection is left."""
@@ -208,4 +210,4 @@ class Hub:
 
 def _abort_failed(connection: Connection, error: Exception) -> None:
     logger.error("%s failed, connection aborted", connection, exc_info=error)
-    connection.abort()
+    connection.fail()

@@ -1,8 +1,10 @@
-"""Log handling: text from the network can neither forge log lines nor flood the log."""
+"""The log of the server's process: text from the network can neither forge lines nor flood it."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 
 from simple_chat.core.text import sanitize
 
@@ -15,8 +17,15 @@ WINDOW = 60.0
 logger = logging.getLogger(__name__)
 
 
-class SanitizingFormatter(logging.Formatter):
-    """Replace control characters, which would act on the operator's terminal."""
+class LogFormatter(logging.Formatter):
+    """Format a record with its local time, and without control characters, which would act on a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        """Format a time with its zone (RFC 3339)."""
+        return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
         """Format a record as one line, whatever its message contains."""
@@ -61,3 +70,20 @@ class RateLimitFilter(logging.Filter):
         for kind, count in counts.items():
             if count > MAX_LINES:
                 logger.warning("suppressed %d more like this: %s", count - MAX_LINES, kind)
+
+
+def configure(handler: logging.Handler, *, verbose: bool) -> RateLimitFilter:
+    """Configure logging for a program.
+
+    Args:
+        handler: what writes the log.
+        verbose: whether to log each connection, too.
+
+    Returns:
+        The filter that limits the log.
+    """
+    handler.setFormatter(LogFormatter())
+    handler.addFilter(rate_limit := RateLimitFilter(time.monotonic))
+    logging.getLogger().addHandler(handler)
+    logging.getLogger("simple_chat").setLevel(logging.DEBUG if verbose else logging.INFO)
+    return rate_limit

@@ -88,6 +88,16 @@ class Server:
         self._acceptor.tls = tls
         self._hub.watches_closing = tls is not None
 
+    def replace_password(self, encoded: str) -> None:
+        """Check passwords against another argon2 hash from now on; members stay.
+
+        Raises:
+            ConfigError: it is not one, or the server was started without a password.
+        """
+        if self._authenticator is None:
+            raise ConfigError("a server that was started without a password can't be given one")
+        self._authenticator.replace_hash(encoded)
+
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Every TCP host and port that it listens on."""
@@ -154,7 +164,17 @@ class Server:
 
     async def close(self) -> None:
         """Take no more lines, drain and close all connections, and abort those left at the deadline."""
-        deadline = asyncio.get_running_loop().time() + self.settings.drain
+        async with contextlib.AsyncExitStack() as stack:  # everything is closed, whatever fails before
+            stack.push_async_callback(self._journal.close)
+            if self._replicator is not None:
+                stack.push_async_callback(self._replicator.close)
+            if self._authenticator is not None:
+                stack.callback(self._authenticator.close)
+            stack.callback(self._hub.stop)
+            await self._disconnect_all(asyncio.get_running_loop().time() + self.settings.drain)
+
+    async def _disconnect_all(self, deadline: float) -> None:
+        """Stop listening, drain and close all connections, and abort those left at the deadline."""
         await self._acceptor.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
@@ -167,12 +187,6 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_ABORT_TIMEOUT):
                 await self._hub.wait_until_empty()
-        self._hub.stop()
-        if self._authenticator is not None:
-            self._authenticator.close()
-        if self._replicator is not None:
-            await self._replicator.close()
-        await self._journal.close()
 
     def abort_all(self) -> None:
         """Abort all connections, whatever is still to be written."""

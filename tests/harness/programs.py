@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -32,11 +31,6 @@ def find_program(name: str) -> str:
     return path
 
 
-def restore_sigint() -> None:
-    """Let Ctrl-C end a program, even if the tests run in the background and inherit SIG_IGN."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 class Terminal:
     """A program on a terminal, that is connected to the server and prints its lines."""
 
@@ -48,7 +42,6 @@ class Terminal:
             encoding="utf-8",
             timeout=DEADLINE,
             maxread=65536,
-            preexec_fn=restore_sigint,
         )
         self.child.delaybeforesend = None
         self.child.ptyproc.delayafterclose = 0.01  # type: ignore[attr-defined] # seconds

@@ -7,22 +7,17 @@ import resource
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import NoReturn
 
 import pytest
 
 from simple_chat.server import listeners
 from tests.harness import programs
+from tests.harness.loops import LOOPS
 from tests.harness.peer import BlockingPeer, connect
 from tests.harness.programs import DEADLINE, ServerProcess, run_server_process
 from tests.harness.server import eventually, run_server_in_loop
-
-LOOPS = ["asyncio"]
-with suppress(ImportError):
-    import uvloop  # noqa: F401 - not installed everywhere
-
-    LOOPS.append("uvloop")
 
 FEW = 100
 """File descriptors."""

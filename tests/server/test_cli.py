@@ -83,7 +83,8 @@ def test_cluster_comes_from_option_file_or_variable(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("SIMPLE_CHAT_CLUSTER", "nats://elsewhere")
     assert cli.parse([]).cluster == ("nats://elsewhere",)
     for file in ("urls", "lines"):
-        assert cli.parse(["--cluster-file", str(tmp_path / file)]).cluster == URLS
+        options = cli.parse(["--cluster-file", str(tmp_path / file)])
+        assert cli.settings_from(options).cluster == URLS
     assert cli.parse(["--cluster", text]).cluster == URLS
 
 
@@ -109,7 +110,7 @@ def test_unusable_cluster_file_is_named_and_not_quoted(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
-        cli.parse(["--cluster-file", str(path)])
+        cli.settings_from(cli.parse(["--cluster-file", str(path)]))
     assert str(caught.value).startswith(reason.format(path))
     assert "s3" not in str(caught.value)
 

@@ -2,18 +2,21 @@
 
 import asyncio
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from subprocess import Popen
+from subprocess import Popen, run
 
 import pytest
 
 from simple_chat import Settings
 from simple_chat.server import connection as connection_module
 from simple_chat.server import hub
-from tests.harness.peer import Peer, TlsPeer
-from tests.harness.server import CA, TRANSPORTS, ServerHarness, run_server_in_loop
+from tests.harness.loops import LOOPS
+from tests.harness.peer import DEADLINE, Peer, TlsPeer
+from tests.harness.programs import find_program, run_server_process
+from tests.harness.server import CA, TRANSPORTS, ServerHarness, client_tls_context, run_server_in_loop
 
 Exit = Callable[[Peer], Awaitable[None]]
 
@@ -203,6 +206,64 @@ async def test_prefix_is_delivered_when_tls_is_truncated(end: Exit) -> None:
         heard = await bob.until("LEFT ann")
         assert heard == [f"MSG ann {number} of a great many lines" for number in range(len(heard))]
         await see_that_the_name_is_free(harness, [bob], other)
+
+
+# Clients that send, and close without reading: their unread HELLO makes the close a reset
+
+CLIENTS = 40
+
+
+def send_and_close(address: tuple[str, int] | str, lines: list[str]) -> None:
+    """Send lines at once, and close the connection."""
+    with socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET) as sock:
+        sock.settimeout(DEADLINE)
+        sock.connect(address)
+        sock.sendall("".join(f"{line}\n" for line in lines).encode())
+
+
+def send_and_close_over_tls(address: tuple[str, int] | str, lines: list[str]) -> None:
+    """Do the same over TLS."""
+    sock = socket.create_connection(address, DEADLINE)  # type: ignore[arg-type]
+    with client_tls_context().wrap_socket(sock, server_hostname="localhost") as tls:
+        tls.sendall("".join(f"{line}\n" for line in lines).encode())
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("loop", LOOPS)
+def test_lines_received_before_a_reset_are_executed(loop: str, transport: str) -> None:
+    send = send_and_close_over_tls if transport == "tls" else send_and_close
+
+    async def count() -> None:
+        async with run_server_in_loop(transport=transport) as harness:
+            ann = await harness.join("ann")
+            for number in range(CLIENTS):
+                lines = [f"JOIN n{number}", "MSG one", "MSG two"]
+                await asyncio.to_thread(send, harness.address, lines)
+                name = f"n{number}"
+                assert await ann.lines(4) == [
+                    f"JOINED {name}",
+                    f"MSG {name} one",
+                    f"MSG {name} two",
+                    f"LEFT {name}",
+                ]
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(count())
+
+
+SHELL = """
+for number in $(seq 40); do printf 'JOIN n%d\\nMSG hi\\n' $number >/dev/tcp/$0/$1; done
+"""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_lines_that_a_shell_sends_and_does_not_wait_for_are_executed(loop: str) -> None:
+    with run_server_process("--loop", loop) as server:
+        ann = server.join("ann")
+        run([find_program("bash"), "-c", SHELL, server.host, server.port], check=True, timeout=DEADLINE)
+        expected = [[f"JOINED n{n}", f"MSG n{n} hi", f"LEFT n{n}"] for n in range(1, CLIENTS + 1)]
+        received = ann.wait_for(f"LEFT n{CLIENTS}")
+        assert sorted([*received, f"LEFT n{CLIENTS}"]) == sorted(line for lines in expected for line in lines)
 
 
 @pytest.fixture

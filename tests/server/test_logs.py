@@ -4,9 +4,12 @@ import logging
 import re
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from io import StringIO
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -14,10 +17,12 @@ from hypothesis import strategies as st
 
 from simple_chat.core.text import sanitize
 from simple_chat.server import logs
-from simple_chat.server.logs import MAX_LINES, WINDOW, RateLimitFilter, SanitizingFormatter
+from simple_chat.server.logs import MAX_LINES, WINDOW, LogFormatter, RateLimitFilter
 from tests.harness.programs import DEADLINE, ServerProcess, run_server_process
 
 HOSTILE = "x\r\n2026-01-01 CRITICAL forged\x1b[2J\x07\x00\x85\u2028\u202etxt.exe\u2066\x9b31m\x7f"
+
+TIME = re.compile(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}[+-][0-9]{2}:[0-9]{2} ")
 
 logger = logging.getLogger("tests.log")
 
@@ -50,7 +55,7 @@ def clock() -> Clock:
 def written(clock: Clock) -> Iterator[Callable[[], list[str]]]:
     """What a server's log shows of what is logged here, since the last look."""
     handler = logging.StreamHandler(stream := StringIO())
-    handler.setFormatter(SanitizingFormatter("%(levelname)s %(message)s"))
+    handler.setFormatter(LogFormatter())
     handler.addFilter(RateLimitFilter(clock))
     loggers = logger, logging.getLogger(logs.__name__)
 
@@ -58,7 +63,7 @@ def written(clock: Clock) -> Iterator[Callable[[], list[str]]]:
         text = stream.getvalue()
         stream.seek(0)
         stream.truncate()
-        return text.split("\n")[:-1]
+        return [TIME.sub("", line) for line in text.split("\n")[:-1]]
 
     for each in loggers:
         each.addHandler(handler)
@@ -119,11 +124,10 @@ def test_printable_text_is_logged_unchanged(written: Callable[[], list[str]]) ->
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_any_text_is_one_harmless_line(message: str, argument: str) -> None:
-    formatter = SanitizingFormatter("%(levelname)s %(message)s")
     record = logging.LogRecord("x", logging.INFO, "", 0, message.replace("%", "%%") + "%s", (argument,), None)
-    line = formatter.format(record)
+    line = LogFormatter().format(record)
     assert "\n" not in line
-    assert line.startswith("INFO ")
+    assert TIME.sub("", line).startswith("INFO ")
     assert sanitize(line) == line
 
 
@@ -134,10 +138,24 @@ def test_any_exception_makes_harmless_lines_that_are_set_off(text: str) -> None:
     except ValueError:
         error = sys.exc_info()
     record = logging.LogRecord("x", logging.ERROR, "", 0, "failed", (), error)
-    first, *lines = SanitizingFormatter("%(message)s").format(record).split("\n")
-    assert first == "failed"
+    first, *lines = LogFormatter().format(record).split("\n")
+    assert first.endswith(" ERROR failed")
     assert {line[:2] for line in lines} == {"  "}
     assert [line for line in lines if sanitize(line) != line] == []
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/St_Johns"])
+def test_times_carry_their_zone(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    record = logging.LogRecord("x", logging.INFO, "", 0, "hi", (), None)
+    try:
+        time.tzset()
+        written_at = LogFormatter().format(record).split(" ")[0]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert datetime.fromisoformat(written_at).timestamp() == pytest.approx(record.created, abs=0.001)
+    assert datetime.fromisoformat(written_at).utcoffset() == datetime.now(ZoneInfo(zone)).utcoffset()
 
 
 # Flooding
@@ -263,7 +281,8 @@ def test_message_text_is_not_logged(options: tuple[str, ...]) -> None:
             misbehave(server, data, 3)
         text = server.stop()
     assert text.count(" connected\n") == (15 if options else 0)
-    assert "hush" not in text
+    assert text.count(" joined as hush-hush\n") == (6 if options else 0)
+    assert "hush" not in text.replace(" joined as hush-hush\n", "")
 
 
 def test_verbose_logs_every_connection() -> None:

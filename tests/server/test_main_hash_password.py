@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from simple_chat.server.__main__ import main
-from tests.harness.programs import DEADLINE, restore_sigint, run_server_process, run_server_to_exit
+from tests.harness.programs import DEADLINE, run_server_process, run_server_to_exit
 
 COMMAND = ("-m", "simple_chat.server", "hash-password")
 WITHOUT_ARGON2 = """
@@ -91,9 +91,7 @@ def test_unsendable_password_is_refused_in_one_line(hash_of: HashPassword, entry
 
 @pytest.fixture
 def terminal() -> Iterator["pexpect.spawn[str]"]:
-    child = pexpect.spawn(
-        sys.executable, [*COMMAND], encoding="utf-8", timeout=DEADLINE, preexec_fn=restore_sigint
-    )
+    child = pexpect.spawn(sys.executable, [*COMMAND], encoding="utf-8", timeout=DEADLINE)
     yield child
     child.close()
 

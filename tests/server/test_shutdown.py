@@ -1,12 +1,20 @@
 """The server's end: all that was taken reaches all who keep up, then BYE, then the close."""
 
 import asyncio
+import socket
 
 import pytest
 
 from simple_chat import Settings, serve
+from simple_chat.core.room import Room
+from simple_chat.journal.memory import MemoryJournal
+from simple_chat.server.connection import Connection
+from simple_chat.server.hub import Hub
 from simple_chat.server.server import Server
-from tests.harness.peer import Peer, connect
+from tests.harness.loops import LOOPS
+from tests.harness.peer import DEADLINE, Peer, connect
+from tests.harness.programs import run_server_process
+from tests.harness.server import TRANSPORTS, run_server_in_loop
 
 UNLIMITED = Settings(rate=0)
 
@@ -119,6 +127,69 @@ async def test_an_exception_in_the_block_ends_the_server_in_order() -> None:
     error = ZeroDivisionError()
     assert not await serving.__aexit__(ZeroDivisionError, error, None)
     assert await ann.rest() == ["BYE shutdown"]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("loop", LOOPS)
+def test_connections_that_start_at_the_end_do_not_hold_it_up(loop: str, transport: str) -> None:
+    async def end_while_connections_start(turns: int) -> None:
+        async with run_server_in_loop(Settings(drain=600.0), transport=transport) as harness:
+            await harness.join("ann")
+            connecting = [asyncio.create_task(harness.connect()) for _ in range(8)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            async with asyncio.timeout(DEADLINE):
+                await harness.server.close()
+            assert not harness.server._hub.connections
+            await asyncio.gather(*connecting, return_exceptions=True)
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        for turns in range(1, 9):
+            runner.run(end_while_connections_start(turns))
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_log_that_nobody_reads_holds_up_neither_members_nor_the_end(loop: str) -> None:
+    with run_server_process("--verbose", "--loop", loop) as server:
+        ann = server.join("ann")
+        for _ in range(1000):  # a pipe holds 64 KiB
+            socket.create_connection((server.host, int(server.port)), DEADLINE).close()
+        assert ann.barrier() == []
+        server.process.terminate()
+        ann.wait_for("BYE shutdown")
+        ann.close()
+        assert server.process.wait(DEADLINE) == 0
+
+
+async def test_journal_is_closed_though_connections_fail_to_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class FailingJournal(MemoryJournal):
+        closed = False
+
+        async def close(self) -> None:
+            self.closed = True
+
+    def fail(connection: Connection) -> None:
+        raise RuntimeError(str(connection))
+
+    server = Server(Settings(drain=0.0), Room(), journal=(journal := FailingJournal()))
+    await server.open()
+    await server.listen("127.0.0.1", 0)
+    ann, bob = await enter(server, "ann", "bob")
+    with monkeypatch.context() as patch:
+        patch.setattr(Hub, "abort_all", lambda _: fail(next(iter(server._hub.connections))))
+        patch.setattr(Hub, "_start_close", lambda _, connection: fail(connection))
+        with pytest.raises(RuntimeError):
+            await server.close()
+    assert journal.closed
+    assert [record.message.endswith("failed, connection aborted") for record in caplog.records] == [
+        True,
+        True,
+    ]
+    for peer in (ann, bob):
+        await peer.wait_closed()
+    caplog.clear()
 
 
 async def test_no_task_is_left() -> None:

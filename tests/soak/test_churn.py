@@ -20,6 +20,7 @@ from simple_chat.core.backlog import Batch
 from simple_chat.core.conversation import Conversation
 from simple_chat.core.delivery import Subscriber
 from simple_chat.server.connection import Connection
+from tests.harness.loops import LOOPS
 from tests.harness.peer import DEADLINE
 from tests.harness.programs import run_server_process
 from tests.soak.churn import OBSERVER, Churn, Observer
@@ -36,14 +37,6 @@ FLUCTUATING_MAX = 1000
 
 BACKLOG = 16 * 1024
 HISTORY = 100
-
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
-try:
-    import uvloop
-except ImportError:
-    pass
-else:
-    LOOPS["uvloop"] = uvloop.new_event_loop
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")

@@ -1,0 +1,102 @@
+"""The log's writer: a thread of its own, so that a reader of the log that stalls blocks nobody."""
+
+import logging
+import os
+import select
+import threading
+
+CAPACITY = 1024 * 1024
+"""Bytes that may wait to be written. Further lines are dropped, and counted in their place."""
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds that the last lines have to be written."""
+
+
+class LogWriter(logging.Handler):
+    """Writes log records to a file descriptor in a daemon thread; a failed write drops its line.
+
+    It writes to the descriptor itself: at its exit Python would wait for a thread that holds the lock of
+    ``sys.stderr``.
+
+    Args:
+        descriptor: open for writing, such as 2.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._dropped = 0
+        self._closed = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Format a record, and have it written soon."""
+        self.write(self.format(record))
+
+    def write(self, text: str) -> None:
+        """Have a line written soon, unless too much waits already."""
+        line = f"{text}\n".encode(errors="backslashreplace")
+        with self._changed:
+            if self._pending_bytes + len(line) > CAPACITY:
+                self._dropped += 1
+                return
+            self._report_dropped()
+            self._append(line)
+
+    def close(self) -> None:
+        """Write what waits, for at most `CLOSE_TIMEOUT`; what is left then is lost."""
+        with self._changed:
+            if self._closed:
+                return
+            self._report_dropped()
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(CLOSE_TIMEOUT)
+        super().close()
+
+    def _report_dropped(self) -> None:
+        if self._dropped:
+            text, count, self._dropped = (
+                "%d log lines dropped: they could not be written in time",
+                self._dropped,
+                0,
+            )
+            record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, (count,), None)
+            self._append(f"{self.format(record)}\n".encode())
+
+    def _append(self, line: bytes) -> None:
+        self._pending.append(line)
+        self._pending_bytes += len(line)
+        self._changed.notify()
+
+    # The thread
+
+    def _run(self) -> None:
+        while lines := self._next_lines():
+            for line in lines:
+                try:
+                    self._write_whole(line)
+                except OSError:  # the disk is full, say, or the reader is gone
+                    self._count_dropped()
+
+    def _next_lines(self) -> list[bytes]:
+        """Wait for lines; there are none after `close`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._pending or self._closed)
+            lines, self._pending, self._pending_bytes = self._pending, [], 0
+            return lines
+
+    def _write_whole(self, line: bytes) -> None:
+        while line:
+            try:
+                line = line[os.write(self._descriptor, line) :]
+            except BlockingIOError:  # somebody who shares the descriptor has made it non-blocking
+                select.select([], [self._descriptor], [])
+
+    def _count_dropped(self) -> None:
+        with self._changed:
+            self._dropped += 1

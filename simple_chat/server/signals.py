@@ -1,0 +1,35 @@
+"""The signals of the server's process: SIGTERM and SIGINT stop it, SIGHUP reloads its files.
+
+A signal that was ignored when the process started stays ignored: nohup and shells ask for it in this way.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_MEANINGLESS = (signal.SIGUSR1, signal.SIGUSR2)  # log rotation sends them by habit
+
+
+def disarm() -> None:
+    """Let no signal end the process but those that stop it; called before anything else."""
+    for number in _MEANINGLESS:
+        signal.signal(number, signal.SIG_IGN)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda _number, _frame: None)  # until `on_reload`
+
+
+def on_stop(callback: Callable[[], object]) -> None:
+    """Call a function on SIGTERM and SIGINT, instead of the one before."""
+    for number in _STOP_SIGNALS:
+        _handle(number, callback)
+
+
+def on_reload(callback: Callable[[], object]) -> None:
+    """Call a function on SIGHUP."""
+    _handle(signal.SIGHUP, callback)
+
+
+def _handle(number: signal.Signals, callback: Callable[[], object]) -> None:
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        asyncio.get_running_loop().add_signal_handler(number, callback)

@@ -1,0 +1,99 @@
+"""What signals do to the server's process: they stop it or reload its files, and nothing else ends it."""
+
+import re
+import sys
+from pathlib import Path
+from signal import SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, Signals
+
+import pytest
+
+from simple_chat.server.auth import hash_password
+from tests.harness import programs
+from tests.harness.programs import DEADLINE, ServerProcess, run_server_process
+
+
+def test_sighup_reloads_nothing_without_files(server: ServerProcess) -> None:
+    ann = server.join("ann")
+    server.process.send_signal(SIGHUP)
+    server.log.expect_exact(" INFO reloaded: nothing, there is neither certificate nor password\n")
+    assert ann.barrier() == []
+
+
+@pytest.mark.parametrize("number", [SIGUSR1, SIGUSR2], ids=str)
+def test_signals_that_mean_nothing_are_ignored(server: ServerProcess, number: Signals) -> None:
+    ann = server.join("ann")
+    server.process.send_signal(number)
+    assert ann.barrier() == []
+    assert ann.barrier() == []
+
+
+def test_signals_that_were_ignored_at_start_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    ignoring = ("/bin/sh", "-c", 'trap "" HUP INT && exec "$@"', "sh")
+    monkeypatch.setattr(programs, "_SERVER", (*ignoring, *programs._SERVER))
+    with run_server_process() as server:
+        ann = server.join("ann")
+        for number in (SIGHUP, SIGINT):
+            server.process.send_signal(number)
+            assert ann.barrier() == []
+        server.process.send_signal(SIGTERM)
+        assert ann.wait_for("BYE shutdown") == []
+        ann.close()
+        assert server.wait().count("reloaded") == 0
+
+
+HUNG_UP_WHILE_STARTING = """
+import os, signal, sys
+from simple_chat.server import __main__
+real = __main__.asyncio.Runner
+def runner(**options):
+    os.kill(os.getpid(), signal.SIGHUP)
+    return real(**options)
+__main__.asyncio.Runner = runner
+sys.exit(__main__.main())
+"""
+
+
+def test_sighup_while_it_starts_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "_SERVER", (sys.executable, "-c", HUNG_UP_WHILE_STARTING))
+    with run_server_process() as server:
+        assert server.join("ann").barrier() == []
+
+
+@pytest.fixture
+def password_file(tmp_path: Path) -> Path:
+    path = tmp_path / "password"
+    path.write_text(hash_password("first"))
+    return path
+
+
+def try_password(server: ServerProcess, secret: str) -> bool:
+    """Return whether a password is accepted."""
+    return server.pipe(f"PASS {secret}\n".encode()).splitlines()[1] == b"OK PASS"
+
+
+def test_sighup_reloads_the_password_and_drops_nobody(password_file: Path) -> None:
+    with run_server_process("--password-file", str(password_file)) as server:
+        ann = server.nc()
+        ann.type("PASS first", "JOIN ann")
+        ann.wait_for("OK JOIN ann")
+        password_file.write_text(hash_password("second"))
+        assert not try_password(server, "second")
+        server.process.send_signal(SIGHUP)
+        server.log.expect_exact(f" INFO reloaded: {password_file}\n")
+        assert (try_password(server, "first"), try_password(server, "second")) == (False, True)
+        assert ann.barrier() == []
+
+
+@pytest.mark.parametrize("content", [None, "no hash"])
+def test_password_that_can_not_be_read_again_leaves_the_old_one(
+    password_file: Path, content: str | None
+) -> None:
+    with run_server_process("--password-file", str(password_file)) as server:
+        password_file.unlink()
+        if content is not None:
+            password_file.write_text(content)
+        server.process.send_signal(SIGHUP)
+        server.log.expect(r" ERROR nothing reloaded: [^\n]+\n")
+        assert try_password(server, "first")
+        assert len(re.findall("ERROR", server.stop())) == 1
+        assert server.process.wait(DEADLINE) == 0
