@@ -1,0 +1,190 @@
+"""An event loop with virtual time: it never waits, and the same world runs in the same way again.
+
+Whatever runs belongs to a machine, by a context variable that tasks and timers inherit. A paused machine's
+callbacks wait until it goes on; those of one that was switched off are dropped.
+"""
+
+import asyncio
+import contextvars
+import heapq
+from collections import deque
+from collections.abc import Callable, Coroutine
+from itertools import count
+from typing import Any, TypeVar
+
+from tests.simulation.machine import MACHINE, Machine
+
+_T = TypeVar("_T")
+_Entry = tuple[asyncio.Handle, Machine | None]
+
+
+class Deadlock(AssertionError):  # noqa: N818 - a finding
+    """Nothing can happen any more, and somebody still waits."""
+
+
+class SimulatedLoop(asyncio.AbstractEventLoop):
+    """The event loop.
+
+    Attributes:
+        errors: what was reported to the exception handler, as texts.
+        steps: callbacks that were run.
+    """
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        self.steps = 0
+        self._now = 0.0
+        self._order = count()
+        self._ready: deque[_Entry] = deque()
+        self._timers: list[tuple[float, int, asyncio.TimerHandle, Machine | None]] = []
+
+    # What asyncio asks for
+
+    def time(self) -> float:
+        """Return the virtual time in seconds."""
+        return self._now
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        """Run a callback next."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append((handle, _machine_of(context)))
+        return handle
+
+    call_soon_threadsafe = call_soon  # type: ignore[assignment] # there is one thread
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run a callback after some seconds."""
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run a callback at a time."""
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._order), handle, _machine_of(context)))
+        return handle
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Take note of a timer that was cancelled; it is skipped when it is due."""
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """Return a new future."""
+        return asyncio.Future(loop=self)
+
+    def create_task(  # type: ignore[override]
+        self,
+        coro: Coroutine[Any, Any, _T],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Task[_T]:
+        """Start a task; its machine remembers it."""
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        if (machine := _machine_of(context)) is not None:
+            machine.tasks.add(task)
+            task.add_done_callback(machine.tasks.discard)
+        return task
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: object, func: Callable[..., _T], *args: Any
+    ) -> asyncio.Future[_T]:
+        """Call a function that may block: at once, and report its result a little later."""
+        result: asyncio.Future[_T] = self.create_future()
+        try:
+            value = func(*args)
+        except Exception as error:  # noqa: BLE001 - as an executor does
+            self.call_later(_CALL_SECONDS, _set_exception, result, error)
+        else:
+            self.call_later(_CALL_SECONDS, _set_result, result, value)
+        return result
+
+    async def connect_accepted_socket(  # type: ignore[override]
+        self, protocol_factory: Callable[[], Any], sock: Any, *, ssl: None = None
+    ) -> tuple[Any, Any]:
+        """Give an end of a connection its protocol."""
+        protocol = protocol_factory()
+        sock.end.attach(protocol)
+        return sock.end, protocol
+
+    async def create_connection(  # type: ignore[override]
+        self, protocol_factory: Callable[[], Any], *, sock: Any, ssl: None = None, server_hostname: None = None
+    ) -> tuple[Any, Any]:
+        """Do the same for a client."""
+        return await self.connect_accepted_socket(protocol_factory, sock)
+
+    def get_debug(self) -> bool:
+        """Return that there is no debugging."""
+        return False
+
+    def is_running(self) -> bool:
+        """Return that it runs."""
+        return True
+
+    def is_closed(self) -> bool:
+        """Return that it is open."""
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Note what nobody handled."""
+        self.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+    # What the world asks for
+
+    def run(self, main: Coroutine[Any, Any, _T]) -> _T:
+        """Run a coroutine to its end.
+
+        Raises:
+            Deadlock: it waits for what can't come.
+        """
+        asyncio._set_running_loop(self)  # noqa: SLF001
+        try:
+            task = self.create_task(main)
+            while not task.done():
+                self._step()
+            return task.result()
+        finally:
+            asyncio._set_running_loop(None)  # noqa: SLF001
+
+    def resume(self, machine: Machine) -> None:
+        """Let a paused machine go on with what waited."""
+        machine.paused = False
+        self._ready.extend(machine.waiting)
+        machine.waiting.clear()
+
+    def _step(self) -> None:
+        """Run what is ready, or go on to the next time at which something is due."""
+        if not self._ready:
+            if not self._timers:
+                raise Deadlock("nothing can happen any more")
+            self._now = max(self._now, self._timers[0][0])
+        while self._timers and self._timers[0][0] <= self._now:
+            _, _, timer, machine = heapq.heappop(self._timers)
+            if not timer.cancelled():
+                self._ready.append((timer, machine))
+        for _ in range(len(self._ready)):
+            handle, machine = self._ready.popleft()
+            if handle.cancelled() or (machine is not None and machine.holds_back((handle, machine))):
+                continue
+            self.steps += 1
+            handle._run()  # noqa: SLF001 - this is what a loop is for
+
+
+_CALL_SECONDS = 0.0002  # that a call in a thread takes
+
+
+def _machine_of(context: contextvars.Context | None) -> Machine | None:
+    return MACHINE.get() if context is None else context.get(MACHINE)
+
+
+def _set_result(future: asyncio.Future[_T], value: _T) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _set_exception(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,48 @@
+"""The machines of a simulated world: each can be paused, and switched off at any moment."""
+
+import asyncio
+import contextvars
+from collections import deque
+from typing import Any
+
+MACHINE: contextvars.ContextVar["Machine | None"] = contextvars.ContextVar("machine", default=None)
+"""The machine that the code at hand runs on; None for the world outside."""
+
+
+class Machine:
+    """A machine.
+
+    Args:
+        name: of it, in stories.
+
+    Attributes:
+        context: what runs in it belongs to this machine.
+        clock_offset: seconds that its wall clock is ahead of the world's.
+        on: whether it is switched on.
+        paused: whether it does nothing for now.
+        reads_slowly: whether its kernel takes only so much of what is sent to it.
+        tasks: its tasks that have not ended.
+        waiting: the callbacks that wait until it goes on.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.clock_offset = 0.0
+        self.on = True
+        self.paused = False
+        self.reads_slowly = True
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.waiting: deque[tuple[asyncio.Handle, Machine | None]] = deque()
+        self.context = contextvars.copy_context()
+        self.context.run(MACHINE.set, self)
+
+    def holds_back(self, entry: "tuple[asyncio.Handle, Machine | None]") -> bool:
+        """Return whether a callback must not run now; keep it, if it may run later."""
+        if self.on and self.paused:
+            self.waiting.append(entry)
+        return self.paused or not self.on
+
+    def switch_off(self) -> None:
+        """Stop at once: nothing of it runs any more."""
+        self.on = False
+        self.waiting.clear()

@@ -1,0 +1,200 @@
+"""What happens in simulated worlds: one server, one with a journal, a cluster."""
+
+import asyncio
+
+from simple_chat.server.config import Settings
+from tests.harness.checker import check
+from tests.simulation.people import Person
+from tests.simulation.world import Node, World
+
+
+async def single(world: World) -> None:
+    """One server: people come and go."""
+    choice = world.choice
+    limits = {"rate": 20, "burst": 200} if choice.random() < 0.5 else {"rate": 0}
+    backlog = choice.choice((20_000, 200_000, 8 * 1024 * 1024))
+    node = world.start("s1", Settings(backlog=backlog, history=choice.choice((0, 5, 100)), **limits))
+    await node.started
+    observer = await observe(world, node)
+    crowd = Crowd(world, [node], choice.randint(2, 20))
+    await crowd.live(choice.uniform(20.0, 60.0))
+    await wait_until_alone(world, observer)
+    await end(world, [node], observer)
+    check_all(observer, crowd)
+
+
+async def cluster(world: World) -> None:
+    """Three servers of one room; all but the first, where the observer is, may fail."""
+    choice = world.choice
+    settings = Settings(cluster=("nats://simulated",), rate=0, history=100)
+    nodes = [world.start(host, settings) for host in ("s1", "s2", "s3")]
+    for node in nodes:
+        await node.started
+    observer = await observe(world, nodes[0])
+    crowd = Crowd(world, nodes, choice.randint(3, 12))
+    trouble = asyncio.create_task(Trouble(world, nodes, settings).go_on())
+    await crowd.live(choice.uniform(30.0, 120.0))
+    trouble.cancel()
+    await asyncio.gather(trouble, return_exceptions=True)
+    await wait_until_alone(world, observer)
+    await end(world, nodes, observer)
+    check_all(observer, crowd)
+
+
+class Trouble:
+    """What goes wrong in a cluster; each kind ends by itself, so that everything can recover.
+
+    Args:
+        world: the world.
+        nodes: the servers; the first one never fails.
+        settings: of the servers that are started again.
+    """
+
+    def __init__(self, world: World, nodes: list[Node], settings: Settings) -> None:
+        self._world = world
+        self._nodes = nodes
+        self._settings = settings
+
+    async def go_on(self) -> None:
+        """Do one thing after another, and repair it."""
+        choice = self._world.choice
+        kinds = (self.kill, self.stop, self.pause, self.cut_off, self.log_away, self.lose_answers)
+        for _ in range(self._world.plan.faults):
+            await asyncio.sleep(choice.expovariate(1 / 5.0))
+            repairing = asyncio.create_task(choice.choice(kinds)(choice.randint(1, len(self._nodes) - 1)))
+            try:
+                await asyncio.shield(repairing)
+            except asyncio.CancelledError:
+                await repairing
+                raise
+
+    async def kill(self, index: int) -> None:
+        """Kill a server, and start it again."""
+        self._world.kill(self._nodes[index], power=self._world.choice.random() < 0.3)  # noqa: PLR2004
+        await asyncio.sleep(self._world.choice.uniform(0.1, 50.0))
+        await self._start(index)
+
+    async def stop(self, index: int) -> None:
+        """End a server in order, and start it again."""
+        await self._nodes[index].stop()
+        await asyncio.sleep(self._world.choice.uniform(0.1, 5.0))
+        await self._start(index)
+
+    async def _start(self, index: int) -> None:
+        self._nodes[index] = self._world.start(self._nodes[index].host, self._settings)
+        await self._nodes[index].started
+
+    async def pause(self, index: int) -> None:
+        """Pause a machine, perhaps for longer than its lease."""
+        self._world.pause_machine(self._nodes[index])
+        await asyncio.sleep(self._world.choice.uniform(0.1, 60.0))
+        self._world.resume_machine(self._nodes[index])
+
+    async def cut_off(self, index: int) -> None:
+        """Cut a machine off from the log."""
+        self._world.tell(self._nodes[index].host, "can't reach the log")
+        self._world.log.cut_off.add(self._nodes[index].machine)
+        await asyncio.sleep(self._world.choice.uniform(0.1, 60.0))
+        self._world.log.cut_off.clear()
+        self._world.tell(self._nodes[index].host, "reaches the log again")
+
+    async def log_away(self, _: int) -> None:
+        """Let the log elect a leader."""
+        self._world.tell("log", "is away")
+        self._world.log.away = True
+        await asyncio.sleep(self._world.choice.uniform(0.1, 15.0))
+        self._world.log.away = False
+        self._world.tell("log", "is back")
+
+    async def lose_answers(self, _: int) -> None:
+        """Let publishes time out that are stored."""
+        self._world.log.losing_answers = 0.5
+        await asyncio.sleep(self._world.choice.uniform(1.0, 10.0))
+        self._world.log.losing_answers = 0.0
+
+
+async def observe(world: World, node: Node) -> Person:
+    """Let the observer join, whose reading keeps up with everything."""
+    observer = Person(world, "observer", ["observer"])
+    observer.machine.reads_slowly = False
+    await observer.connect(node.host)
+    await observer.join()
+    return observer
+
+
+async def end(world: World, nodes: list[Node], observer: Person) -> None:
+    """End the servers, that of the observer last, and check that they leave nothing."""
+    for node in reversed(nodes):
+        await node.stop()
+    await observer.wait_for_end()
+    machines = [node.machine for node in nodes]
+    if leftovers := [each for each in world.network.open_ends if each.machine in machines]:
+        world.find(f"{len(leftovers)} connections are left")
+    if tasks := [str(task) for machine in machines for task in machine.tasks]:
+        world.find(f"tasks are left: {tasks}")
+
+
+def check_all(observer: Person, crowd: "Crowd") -> None:
+    """Check what everybody received."""
+    texts = {line.split(" ", 2)[2] for line in observer.received.decode().split("\n") if line.startswith("MSG ")}
+    check(observer.recording(texts), [person.recording(texts) for person in crowd.all])
+
+
+class Crowd:
+    """People who come and go for a while.
+
+    Args:
+        world: where they are.
+        nodes: the servers that they connect to.
+        size: how many there are at a time.
+
+    Attributes:
+        all: everybody who is or was connected.
+    """
+
+    def __init__(self, world: World, nodes: list[Node], size: int) -> None:
+        self.all: list[Person] = []
+        self._world = world
+        self._nodes = nodes
+        self._size = min(size, world.plan.people)
+        self._names = [f"name{number}" for number in range(2 * size)]  # few enough for some to be taken
+
+    async def live(self, seconds: float) -> None:
+        """Let them come and go for some seconds, then leave."""
+        seconds = self._world.seconds_of_life = min(seconds, self._world.plan.seconds)
+        until = self._world.loop.time() + seconds
+        async with asyncio.TaskGroup() as group:
+            for seat in range(self._size):
+                group.create_task(self._fill(seat, until))
+
+    async def _fill(self, seat: int, until: float) -> None:
+        number = 0
+        while self._world.loop.time() < until:
+            number += 1
+            person = Person(self._world, f"p{seat}.{number}", self._names)
+            try:
+                await person.connect(self._nodes[(seat + number) % len(self._nodes)].host)
+            except OSError:
+                await asyncio.sleep(1.0)
+                continue
+            self.all.append(person)
+            living = asyncio.create_task(person.live(), context=person.machine.context.copy())
+            try:
+                async with asyncio.timeout_at(until):
+                    await living
+            except TimeoutError:
+                if person.end is None:
+                    await person.quit()
+
+
+async def wait_until_alone(world: World, observer: Person) -> None:
+    """Wait until everybody else has left the room."""
+    for _ in range(300):
+        if "OK WHO 1" in await observer.ask("WHO"):
+            return
+        await asyncio.sleep(1.0)
+    world.find("members stay though nobody is connected")
+
+
+SCENARIOS = {"single": single, "cluster": cluster}
+"""The scenario of each shape."""

@@ -1,0 +1,228 @@
+"""A simulated world: machines with servers, a network between them and people, and what goes wrong."""
+
+import asyncio
+import logging
+import random
+import select
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+from simple_chat.client import endpoints
+from simple_chat.cluster import replicator
+from simple_chat.server import connection, server, watchdog
+from simple_chat.server.config import Settings
+from simple_chat.server.server import Server
+from tests.simulation.log import SimulatedLog, SimulatedStream
+from tests.simulation.loop import SimulatedLoop
+from tests.simulation.machine import MACHINE, Machine
+from tests.simulation.network import Network
+from tests.simulation.plan import Plan
+
+EPOCH = 1_800_000_000.0
+"""The wall clock's time at which worlds begin, in seconds since 1970."""
+
+
+class Finding(AssertionError):  # noqa: N818 - raised as a test failure
+    """Something that must not be."""
+
+
+class World:
+    """A world.
+
+    Args:
+        plan: what it is made of.
+        telling: whether to keep its story.
+
+    Attributes:
+        plan: the same.
+        seed: what all sources of randomness begin with.
+        seconds_of_life: how long people came and went.
+        loop: its event loop.
+        network: its network.
+        log: the log that its servers share, if they are a cluster.
+        choice: the source of randomness for what goes wrong.
+        story: the lines of its story, if that is kept.
+        findings: what must not be, and was.
+        pause: mean of the seconds between two actions of a person.
+    """
+
+    def __init__(self, plan: Plan, *, telling: bool = False) -> None:
+        self.plan = plan
+        self.seed = seed = f"{plan.shape} {plan.seed}"
+        self.seconds_of_life = 0.0
+        self.loop = SimulatedLoop()
+        self.network = Network(self.loop, seed)
+        self.log = SimulatedLog(self.loop, seed, EPOCH)
+        self.choice = random.Random(f"{seed} world")  # noqa: S311
+        self.story: list[str] = []
+        self.findings: list[str] = []
+        self.pause = 2.0
+        self._telling = telling
+        self._idents = random.Random(f"{seed} idents")  # noqa: S311
+        self._off: list[Machine] = []  # keeps what stopped in the middle from being collected
+
+    def tell(self, who: str, what: str, data: bytes = b"") -> None:
+        """Add to the story."""
+        if self._telling:
+            self.story.append(f"{self.loop.time():11.6f} {who:10} {what} {_printable(data)}".rstrip())
+
+    def find(self, text: str) -> None:
+        """Note something that must not be."""
+        self.tell("FOUND", text)
+        self.findings.append(text)
+
+    # Machines
+
+    def start(self, host: str, settings: Settings) -> "Node":
+        """Switch a machine on that runs a server."""
+        self.tell(host, "starts")
+        return Node(self, host, settings)
+
+    def kill(self, node: "Node", *, power: bool) -> None:
+        """Kill a server's process, or cut its machine's power."""
+        self.tell(node.host, "loses its power" if power else "is killed")
+        node.machine.switch_off()
+        self.network.switch_off(node.machine, power=power)
+        self._off.append(node.machine)
+
+    def pause_machine(self, node: "Node") -> None:
+        """Let a machine do nothing for a while."""
+        self.tell(node.host, "is paused")
+        node.machine.paused = True
+
+    def resume_machine(self, node: "Node") -> None:
+        """Let it go on."""
+        self.tell(node.host, "goes on")
+        self.loop.resume(node.machine)
+
+    # Running
+
+    def run(self, scenario: Any) -> None:
+        """Run a scenario in this world, and raise what was found.
+
+        Raises:
+            Finding: the first thing that must not be.
+        """
+        with self._patched(), _log_to(self):
+            try:
+                self.loop.run(scenario(self))
+            except AssertionError as error:
+                self.find(f"{type(error).__name__}: {error}")
+            self.findings += self.loop.errors
+        for machine in self._off:
+            for task in machine.tasks:
+                task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
+        if self.findings:
+            raise Finding(self.findings[0])
+
+    @contextmanager
+    def _patched(self) -> Iterator[None]:
+        """Let the shipped code use this world's sockets and clocks."""
+        network = self.network
+        with ExitStack() as stack:
+            for module, name, stub in (
+                (connection, "os", SimpleNamespace(read=lambda number, _: network.end(number).read())),
+                (watchdog, "select", _Select(network)),
+                (server, "time", SimpleNamespace(time=self.wall_clock)),
+                (endpoints, "random", random.Random(f"{self.seed} endpoints")),  # noqa: S311
+                (replicator, "secrets", SimpleNamespace(token_hex=self._ident)),
+                (replicator, "LogStream", SimulatedStream.opener(self.log)),
+            ):
+                stack.enter_context(patch.object(module, name, stub))
+            yield
+
+    def _ident(self, size: int) -> str:
+        return self._idents.randbytes(size).hex()
+
+    def wall_clock(self) -> float:
+        """Return the time of the wall clock of the machine that asks."""
+        machine = MACHINE.get()
+        return EPOCH + self.loop.time() + (machine.clock_offset if machine is not None else 0.0)
+
+
+class Node:
+    """A machine and the server that runs on it.
+
+    Attributes:
+        host: its name in the network.
+        machine: the machine.
+        started: done when it accepts connections.
+        server: the server, from then on.
+    """
+
+    server: Server
+
+    def __init__(self, world: World, host: str, settings: Settings) -> None:
+        self.host = host
+        self.machine = Machine(host)
+        self._world = world
+        self.started = world.loop.create_task(self._start(settings), context=self.machine.context.copy())
+
+    async def _start(self, settings: Settings) -> None:
+        self.server = await server._make_server(settings, None, None)  # noqa: SLF001
+        await self.server.open()
+        self._world.network.listen(self.host, self.machine, self.server._acceptor._on_accept)  # noqa: SLF001
+        self.server.start()
+
+    def stop(self) -> asyncio.Task[None]:
+        """End the server as SIGTERM does; the task is done when it has ended."""
+        self._world.tell(self.host, "gets SIGTERM")
+        self._world.network.stop_listening(self.host)
+        return self._world.loop.create_task(self.server.close(), context=self.machine.context.copy())
+
+
+class _Select:
+    """What the watchdog asks the kernel."""
+
+    POLLERR, POLLHUP = select.POLLERR, select.POLLHUP
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def poll(self) -> "_Poll":
+        return _Poll(self._network)
+
+
+class _Poll:
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._numbers: list[int] = []
+
+    def register(self, number: int, _: int) -> None:
+        self._numbers.append(number)
+
+    def poll(self, _: int) -> list[tuple[int, int]]:
+        return [(each, select.POLLERR) for each in self._numbers if self._network.end(each).failed]
+
+
+class _Findings(logging.Handler):
+    """Errors that a server logs about itself."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(logging.ERROR)
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            self._world.find(f"{record.getMessage()}: {record.exc_info[1]!r}")
+
+
+@contextmanager
+def _log_to(world: World) -> Iterator[None]:
+    handler = _Findings(world)
+    logger = logging.getLogger("simple_chat")
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True
+
+
+def _printable(data: bytes) -> str:
+    text = data.decode(errors="backslashreplace").replace("\n", "|")
+    return text if len(text) <= 100 else f"{text[:80]}... ({len(data)} bytes)"  # noqa: PLR2004
