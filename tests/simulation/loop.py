@@ -94,12 +94,17 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Future[_T]:
         """Call a function that may block: at once, and report its result a little later."""
         result: asyncio.Future[_T] = self.create_future()
+        machine = MACHINE.get()
+        seconds = _CALL_SECONDS
         try:
-            value = func(*args)
+            if machine is not None and machine.disk is not None:
+                seconds, value = machine.disk.call(self._now, func, *args)
+            else:
+                value = func(*args)
         except Exception as error:  # noqa: BLE001 - as an executor does
-            self.call_later(_CALL_SECONDS, _set_exception, result, error)
+            self.call_later(seconds, _set_exception, result, error)
         else:
-            self.call_later(_CALL_SECONDS, _set_result, result, value)
+            self.call_later(seconds, _set_result, result, value)
         return result
 
     async def connect_accepted_socket(  # type: ignore[override]

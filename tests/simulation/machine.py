@@ -5,8 +5,13 @@ import contextvars
 from collections import deque
 from typing import Any
 
+from tests.simulation.disk import Disk
+
 MACHINE: contextvars.ContextVar["Machine | None"] = contextvars.ContextVar("machine", default=None)
 """The machine that the code at hand runs on; None for the world outside."""
+
+
+_CLOSES = 10  # more than there are nested finally blocks
 
 
 class Machine:
@@ -21,6 +26,7 @@ class Machine:
         on: whether it is switched on.
         paused: whether it does nothing for now.
         reads_slowly: whether its kernel takes only so much of what is sent to it.
+        disk: its disk; None for a machine that has no use for one.
         tasks: its tasks that have not ended.
         waiting: the callbacks that wait until it goes on.
     """
@@ -31,6 +37,7 @@ class Machine:
         self.on = True
         self.paused = False
         self.reads_slowly = True
+        self.disk: Disk | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.waiting: deque[tuple[asyncio.Handle, Machine | None]] = deque()
         self.context = contextvars.copy_context()
@@ -41,6 +48,18 @@ class Machine:
         if self.on and self.paused:
             self.waiting.append(entry)
         return self.paused or not self.on
+
+    def bury(self) -> None:
+        """End its tasks, which were stopped in the middle. What they still clean up is of no use to anybody."""
+        for task in self.tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
+            for _ in range(_CLOSES):
+                try:
+                    task.get_coro().close()  # type: ignore[union-attr]
+                except Exception:  # noqa: BLE001, S112 - it waits in a finally, or misses its loop there
+                    continue
+                break
+        self.tasks.clear()
 
     def switch_off(self) -> None:
         """Stop at once: nothing of it runs any more."""

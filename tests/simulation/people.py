@@ -44,8 +44,9 @@ class _Asked:
 
     def refused(self, heard: set[str]) -> list[int]:
         """Return the places of lines that were refused if any was: messages that nobody heard, or a JOIN."""
-        places = enumerate(self.lines, self.place)
-        return [place for place, line in places if line.partition(" ")[2] not in heard]
+        places = [*enumerate(self.lines, self.place)]
+        messages = [place for place, line in places if line.startswith("MSG ") and line[4:] not in heard]
+        return messages or [place for place, line in places if line.startswith("JOIN ")]
 
 
 class Gone(Exception):  # noqa: N818 - no error: the connection is over
@@ -207,6 +208,11 @@ class Person(asyncio.Protocol):
             answered = max((asked.place + len(asked.lines) for asked, _ in refusals), default=0)
             refusals.append((_Asked(answered, tuple(self.sent[answered:]), ""), busy))
         return refusals[::-1]
+
+    def room_lines(self) -> list[str]:
+        """Return the lines of the room that came."""
+        lines = self.received[: self.received.rfind(b"\n") + 1].decode().split("\n")
+        return [line for line in lines if line.startswith(("JOINED ", "LEFT ", "MSG "))]
 
     # What they do
 

@@ -1,9 +1,16 @@
 """What happens in simulated worlds: one server, one with a journal, a cluster."""
 
 import asyncio
+import tempfile
+from pathlib import Path
 
+from simple_chat.errors import JournalError
+from simple_chat.journal.base import Sync
+from simple_chat.journal.directory import list_segments
+from simple_chat.journal.record import Record
 from simple_chat.server.config import Settings
-from tests.harness.checker import check
+from tests.harness.checker import End, Recording, Violation, check
+from tests.simulation.disk import Disk
 from tests.simulation.people import Person
 from tests.simulation.world import Node, World
 
@@ -39,6 +46,126 @@ async def cluster(world: World) -> None:
     await wait_until_alone(world, observer)
     await end(world, nodes, observer)
     check_all(observer, crowd)
+
+
+async def journal(world: World) -> None:
+    """One server with a journal, that ends in any way, again and again, and whose disk fails."""
+    choice = world.choice
+    sync = choice.choice([*Sync])
+    disk = Disk(Path(tempfile.mkdtemp(prefix="simulation-")), world.seed)
+    settings = Settings(
+        journal=str(disk.root), sync=sync, journal_segment=choice.choice((2_000, 20_000, 2**20)), rate=0
+    )
+    try:
+        for number in range(choice.randint(1, 4)):
+            await _journal_run(world, settings, disk, number)
+    finally:
+        disk.remove()
+
+
+async def _journal_run(world: World, settings: Settings, disk: Disk, number: int) -> None:
+    """Run a server with a journal once, and check the journal against what everybody received."""
+    choice = world.choice
+    before = await read_journal(disk.root)
+    node = world.start("s1", settings, disk)
+    try:
+        await node.started
+    except JournalError as error:
+        if disk.damaged:  # it has to be refused then
+            return
+        raise Violation(str(error)) from error
+    observer = await observe(world, node, f"observer{number}")
+    crowd = Crowd(world, [node], choice.randint(2, 10), run=number)
+    trouble = asyncio.create_task(DiskTrouble(world, disk).go_on())
+    living = asyncio.create_task(crowd.live(choice.uniform(5.0, 30.0)))
+    how = choice.choice(("stop", "kill", "power"))
+    if how == "stop":
+        await living
+    else:
+        await asyncio.sleep(choice.uniform(1.0, 20.0))
+    trouble.cancel()
+    await asyncio.gather(trouble, return_exceptions=True)
+    if how == "stop":
+        await wait_until_alone(world, observer)
+        await end(world, [node], observer)
+    else:
+        world.kill(node, power=how == "power")
+        crowd.send_home()
+        await living
+        await observer.wait_for_end()
+    after = await read_journal(disk.root)
+    if after[: len(before)] != before:
+        world.find("records of an earlier run have changed")
+    lines = [record.line.decode() for record in after[len(before) :]]
+    safe = how == "stop" or settings.sync is Sync.DISK or (settings.sync is Sync.OS and how == "kill")
+    check_journal(world, [line for line in lines if line != "START"], observer, crowd, safe=safe)
+
+
+def check_journal(world: World, lines: list[str], observer: Person, crowd: "Crowd", *, safe: bool) -> None:
+    """Check the journal of one run.
+
+    Args:
+        world: the world.
+        lines: of the room, in the journal.
+        observer: who received all of them but its own.
+        crowd: everybody else.
+        safe: whether all that was handed out has to be in the journal.
+    """
+    if not safe:
+        seen = observer.room_lines()
+        kept = [line for line in lines if line != f"JOINED {observer.label}"]
+        shorter = min(len(seen), len(kept))
+        if seen[:shorter] != kept[:shorter]:
+            world.find("the journal is not what the observer received")
+        return
+    present: dict[str, None] = {}
+    for line in lines:
+        verb, name = line.split(" ", 2)[:2]
+        if verb == "JOINED":
+            present[name] = None
+        elif verb == "LEFT":
+            present.pop(name, None)
+    whole = [*lines, *(f"LEFT {name}" for name in present)]
+    received = "".join(f"{line}\n" for line in ("HELLO simulated", "OK JOIN journal", *whole, "BYE shutdown"))
+    reader = Recording(label="journal", sent=["JOIN journal"], received=received.encode(), end=End.CLEAN)
+    texts = {line.split(" ", 2)[2] for line in lines if line.startswith("MSG ")}
+    check(reader, [person.recording(texts) for person in (observer, *crowd.all)])
+
+
+async def read_journal(root: Path) -> list[Record]:
+    """Return all whole records of a journal."""
+    found: list[Record] = []
+    for segment in list_segments(root):
+        async for records in segment.read(segment.record_reader()):
+            found += records
+    return found
+
+
+class DiskTrouble:
+    """What goes wrong with a disk; each kind ends by itself.
+
+    Args:
+        world: the world.
+        disk: the disk.
+    """
+
+    def __init__(self, world: World, disk: Disk) -> None:
+        self._world = world
+        self._disk = disk
+
+    async def go_on(self) -> None:
+        """Do one thing after another, and repair it."""
+        choice = self._world.choice
+        for _ in range(self._world.plan.faults):
+            await asyncio.sleep(choice.expovariate(1 / 5.0))
+            kind = choice.choice(("full", "failing", "slow"))
+            self._world.tell("disk", f"is {kind}")
+            setattr(self._disk, kind, choice.uniform(0.1, 3.0) if kind == "slow" else True)
+            try:
+                await asyncio.sleep(choice.uniform(0.1, 10.0))
+            finally:
+                setattr(self._disk, kind, 0.0 if kind == "slow" else False)
+                self._world.tell("disk", f"is not {kind} any more")
 
 
 class Trouble:
@@ -113,9 +240,9 @@ class Trouble:
         self._world.log.losing_answers = 0.0
 
 
-async def observe(world: World, node: Node) -> Person:
+async def observe(world: World, node: Node, name: str = "observer") -> Person:
     """Let the observer join, whose reading keeps up with everything."""
-    observer = Person(world, "observer", ["observer"])
+    observer = Person(world, name, [name])
     observer.machine.reads_slowly = False
     await observer.connect(node.host)
     await observer.join()
@@ -147,31 +274,38 @@ class Crowd:
         world: where they are.
         nodes: the servers that they connect to.
         size: how many there are at a time.
+        run: number that tells them from those of other runs in the same world.
 
     Attributes:
         all: everybody who is or was connected.
     """
 
-    def __init__(self, world: World, nodes: list[Node], size: int) -> None:
+    def __init__(self, world: World, nodes: list[Node], size: int, run: int = 0) -> None:
         self.all: list[Person] = []
         self._world = world
         self._nodes = nodes
+        self._run = run
+        self._until = 0.0
         self._size = min(size, world.plan.people)
         self._names = [f"name{number}" for number in range(2 * size)]  # few enough for some to be taken
 
     async def live(self, seconds: float) -> None:
         """Let them come and go for some seconds, then leave."""
         seconds = self._world.seconds_of_life = min(seconds, self._world.plan.seconds)
-        until = self._world.loop.time() + seconds
+        self._until = self._world.loop.time() + seconds
         async with asyncio.TaskGroup() as group:
             for seat in range(self._size):
-                group.create_task(self._fill(seat, until))
+                group.create_task(self._fill(seat))
 
-    async def _fill(self, seat: int, until: float) -> None:
+    def send_home(self) -> None:
+        """Let nobody come any more."""
+        self._until = 0.0
+
+    async def _fill(self, seat: int) -> None:
         number = 0
-        while self._world.loop.time() < until:
+        while self._world.loop.time() < self._until:
             number += 1
-            person = Person(self._world, f"p{seat}.{number}", self._names)
+            person = Person(self._world, f"p{self._run}.{seat}.{number}", self._names)
             try:
                 await person.connect(self._nodes[(seat + number) % len(self._nodes)].host)
             except OSError:
@@ -180,7 +314,7 @@ class Crowd:
             self.all.append(person)
             living = asyncio.create_task(person.live(), context=person.machine.context.copy())
             try:
-                async with asyncio.timeout_at(until):
+                async with asyncio.timeout_at(self._until):
                     await living
             except TimeoutError:
                 if person.end is None:
@@ -196,5 +330,5 @@ async def wait_until_alone(world: World, observer: Person) -> None:
     world.find("members stay though nobody is connected")
 
 
-SCENARIOS = {"single": single, "cluster": cluster}
+SCENARIOS = {"single": single, "journal": journal, "cluster": cluster}
 """The scenario of each shape."""

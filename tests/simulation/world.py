@@ -12,9 +12,12 @@ from unittest.mock import patch
 
 from simple_chat.client import endpoints
 from simple_chat.cluster import replicator
+from simple_chat.errors import ChatError
+from simple_chat.journal import directory, file
 from simple_chat.server import connection, server, watchdog
 from simple_chat.server.config import Settings
 from simple_chat.server.server import Server
+from tests.simulation.disk import Disk
 from tests.simulation.log import SimulatedLog, SimulatedStream
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.machine import MACHINE, Machine
@@ -76,15 +79,19 @@ class World:
 
     # Machines
 
-    def start(self, host: str, settings: Settings) -> "Node":
+    def start(self, host: str, settings: Settings, disk: Disk | None = None) -> "Node":
         """Switch a machine on that runs a server."""
         self.tell(host, "starts")
-        return Node(self, host, settings)
+        if disk is not None:
+            disk.switch_on()
+        return Node(self, host, settings, disk)
 
     def kill(self, node: "Node", *, power: bool) -> None:
         """Kill a server's process, or cut its machine's power."""
         self.tell(node.host, "loses its power" if power else "is killed")
         node.machine.switch_off()
+        if node.machine.disk is not None:
+            node.machine.disk.switch_off(self.loop.time(), power=power)
         self.network.switch_off(node.machine, power=power)
         self._off.append(node.machine)
 
@@ -109,12 +116,11 @@ class World:
         with self._patched(), _log_to(self):
             try:
                 self.loop.run(scenario(self))
-            except AssertionError as error:
+            except (AssertionError, ChatError) as error:
                 self.find(f"{type(error).__name__}: {error}")
             self.findings += self.loop.errors
         for machine in self._off:
-            for task in machine.tasks:
-                task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
+            machine.bury()
         if self.findings:
             raise Finding(self.findings[0])
 
@@ -127,6 +133,8 @@ class World:
                 (connection, "os", SimpleNamespace(read=lambda number, _: network.end(number).read())),
                 (watchdog, "select", _Select(network)),
                 (server, "time", SimpleNamespace(time=self.wall_clock)),
+                (file, "time", SimpleNamespace(time=self.wall_clock)),
+                (directory, "fcntl", _NO_LOCKS),
                 (endpoints, "random", random.Random(f"{self.seed} endpoints")),  # noqa: S311
                 (replicator, "secrets", SimpleNamespace(token_hex=self._ident)),
                 (replicator, "LogStream", SimulatedStream.opener(self.log)),
@@ -155,9 +163,10 @@ class Node:
 
     server: Server
 
-    def __init__(self, world: World, host: str, settings: Settings) -> None:
+    def __init__(self, world: World, host: str, settings: Settings, disk: Disk | None) -> None:
         self.host = host
         self.machine = Machine(host)
+        self.machine.disk = disk
         self._world = world
         self.started = world.loop.create_task(self._start(settings), context=self.machine.context.copy())
 
@@ -172,6 +181,10 @@ class Node:
         self._world.tell(self.host, "gets SIGTERM")
         self._world.network.stop_listening(self.host)
         return self._world.loop.create_task(self.server.close(), context=self.machine.context.copy())
+
+
+_NO_LOCKS = SimpleNamespace(flock=lambda *_: None, LOCK_EX=0, LOCK_NB=0)
+"""A process that is killed would release its locks: here all servers are one process."""
 
 
 class _Select:

@@ -1,0 +1,145 @@
+"""The simulated disk of a machine: real files, whose writes take time, fail, tear, and are lost with the power.
+
+It is asked by the event loop, which runs every call that may block. What a crash takes away is what the kernel had
+not been asked to sync, cut at any byte; a process that is killed loses at most a part of the write under way.
+"""
+
+import errno
+import os
+import random
+import shutil
+from collections.abc import Callable
+from functools import partial
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+_SECONDS = 0.0002  # that a call takes
+_SUFFIX = ".log"
+
+
+class Disk:
+    """A disk.
+
+    Args:
+        root: its directory on the real disk.
+        seed: decides what a crash takes away, and how writes fail.
+
+    Attributes:
+        root: the same.
+        full: whether a write finds no room.
+        failing: whether writes and syncs fail.
+        slow: seconds that each call takes in addition.
+        damaged: whether a power cut took away what could not be synced, so that a start may refuse the journal.
+    """
+
+    def __init__(self, root: Path, seed: str) -> None:
+        self.root = root
+        self.full = False
+        self.failing = False
+        self.slow = 0.0
+        self.damaged = False
+        self._unsynced: set[Path] = set()  # by a failed sync
+        self._choice = random.Random(f"{seed} disk")  # noqa: S311
+        self._files: list[FileIO] = []
+        self._synced: dict[Path, int] = {}
+        self._named: set[Path] = set()  # files whose names survive
+        self._writing: tuple[Path, int, float] | None = None  # the last write: size before it, and its end
+
+    def call(self, now: float, function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
+        """Make a call, and return the seconds that it takes and its result.
+
+        Args:
+            now: the time.
+            function: what to call.
+            arguments: its arguments.
+
+        Raises:
+            OSError: it fails.
+        """
+        options: dict[str, Any] = {}
+        while isinstance(function, partial):
+            options |= function.keywords
+            function, arguments = function.func, (*function.args, *arguments)
+            if getattr(function, "__name__", "") == "_call":  # of the journal's thread
+                function, *rest = arguments
+                arguments = tuple(rest)
+        name = getattr(function, "__name__", "")
+        file = getattr(function, "__self__", None)
+        if name == "write" and isinstance(file, FileIO):
+            seconds = self._take()
+            self._writing = (Path(os.fsdecode(file.name)), os.fstat(file.fileno()).st_size, now + seconds)
+            return seconds, self._write(file, *arguments)
+        if name in {"fdatasync", "fsync"}:
+            self._sync(*arguments)
+            return self._take() * 5, None
+        result = function(*arguments, **options)
+        if name == "fsync_directory":
+            self._named = self._all()
+        if isinstance(result, FileIO):
+            self._files.append(result)
+        return self._take(), result
+
+    def switch_off(self, now: float, *, power: bool) -> None:
+        """Keep what a crash leaves.
+
+        Args:
+            now: the time.
+            power: whether the machine loses its power, or only the process is killed.
+        """
+        for file in self._files:
+            file.close()
+        self._files.clear()
+        if not self.root.is_dir():
+            return
+        if power:
+            for path in self._all():
+                self._cut(path, self._synced.get(path, 0))
+                if path not in self._named:
+                    path.unlink()
+        elif self._writing is not None and now < self._writing[2]:
+            self._cut(*self._writing[:2])
+
+    def switch_on(self) -> None:
+        """Begin anew: what is there is safe."""
+        self.full = self.failing = False
+        self.slow = 0.0
+        self._named = self._all() if self.root.is_dir() else set()
+        self._synced = {path: path.stat().st_size for path in self._named}
+
+    def remove(self) -> None:
+        """Delete everything."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def _take(self) -> float:
+        return _SECONDS * self._choice.uniform(0.5, 2.0) + self.slow
+
+    def _all(self) -> set[Path]:
+        return set(self.root.glob(f"*{_SUFFIX}"))
+
+    def _fail_perhaps(self) -> None:
+        if self.failing:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def _write(self, file: FileIO, data: bytes) -> int:
+        self._fail_perhaps()
+        if self.full:
+            part = self._choice.randint(0, len(data) - 1)
+            if not part:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            data = data[:part]
+        return file.write(data)
+
+    def _sync(self, number: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{number}"))
+        if self.failing:
+            self._unsynced.add(path)
+        self._fail_perhaps()
+        if path.suffix == _SUFFIX:
+            self._synced[path] = os.fstat(number).st_size
+
+    def _cut(self, path: Path, safe: int) -> None:
+        size = path.stat().st_size
+        if size > safe:
+            self.damaged = self.damaged or path in self._unsynced
+            os.truncate(path, self._choice.randint(safe, size))
