@@ -45,7 +45,9 @@ def _progress(count: int, virtual: float, seconds: float) -> str:
 def _plans(options: argparse.Namespace) -> Iterator[Plan]:
     shapes = SHAPES if options.shape is None else (options.shape,)
     limits = {
-        name: value for name in ("people", "faults", "seconds") if (value := getattr(options, name)) is not None
+        name: value
+        for name in ("people", "faults", "seconds")
+        if (value := getattr(options, name)) is not None
     }
     if options.seed is not None:
         yield Plan(shapes[0], options.seed, **limits)

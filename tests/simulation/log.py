@@ -244,7 +244,9 @@ class SimulatedStream:
     async def _read(self, on_entry: Callable[[Entry], None], on_gap: Callable[[], None]) -> None:
         loop, log = asyncio.get_running_loop(), self._log
         while True:
-            if self._created != log.created or (self.position + 1 < log.first and log.is_reachable_by(self._machine)):
+            if self._created != log.created or (
+                self.position + 1 < log.first and log.is_reachable_by(self._machine)
+            ):
                 self._gap = True
                 self._progress.set()
                 on_gap()

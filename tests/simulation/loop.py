@@ -55,13 +55,21 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     call_soon_threadsafe = call_soon  # type: ignore[assignment] # there is one thread
 
     def call_later(  # type: ignore[override]
-        self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """Run a callback after some seconds."""
         return self.call_at(self._now + delay, callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
-        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """Run a callback at a time."""
         handle = asyncio.TimerHandle(when, callback, args, self, context)
@@ -116,7 +124,12 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         return sock.end, protocol
 
     async def create_connection(  # type: ignore[override]
-        self, protocol_factory: Callable[[], Any], *, sock: Any, ssl: None = None, server_hostname: None = None
+        self,
+        protocol_factory: Callable[[], Any],
+        *,
+        sock: Any,
+        ssl: None = None,
+        server_hostname: None = None,
     ) -> tuple[Any, Any]:
         """Do the same for a client."""
         return await self.connect_accepted_socket(protocol_factory, sock)

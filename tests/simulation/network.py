@@ -47,7 +47,9 @@ class Network:
         self._count = 0
         self._descriptors = 0
 
-    def listen(self, host: str, machine: Machine, on_accept: Callable[["SimulatedSocket", str], None]) -> None:
+    def listen(
+        self, host: str, machine: Machine, on_accept: Callable[["SimulatedSocket", str], None]
+    ) -> None:
         """Let a machine accept connections."""
         self._listeners[host] = on_accept
         self._machines[host] = machine

@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 PATIENCE = 120.0
 """Virtual seconds after which an answer counts as missing, if no fault explains it."""
 
-_GARBAGE = (b"\xc3\x28\n", b"XYZZY\n", b"JOIN \n", b"MSG\n", b"MSG \xc3\n", b"HISTORY x\n", b"\n", b"MSG " + b"x" * 5000 + b"\n")
+_GARBAGE = (
+    b"\xc3\x28\n",
+    b"XYZZY\n",
+    b"JOIN \n",
+    b"MSG\n",
+    b"MSG \xc3\n",
+    b"HISTORY x\n",
+    b"\n",
+    b"MSG " + b"x" * 5000 + b"\n",
+)
 
 
 _BUSY = f"ERR {Code.BUSY} ".encode()
