@@ -16,6 +16,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith("SIMPLE_CHAT_") or name == "NO_COLOR"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("XTERM_VERSION", "XTerm(379)")  # pyte cuts rows, as xterm does
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import pytest
-
 from tests.harness.line_socket import LineSocket
 from tests.harness.screen import LEFT, Screen, wrapped
 
@@ -66,19 +64,3 @@ def test_no_line_is_corrupted_by_a_thousand_messages_a_second(join: Join, member
     ann.wait_for("ann>")
     assert ann.rows() == [*(f"ben: {each}" for each in sent), *wrapped(f"> send {text}"), "ann>"]
     assert all(ann.raw.count(f" ben: {each}\r".encode()) == 1 for each in sent)
-
-
-@pytest.mark.parametrize(("rows", "columns"), [(24, 120), (24, 40), (10, 80), (40, 100)])
-def test_input_line_survives_a_resize(join: Join, member: Member, rows: int, columns: int) -> None:
-    ben = member("ben")
-    ann = join("ann")
-    text = "some words that go on and on and on over and over again until the row is full, and on"
-    ann.press(f"send {text}")
-    ann.wait_for(*wrapped(f"ann> send {text}"))
-    ann.resize(rows, columns)
-    ann.wait_for(*wrapped(f"ann> send {text}", columns))
-    ben.send("MSG nice window")
-    ann.wait_for("ben: nice window", *wrapped(f"ann> send {text}", columns))
-    ann.press(" it goes\r")
-    ben.wait_for(f"MSG ann {text} it goes")
-    ann.wait_for(*wrapped(f"> send {text} it goes", columns), "ann>")
