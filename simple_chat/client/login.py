@@ -80,7 +80,7 @@ class Login:
             try:
                 name = input("Your name in the room: ").strip()
             except UnicodeDecodeError as error:
-                name = error.object.decode(errors="replace").strip()
+                name = error.object.decode(errors="surrogateescape").strip()
             except (EOFError, KeyboardInterrupt):
                 sys.stdout.write("\n")
                 sys.exit(128 + signal.SIGINT)
