@@ -57,7 +57,7 @@ class _InternalError(Exception):
     """
 
     def __init__(self, cause: BaseException) -> None:
-        what = " ".join(sanitize(str(cause)).split())
+        what = sanitize(str(cause))
         frames = traceback.extract_tb(cause.__traceback__)
         where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
         super().__init__(f"internal error, please report it: {type(cause).__name__}: {what}{where}")

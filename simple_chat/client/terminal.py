@@ -144,6 +144,7 @@ class _Terminal:
         bindings = KeyBindings()
         not_searching = has_focus(DEFAULT_BUFFER)
         bindings.add(Keys.BracketedPaste)(_on_paste)
+        bindings.add(Keys.Vt100MouseEvent)(_ignore)
         bindings.add("tab", filter=not_searching)(self._on_tab)
         bindings.add("c-c", filter=not_searching)(self._on_interrupt)
         bindings.add("c-d", filter=not_searching)(self._on_eof)
@@ -267,6 +268,10 @@ def _on_paste(event: KeyPressEvent) -> None:
     """Insert the pasted text, sanitized: the prompt displays it before it is sent."""
     lines = event.data.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     event.current_buffer.insert_text("\n".join(map(sanitize, lines)))
+
+
+def _ignore(_: KeyPressEvent) -> None:
+    """Ignore a report of the mouse, which another program left switched on: not all are understood."""
 
 
 def _lines(text: str) -> list[str]:

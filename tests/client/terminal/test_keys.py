@@ -173,6 +173,16 @@ def test_other_keys_that_accept_a_line_do_not_end_the_client(join: Join, member:
     ben.wait_for("MSG ann two")
 
 
+@pytest.mark.parametrize("report", [b"\x1b[M\xff\xff\xff", b"\x1b[<999;1;1M", b"\x1b[Mabc", b"\x1b[999M"])
+def test_reports_of_the_mouse_are_ignored(join: Join, member: Member, report: bytes) -> None:
+    ben = member("ben")
+    ann = join("ann")
+    ann.child.send(b"send hel" + report)
+    ann.type("lo")
+    assert ben.wait_for("MSG ann hello") == ["JOINED ann"]
+    ann.wait_for("> send hello", "ann>")
+
+
 def test_search_finds_earlier_input(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
