@@ -176,6 +176,16 @@ def test_fault_of_the_client_is_one_line_and_status_1(
     assert re.fullmatch(expected, outcome.stderr)
 
 
+def test_ctrl_c_before_the_client_handles_it_is_status_130(
+    main_outcome: Main, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", interrupt)
+    assert main_outcome("--username", "bot") == Outcome(130)
+
+
 def test_help_names_the_variables_and_imports_little() -> None:
     help_ = run(
         [sys.executable, "-X", "importtime", *CLIENT[1:], "--help"],

@@ -106,17 +106,6 @@ def test_fault_of_the_client_is_one_line_and_status_1_and_restores_the_terminal(
         assert "Traceback" not in lines
 
 
-def test_ctrl_c_before_the_client_handles_it_is_status_130() -> None:
-    client = (
-        f"from simple_chat.client import cli\ncli._run = lambda *_, **__: input('connecting')\n{RUN_CLIENT}"
-    )
-    with Screen(sys.executable, "-c", client, "--username", "ann") as ann:
-        ann.wait_for("connecting")
-        ann.press(INTERRUPT)
-        assert ann.wait_for_exit() == 130
-        assert ann.rows() == ["connecting^C"]
-
-
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_unwritable_output_does_not_change_the_status_of_a_signal(
     stream: str, monkeypatch: pytest.MonkeyPatch
