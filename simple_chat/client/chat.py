@@ -127,6 +127,10 @@ class Chat:
         """
         await self._request(Ping(str(next(self._tokens))))
 
+    def reconnect_now(self) -> None:
+        """Try to reconnect at once, if the chat waits for the next attempt."""
+        self._connector.retry_now()
+
     def __aiter__(self) -> AsyncIterator[ChatEvent]:
         return self
 

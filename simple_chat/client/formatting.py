@@ -27,6 +27,8 @@ from simple_chat.core.text import sanitize
 # SGR codes of red to cyan: readable on dark and on light terminals, unlike black and white.
 _NAME_COLORS = range(31, 37)
 
+_NAMES_ON_JOINING = 10
+
 
 class Formatter(Protocol):
     """Formats what is written to the user, one line each."""
@@ -92,23 +94,42 @@ class TerminalFormatter:
         """Format an event of the room or the connection."""
         if isinstance(event, Message):
             return self._message(f"{time:%H:%M}", event.name, event.text)
-        return self._sgr("2", f"{time:%H:%M} * {_describe(event)}")
+        return self._notice(_describe(event), time)
 
-    def names(self, names: Sequence[str]) -> str:
+    def connected(self, server: str, names: Sequence[str], time: datetime) -> str:
+        """Format where the user is now, and who is there."""
+        members = _list(names) if len(names) <= _NAMES_ON_JOINING else f"{len(names)} here, who lists them"
+        return self._notice(f"connected to {sanitize(server)}; {members}; help lists commands", time)
+
+    def day_change(self, time: datetime) -> str:
+        """Format the date, for the first line of a day."""
+        return self._notice(f"day changed to {time:%Y-%m-%d}", time)
+
+    def names(self, names: Sequence[str], time: datetime) -> str:
         """Format the answer to who."""
-        return f"* {_list([self._name(name) for name in names])}"
+        return f"{self._time(time)} * {_list([self._name(name) for name in names])}"
 
     def history_message(self, message: HistoryMessage) -> str:
         """Format a message of the history."""
         return self._message(f"{message.time.astimezone():%Y-%m-%d %H:%M}", message.name, message.text)
 
-    def hint(self, text: str) -> str:
+    def hint(self, text: str, time: datetime) -> str:
         """Format a hint about the user's input."""
-        return self._sgr("33", f"* {sanitize(text)}")
+        return f"{self._time(time)} {self._sgr('33', f'* {sanitize(text)}')}"
 
-    def input_line(self, line: str) -> str:
+    def input_line(self, line: str, time: datetime) -> str:
         """Format a line of the user's input."""
-        return self._sgr("1", sanitize(line))
+        return f"{self._time(time)} {self._sgr('1', f'> {sanitize(line)}')}"
+
+    def mentions(self, text: str) -> bool:
+        """Return whether a message mentions the user."""
+        return self._mention.search(text) is not None
+
+    def _notice(self, text: str, time: datetime) -> str:
+        return self._sgr("2", f"{time:%H:%M} * {text}")
+
+    def _time(self, time: datetime) -> str:
+        return self._sgr("2", f"{time:%H:%M}")
 
     def _message(self, time: str, name: str, text: str) -> str:
         text = self._mention.sub(lambda mention: self._sgr("1;7", mention[0]), text)
@@ -134,7 +155,8 @@ def _describe(event: Joined | Left | Gap | Notice | Disconnected | Reconnected) 
         case Notice(text):
             return text
         case Disconnected(reason, retry_in):
-            return f"{reason}; next try {f'in {retry_in:.1f} s' if retry_in else 'at once'}"
+            when = f"in {retry_in:.1f} s, Enter tries now" if retry_in else "at once"
+            return f"{reason}; next try {when}"
         case Reconnected(server):
             return "back in the room" if server is None else f"back in the room, now at {server}"
         case _:

@@ -56,7 +56,7 @@ async def test_first_of_several_servers_that_answers_is_used(
 @pytest.mark.usefixtures("ann")
 async def test_taken_name_is_one_line_and_status_1(server: ServerProcess) -> None:
     outcome = await run(*client_command(server, "--username", "Ann"), data=b"send hi\n")
-    assert_error(outcome, 1, "simple_chat: name-taken: somebody here has that name")
+    assert_error(outcome, 1, "simple_chat: name-taken: the name 'Ann' is taken, choose another by --username")
 
 
 @pytest.mark.usefixtures("ann")

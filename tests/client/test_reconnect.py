@@ -32,6 +32,17 @@ from tests.client.scripted_server import (
 # One server
 
 
+@pytest.mark.usefixtures("long_delays")
+async def test_pause_before_the_next_attempt_can_be_ended() -> None:
+    async with scripted_server() as server, joined(server.address, reconnect=True) as ann:
+        ann.reconnect_now()  # no pause: without effect
+        for _ in range(2):
+            await (await server.join_requested()).close()
+            assert await anext(ann) == Disconnected("connection lost: the server closed it", 3600.0)
+            ann.reconnect_now()
+            assert await anext(ann) == Reconnected()
+
+
 async def test_chat_reconnects_to_a_restarted_server(jitter: list[tuple[float, float]]) -> None:
     async with contextlib.AsyncExitStack() as block:
         async with serve("127.0.0.1", 0) as server:
