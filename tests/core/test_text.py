@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_chat.core.text import MARKS_MAX, is_name, name_key, sanitize
+from simple_chat.core.text import MARKS_MAX, is_name, name_key, name_problem, sanitize
 
 C0 = [chr(code) for code in range(0x20) if chr(code) != "\t"]
 REPLACED = [
