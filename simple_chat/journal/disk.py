@@ -9,8 +9,10 @@ Reading takes place before a server listens, or in the journal tool; there aiofi
 default threads.
 """
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import aiofiles
@@ -29,13 +31,18 @@ class DiskThread:
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, "journal")
 
-    async def open(self, path: Path) -> AsyncFileIO:
+    async def open(self, path: Path, mode: int) -> AsyncFileIO:
         """Open a file for appending, unbuffered; create it if it is missing.
+
+        Args:
+            path: the file.
+            mode: permissions of a new file.
 
         Raises:
             OSError: it can't be opened.
         """
-        return await aiofiles.open(path, "ab", buffering=0, executor=self._executor)
+        opener = partial(os.open, mode=mode)
+        return await aiofiles.open(path, "ab", buffering=0, opener=opener, executor=self._executor)
 
     async def run(self, function: Callable[..., None], *arguments: object) -> None:
         """Call a function in the thread, and raise what it raises."""

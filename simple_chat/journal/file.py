@@ -48,6 +48,7 @@ class FileJournal:
         self._sync = sync
         self._queue: deque[Batch] = deque()
         self._queued = 0  # bytes
+        self._end = recovered[-1].end  # of the batches that were written
         self._wake = asyncio.Event()  # a batch was queued, or the journal is closing
         self._closing = asyncio.Event()
         self._unavailable = False
@@ -76,7 +77,7 @@ class FileJournal:
         found = await recover(directory, policy.recover_bytes)
         marker = start_marker(found.next_number, time.time())
         await writer.resume(found)
-        await writer.append(encode_records(marker), marker.first)
+        await writer.append(encode_records(marker), marker.first, marker.time)
         await writer.apply_retention()
         return [*decode_batches(found.records), marker]
 
@@ -100,13 +101,23 @@ class FileJournal:
         if self._sync is Sync.NONE:
             self._host.broadcast(batch)
 
-    async def close(self) -> None:
-        """Write what can still be written, and release the directory."""
+    async def close(self, end: int = 0) -> None:
+        """Write what can still be written, and release the directory; see `Journal.close`."""
         self._closing.set()
         self._wake.set()
         if self._writing is not None:
             await self._writing
         await self._writer.close()
+        accepted = max(end, self._end, *(batch.end for batch in self._queue))
+        if problem := self._problem(accepted - self._end):
+            logger.error(problem)
+            raise JournalError(problem)
+
+    def _problem(self, unwritten: int) -> str:
+        """Return what became of the lines that were accepted, if that is not well."""
+        if unwritten:
+            return f"lines that could not be written to the journal and are lost: {unwritten}"
+        return "the journal may lack lines, as a file could not be synced" if self._writer.damaged else ""
 
     # The writing task
 
@@ -125,22 +136,25 @@ class FileJournal:
             False if the journal was closed before.
         """
         records = b"".join(map(encode_records, batches))
-        while not await self._attempt(records, batches[0].first):
+        while not await self._attempt(records, batches[0]):
             if self._closing.is_set():
-                lost = self._queue[-1].end - batches[0].first
-                logger.error("%d lines could not be written to the journal and are lost", lost)
                 return False
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), RETRY_DELAY)
         for batch in batches:
             self._queued -= self._queue.popleft().size
+            self._end = batch.end
             if self._sync is not Sync.NONE:
                 self._host.broadcast(batch)
         self._report_written()
         return True
 
-    async def _attempt(self, records: bytes, first: int) -> bool:
+    async def _attempt(self, records: bytes, first: Batch) -> bool:
         """Write records once.
+
+        Args:
+            records: of several batches.
+            first: the first of these.
 
         Returns:
             Whether they were written.
@@ -148,7 +162,7 @@ class FileJournal:
         loop = asyncio.get_running_loop()
         stall_timer = loop.call_later(STALL_TIMEOUT, self._report_outage, "the disk does not answer")
         try:
-            await self._writer.append(records, first)
+            await self._writer.append(records, first.first, first.time)
         except (OSError, JournalError) as error:
             self._report_outage(describe_error(error))
             return False

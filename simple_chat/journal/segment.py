@@ -1,8 +1,10 @@
 """A file of the journal: reading its records, and appending to it."""
 
+import contextlib
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +20,9 @@ SUFFIX = ".log"
 
 DIGITS = 20
 """Digits of a segment's name, so that names sort as numbers do."""
+
+FILE_MODE = 0o600
+"""Permissions of a new file: what people say is for them and for the operator."""
 
 _BLOCK_BYTES = 256 * 1024  # read at a time
 
@@ -48,12 +53,20 @@ class Segment:
         """Return a decoder for its records."""
         return RecordReader(self.first, self.stop)
 
-    async def first_record(self) -> Record | None:
-        """Read the first record only; None if there is no complete one."""
-        async with aiofiles.open(self.path, "rb") as file:
-            line = await file.readline()
-        records = self.record_reader().feed(line) if line else []
-        return records[0] if records else None
+    def times(self) -> tuple[float, float]:
+        """Return the times of the first and the last record, which are not checked; this may block.
+
+        Where there is no record it is the time the file was written, as for a last one that is very long.
+
+        Raises:
+            OSError: the file can't be read.
+        """
+        with self.path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            first = file.readline(_BLOCK_BYTES)
+            file.seek(max(status.st_size - _BLOCK_BYTES, 0))
+            *_, last, _ = [b"", *file.read().split(b"\n")]  # behind the last LF it is torn
+        return _time_of(first) or status.st_mtime, _time_of(last) or status.st_mtime
 
     async def read(self, reader: RecordReader, offset: int = 0) -> AsyncIterator[list[Record]]:
         """Read the records in blocks.
@@ -102,6 +115,14 @@ class Segment:
         return [record async for records in self.read(reader, offset) for record in records]
 
 
+def _time_of(line: bytes) -> float | None:
+    """Return the time of a record in seconds since the epoch; None if it is none."""
+    try:
+        return datetime.fromisoformat(line.split(b" ", 2)[1].decode()).timestamp()
+    except (IndexError, ValueError):
+        return None
+
+
 class SegmentWriter:
     """Appends to a segment, and truncates it after a failed write.
 
@@ -133,7 +154,7 @@ class SegmentWriter:
         Raises:
             OSError: it can't be opened or truncated.
         """
-        file = await disk.open(path)
+        file = await disk.open(path, FILE_MODE)
         try:
             await file.truncate(size)
         except OSError:
@@ -163,13 +184,18 @@ class SegmentWriter:
             raise
         self.size = end
 
-    async def close(self) -> None:
+    async def close(self, time: float) -> None:
         """Sync and close the file.
+
+        Args:
+            time: seconds since the epoch, until when the segment was in use; the file gets it.
 
         Raises:
             OSError: the last records may not be on the disk.
         """
         try:
+            with contextlib.suppress(OSError):  # retention then goes by when it was written
+                await self._disk.run(os.utime, self._file.fileno(), (time, time))
             await self._sync()
         finally:
             await self._file.close()

@@ -143,7 +143,11 @@ class Server:
         return self.tls is not None and self.tls.verify_mode == ssl.CERT_REQUIRED
 
     async def close(self) -> None:
-        """Take no more lines, drain and close all connections, and abort those left at the deadline."""
+        """Take no more lines, drain and close all connections, and abort those left at the deadline.
+
+        Raises:
+            JournalError: the journal could not keep all lines.
+        """
         deadline = asyncio.get_running_loop().time() + self.settings.drain
         await self._acceptor.close()
         with contextlib.suppress(TimeoutError):
@@ -162,7 +166,7 @@ class Server:
             self._authenticator.close()
         if self._replicator is not None:
             await self._replicator.close()
-        await self._journal.close()
+        await self._journal.close(self.room.sequence.end)
 
     def abort_all(self) -> None:
         """Abort all connections, whatever is still to be written."""
@@ -192,7 +196,8 @@ async def serve(
     Raises:
         ListenError: it can't listen where it should.
         ConfigError: the password can't be used, or would cross a network in clear text.
-        JournalError: the journal can't be used, or the cluster can't be reached.
+        JournalError: the journal can't be used, or the cluster can't be reached; or at the end: lines are
+            lost that the journal could not keep.
     """
     server = await _make_server(settings or Settings(), tls, _make_authenticator(password))
     try:

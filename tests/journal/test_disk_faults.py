@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from simple_chat.errors import JournalError
+from simple_chat.journal.base import Sync
 from simple_chat.journal.directory import DirectoryLock, list_segments
 from tests.harness import programs
 from tests.harness.peer import Peer, connect
@@ -234,14 +235,42 @@ async def test_without_sync_lines_are_broadcast_at_once_and_written_later(small_
     assert await journal_lines(small_disk) == ["START", *lines]
 
 
-async def test_full_disk_does_not_block_shutdown(small_disk: Path) -> None:
-    async with running(small_disk, "--drain", "0.5") as server:
+@pytest.mark.parametrize("sync", Sync)
+async def test_full_disk_does_not_block_shutdown_but_is_its_exit_status(small_disk: Path, sync: Sync) -> None:
+    async with running(small_disk, "--drain", "0.5", "--sync", sync) as server:
         ann, bob = await join_all(server, "ann", "bob")
         with full(server, small_disk) as reason:
             ann.send(f"MSG 1 {LONG}")
-            assert await bob.line() == notice(reason)
+            await bob.until(notice(reason))
+            ann.send("MSG 2", "MSG 3", "WHO")  # these gather
+            await ann.until("OK WHO 2")
+            server.status = 1
             log = await asyncio.to_thread(server.stop)
-            assert "ERROR 1 lines could not be written to the journal and are lost" in log
-        assert await bob.rest() == ["GAP 1", "BYE shutdown"]
-        assert await ann.rest() == [notice(reason)]
+        lost = "lines that could not be written to the journal and are lost: 3\n"
+        assert f"ERROR {lost}" in log
+        assert log.endswith(f"simple_chat: {lost}")
     assert await journal_lines(small_disk) == ["START", "JOINED ann", "JOINED bob"]
+
+
+async def test_lines_that_gather_while_the_disk_is_slow_are_written_at_the_end(directory: Path) -> None:
+    async with running(directory, "--sync", "disk", STALL_TIMEOUT="0.1") as server:
+        ann, bob = await join_all(server, "ann", "bob")
+        with failing(server, "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=2s:when=1"):
+            ann.send("MSG 1")
+            await bob.until(notice("the disk does not answer"))
+            ann.send("MSG 2", "WHO")
+            await ann.until("OK WHO 2")
+            for each in (ann, bob):
+                await each.reset()
+            await asyncio.to_thread(server.stop)
+    lines = await journal_lines(directory)
+    assert lines[:5] == ["START", "JOINED ann", "JOINED bob", "MSG ann 1", "MSG ann 2"]
+
+
+async def test_failed_fdatasync_at_the_end_is_the_exit_status(directory: Path) -> None:
+    async with running(directory) as server:
+        await join_all(server, "ann")
+        with failing(server, "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"):
+            server.status = 1
+            log = await asyncio.to_thread(server.stop)
+    assert "ERROR the journal may lack lines, as a file could not be synced\n" in log

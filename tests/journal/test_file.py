@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from simple_chat.errors import JournalError
 from simple_chat.journal import file
 from simple_chat.journal.base import Journal, Policy, Sync
+from simple_chat.journal.directory import DirectoryLock
 from simple_chat.journal.file import FileJournal
 from simple_chat.journal.memory import MemoryJournal
 from simple_chat.journal.reader import JournalReader
@@ -83,10 +85,10 @@ async def test_failed_write_is_retried_and_members_are_notified_of_the_outage(
 ) -> None:
     append, failures = JournalWriter.append, [OSError("first"), OSError("second")]
 
-    async def fail_twice(writer: JournalWriter, records: bytes, first: int) -> None:
+    async def fail_twice(writer: JournalWriter, records: bytes, first: int, time: float) -> None:
         if failures:
             raise failures.pop(0)
-        await append(writer, records, first)
+        await append(writer, records, first, time)
 
     monkeypatch.setattr(file, "RETRY_DELAY", 0.01)
     async with running(host, tmp_path) as journal:
@@ -98,3 +100,29 @@ async def test_failed_write_is_retried_and_members_are_notified_of_the_outage(
         "The journal is written again.",
     ]
     assert await read_lines(tmp_path) == [b"START", b"MSG ann a"]
+
+
+@pytest.mark.parametrize("sync", Sync)
+@pytest.mark.parametrize("gathered", [0, 5], ids=["submitted", "gathered"])
+async def test_close_raises_how_many_lines_are_lost(
+    host: RecordingHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: Sync, gathered: int
+) -> None:
+    async def fail(writer: JournalWriter, records: bytes, first: int, time: float) -> None:  # noqa: ARG001
+        raise OSError("full")
+
+    journal = await FileJournal.open(tmp_path, Policy(sync=sync))
+    journal.start(host)
+    monkeypatch.setattr(JournalWriter, "append", fail)
+    batch = make_batch(1, b"MSG ann a", b"MSG ann b")
+    journal.submit(batch)
+    with pytest.raises(JournalError, match=f"are lost: {2 + gathered}$"):
+        await journal.close(batch.end + gathered if gathered else 0)
+    assert await read_lines(tmp_path) == [b"START"]
+    DirectoryLock(tmp_path).release()
+
+
+async def test_close_without_a_loss_raises_nothing(host: RecordingHost, tmp_path: Path) -> None:
+    journal = await FileJournal.open(tmp_path, Policy())
+    journal.start(host)
+    journal.submit(make_batch(1, b"MSG ann a", b"MSG ann b"))
+    await journal.close(3)
