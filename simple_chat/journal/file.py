@@ -28,6 +28,8 @@ STALL_TIMEOUT = 2.0
 RETRY_DELAY = 1.0
 """Seconds from a failed write to the next attempt."""
 
+_LARGE_SEGMENT = 256 * 1024 * 1024  # bytes beyond which a start takes long
+_CHECKED_BYTES = 50 * 1024 * 1024  # of a segment that a start reads and checks in a second, roughly
 _QUEUE_BYTES = 8 * 1024 * 1024  # that may be broadcast and not yet written, with Sync.NONE
 
 
@@ -61,6 +63,13 @@ class FileJournal:
         Raises:
             JournalError: it is damaged or can't be used, or another server uses it.
         """
+        if policy.segment_bytes > _LARGE_SEGMENT:
+            logger.warning(
+                "a file of the journal may have %d MiB, a start may take %d s to check the last one:"
+                " with a smaller --journal-segment it is faster",
+                policy.segment_bytes // 2**20,
+                policy.segment_bytes // _CHECKED_BYTES,
+            )
         try:
             writer = JournalWriter(directory, policy)
             try:

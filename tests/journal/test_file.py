@@ -14,7 +14,7 @@ from simple_chat.journal.file import FileJournal
 from simple_chat.journal.memory import MemoryJournal
 from simple_chat.journal.reader import JournalReader
 from simple_chat.journal.writer import JournalWriter
-from tests.journal.harness import RecordingHost, make_batch
+from tests.journal.harness import RecordingHost, make_batch, take_warnings
 
 
 @pytest.fixture
@@ -126,3 +126,26 @@ async def test_close_without_a_loss_raises_nothing(host: RecordingHost, tmp_path
     journal.start(host)
     journal.submit(make_batch(1, b"MSG ann a", b"MSG ann b"))
     await journal.close(3)
+
+
+@pytest.mark.parametrize(
+    ("size", "warnings"),
+    [
+        (2**28, []),
+        (
+            2**30,
+            [
+                (
+                    "a file of the journal may have 1024 MiB, a start may take 20 s to check the last one:"
+                    " with a smaller --journal-segment it is faster"
+                )
+            ],
+        ),
+    ],
+    ids=["256M", "1G"],
+)
+async def test_large_segments_bring_a_warning_how_long_a_start_takes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int, warnings: list[str]
+) -> None:
+    await (await FileJournal.open(tmp_path, Policy(segment_bytes=size))).close()
+    assert take_warnings(caplog) == warnings
