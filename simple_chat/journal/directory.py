@@ -1,5 +1,6 @@
 """The journal's directory: its segments, its lock, and what is deleted from it."""
 
+import errno
 import fcntl
 import os
 import stat
@@ -16,9 +17,19 @@ _LOCK = "lock"
 
 
 def list_segments(directory: Path) -> list[Segment]:
-    """Return the segments in a directory, oldest first."""
-    names = (path.name.removesuffix(SUFFIX) for path in directory.glob(f"*{SUFFIX}"))
-    firsts = sorted(int(name) for name in names if len(name) == DIGITS and name.isdecimal())
+    """Return the segments in a directory, oldest first.
+
+    Raises:
+        JournalError: what is named like one is no file; a pipe would be waited for without end.
+    """
+    firsts: list[int] = []
+    for path in directory.glob(f"*{SUFFIX}"):
+        name = path.name.removesuffix(SUFFIX)
+        if len(name) == DIGITS and name.isascii() and name.isdecimal():
+            if path.exists() and not path.is_file():
+                raise JournalError(f"{path} is not a file, but named like one of a journal")
+            firsts.append(int(name))
+    firsts.sort()
     return [Segment.within(directory, *each) for each in zip_longest(firsts, firsts[1:])]
 
 
@@ -86,11 +97,16 @@ class DirectoryLock:
 def fsync_directory(directory: Path) -> None:
     """Wait until the directory's entries are on the disk, so that a new file survives a power cut.
 
+    Some file systems over a network can't do that for a directory; there nothing is done.
+
     Raises:
         OSError: they may not be.
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
     finally:
         os.close(descriptor)

@@ -28,6 +28,9 @@ STALL_TIMEOUT = 2.0
 RETRY_DELAY = 1.0
 """Seconds from a failed write to the next attempt."""
 
+CLOSE_TIMEOUT = 5.0
+"""Seconds that the disk may take to answer while the journal is closed, before it is left as it is."""
+
 _LARGE_SEGMENT = 256 * 1024 * 1024  # bytes beyond which a start takes long
 _CHECKED_BYTES = 50 * 1024 * 1024  # of a segment that a start reads and checks in a second, roughly
 _QUEUE_BYTES = 8 * 1024 * 1024  # that may be broadcast and not yet written, with Sync.NONE
@@ -78,7 +81,11 @@ class FileJournal:
                 await writer.close()
                 raise
         except OSError as error:
-            raise JournalError(f"can't write a journal in {directory}: {describe_error(error)}") from error
+            path = Path(error.filename or directory)
+            where = "" if path == directory else f"{path.name}: "
+            raise JournalError(
+                f"can't write a journal in {directory}: {where}{describe_error(error)}"
+            ) from error
         return cls(writer, policy.sync, recovered)
 
     @staticmethod
@@ -114,18 +121,37 @@ class FileJournal:
         """Write what can still be written, and release the directory; see `Journal.close`."""
         self._closing.set()
         self._wake.set()
-        if self._writing is not None:
-            await self._writing
-        await self._writer.close()
+        answered = self._writing is None or await self._finish(self._writing)
+        answered = answered and await self._finish(asyncio.create_task(self._writer.close()))
         accepted = max(end, self._end, *(batch.end for batch in self._queue))
-        if problem := self._problem(accepted - self._end):
+        if problem := self._problem(accepted - self._end, answered=answered):
             logger.error(problem)
             raise JournalError(problem)
 
-    def _problem(self, unwritten: int) -> str:
+    async def _finish(self, task: asyncio.Task[None]) -> bool:
+        """Wait for a task as long as lines are written; cancel it if the disk does not answer.
+
+        A write that hangs may still happen one day, so the directory stays locked until the process ends.
+
+        Returns:
+            Whether the task is done.
+        """
+        end = None
+        while end != self._end:
+            end = self._end
+            done, _ = await asyncio.wait([task], timeout=CLOSE_TIMEOUT)
+            if done:
+                await task
+                return True
+        task.cancel()
+        return False
+
+    def _problem(self, unwritten: int, *, answered: bool) -> str:
         """Return what became of the lines that were accepted, if that is not well."""
         if unwritten:
             return f"lines that could not be written to the journal and are lost: {unwritten}"
+        if not answered:
+            return "the journal may lack lines, as the disk does not answer"
         return "the journal may lack lines, as a file could not be synced" if self._writer.damaged else ""
 
     # The writing task

@@ -75,11 +75,14 @@ class JournalReader:
             OSError: a segment can't be read.
         """
         for segment in await self._pending_segments():
-            await self._enter(segment)
-            reader = RecordReader(self._number, segment.stop)
-            async for records in segment.read(reader, self._offset):
-                if selected := self._select(records):
-                    yield selected
+            try:
+                await self._enter(segment)
+                reader = RecordReader(self._number, segment.stop)
+                async for records in segment.read(reader, self._offset):
+                    if selected := self._select(records):
+                        yield selected
+            except FileNotFoundError:
+                raise JournalError(f"{segment.path} was deleted before it was read") from None
             self._number, self._offset, self.torn = reader.number, self._offset + reader.size, reader.torn
 
     async def _pending_segments(self) -> list[Segment]:

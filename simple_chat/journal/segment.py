@@ -1,6 +1,7 @@
 """A file of the journal: reading its records, and appending to it."""
 
 import contextlib
+import fcntl
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -152,13 +153,17 @@ class SegmentWriter:
             disk: the thread for all calls.
 
         Raises:
+            JournalError: another server writes it, though the directory was not locked any more.
             OSError: it can't be opened or truncated.
         """
         file = await disk.open(path, FILE_MODE)
         try:
+            await disk.run(fcntl.flock, file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
             await file.truncate(size)
-        except OSError:
+        except OSError as error:
             await file.close()
+            if isinstance(error, BlockingIOError):
+                raise JournalError(f"another server writes {path}") from None
             raise
         return cls(file, size, disk)
 

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from simple_chat.errors import describe_error
+from simple_chat.errors import JournalError, describe_error
 from simple_chat.journal.base import Policy, Sync
 from simple_chat.journal.clock import LeapDetector
 from simple_chat.journal.directory import DirectoryLock, delete_expired, fsync_directory, is_exposed
@@ -31,12 +31,15 @@ class JournalWriter:
         damaged: whether records may be missing on the disk, though they were written.
 
     Raises:
-        JournalError: another server has its journal there.
+        JournalError: it is no directory, or another server has its journal there.
         OSError: the directory can't be used.
     """
 
     def __init__(self, directory: Path, policy: Policy) -> None:
-        directory.mkdir(_DIRECTORY_MODE, parents=True, exist_ok=True)
+        try:
+            directory.mkdir(_DIRECTORY_MODE, parents=True, exist_ok=True)
+        except FileExistsError:
+            raise JournalError(f"can't write a journal in {directory}: it is not a directory") from None
         self.damaged = False
         self._directory = directory
         self._policy = policy
@@ -86,7 +89,7 @@ class JournalWriter:
         try:
             if retention is not None:
                 await self._disk.run(delete_expired, self._directory, retention)
-        except OSError as error:
+        except (OSError, JournalError) as error:
             logger.warning("an old segment can't be deleted: %s", describe_error(error))
 
     async def close(self) -> None:

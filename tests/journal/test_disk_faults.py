@@ -19,7 +19,7 @@ from simple_chat.journal.base import Sync
 from simple_chat.journal.directory import DirectoryLock, list_segments
 from tests.harness import programs
 from tests.harness.peer import Peer, connect
-from tests.harness.programs import ServerProcess, find_program, run_server_process
+from tests.harness.programs import ServerProcess, find_program, run_server_process, run_server_to_exit
 
 BUSY = "ERR busy this was not sent, the room can't take it now: try again later"
 BACK = "INFO The journal is written again."
@@ -195,6 +195,18 @@ async def test_recreated_directory_gets_a_new_segment(directory: Path) -> None:
             DirectoryLock(directory)
     assert await journal_lines(directory) == ["MSG ann 1"]
     assert list_segments(directory)[0].first == 3
+
+
+async def test_deleted_lock_file_lets_no_second_server_in(directory: Path) -> None:
+    async with running(directory) as server:
+        ann, bob = await join_all(server, "ann", "bob")
+        await asyncio.to_thread((directory / "lock").unlink)
+        ended = await asyncio.to_thread(run_server_to_exit, "--port", "0", "--journal", str(directory))
+        (segment,) = list_segments(directory)
+        assert (ended.returncode, ended.stderr) == (1, f"simple_chat: another server writes {segment.path}\n")
+        ann.send("MSG 1")
+        assert await bob.line() == "MSG ann 1"
+    assert await journal_lines(directory) == ["START", "JOINED ann", "JOINED bob", "MSG ann 1"]
 
 
 async def test_failed_fdatasync_starts_a_new_segment(directory: Path) -> None:

@@ -1,5 +1,6 @@
 """Submitting batches to a journal: when they are broadcast, and when the journal is busy."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -149,3 +150,27 @@ async def test_large_segments_bring_a_warning_how_long_a_start_takes(
 ) -> None:
     await (await FileJournal.open(tmp_path, Policy(segment_bytes=size))).close()
     assert take_warnings(caplog) == warnings
+
+
+@pytest.mark.parametrize(
+    ("method", "problem"),
+    [("append", "are lost: 2$"), ("close", "may lack lines, as the disk does not answer$")],
+    ids=["write", "last sync"],
+)
+async def test_disk_that_hangs_does_not_hold_the_end(
+    host: RecordingHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, problem: str
+) -> None:
+    async def hang(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    journal = await FileJournal.open(tmp_path, Policy())
+    journal.start(host)
+    with monkeypatch.context() as patch:
+        patch.setattr(file, "CLOSE_TIMEOUT", 0.1)
+        patch.setattr(JournalWriter, method, hang)
+        journal.submit(make_batch(1, b"MSG ann a", b"MSG ann b"))
+        with pytest.raises(JournalError, match=problem):
+            await journal.close()
+    with pytest.raises(JournalError, match="another server"):
+        DirectoryLock(tmp_path)
+    await journal._writer.close()

@@ -310,7 +310,8 @@ def test_missing_directory_is_refused(tmp_path: Path) -> None:
 def test_unreadable_segment_is_named(paths: list[Path]) -> None:
     paths[1].unlink()
     paths[1].mkdir()
-    assert_fails(run_tool("--from", "3", paths[0].parent), f"{paths[1]}: Is a directory")
+    problem = f"{paths[1]} is not a file, but named like one of a journal"
+    assert_fails(run_tool("--from", "3", paths[0].parent), problem)
 
 
 # Following

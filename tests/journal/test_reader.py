@@ -54,3 +54,13 @@ async def test_records_deleted_before_they_were_read_raise(tmp_path: Path) -> No
     later = write_segment(tmp_path, 2, b"c")
     with pytest.raises(JournalError, match=re.escape(f"{later} begins with record 2 instead of 1: ")):
         await read(reader)
+
+
+async def test_segment_deleted_while_the_journal_is_read_raises(tmp_path: Path) -> None:
+    write_segment(tmp_path, 0, b"a")
+    later = write_segment(tmp_path, 1, b"b")
+    blocks = JournalReader(tmp_path).read()
+    assert [each.number for each in await anext(blocks)] == [0]
+    later.unlink()
+    with pytest.raises(JournalError, match=re.escape(f"{later} was deleted before it was read")):
+        await anext(blocks)

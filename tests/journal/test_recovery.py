@@ -198,7 +198,9 @@ async def test_missing_segment_is_found_when_all_records_are_read(tmp_path: Path
 async def test_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
-    with pytest.raises(JournalError, match=f"can't write a journal in {re.escape(str(path))}: "):
+    with pytest.raises(
+        JournalError, match=f"^can't write a journal in {re.escape(str(path))}: it is not a dir"
+    ):
         await run_journal(path)
 
 
