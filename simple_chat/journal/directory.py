@@ -46,7 +46,7 @@ def delete_expired(directory: Path, retention: int | timedelta) -> None:
     segments = list_segments(directory)
     status = [each.path.stat() for each in segments]
     if isinstance(retention, timedelta):
-        begins = [each.times()[0] for each in segments]
+        begins = [each.first_time() for each in segments]
         spans = [Span(begin, each.st_mtime) for begin, each in zip(begins, status, strict=True)]
         count = count_beyond_age(spans, retention.total_seconds(), LEAP)
     else:

@@ -171,8 +171,9 @@ async def _find_start(found: list[Segment], start: StartPoint) -> int:
         return max(bisect_right(found, start, key=lambda segment: segment.first) - 1, 0)
     earliest = start.timestamp() - LEAP  # within a segment the clock may be set back by less
     for index, segment in enumerate(found):
-        if max(await asyncio.to_thread(segment.times)) >= earliest:
-            return index
+        for read_time in (segment.first_time, segment.last_time):
+            if await asyncio.to_thread(read_time) >= earliest:
+                return index
     return len(found) - 1
 
 

@@ -54,20 +54,24 @@ class Segment:
         """Return a decoder for its records."""
         return RecordReader(self.first, self.stop)
 
-    def times(self) -> tuple[float, float]:
-        """Return the times of the first and the last record, which are not checked; this may block.
+    def first_time(self) -> float:
+        """Return the time of the first record, in seconds since the epoch, without a check; this may block.
 
-        Where there is no record it is the time the file was written, as for a last one that is very long.
+        Without a record it is the time at which the file was written.
 
         Raises:
             OSError: the file can't be read.
         """
         with self.path.open("rb") as file:
+            return _time_of(file.readline(_BLOCK_BYTES)) or self.path.stat().st_mtime
+
+    def last_time(self) -> float:
+        """Return the time of the last record, as `first_time` does that of the first."""
+        with self.path.open("rb") as file:
             status = os.fstat(file.fileno())
-            first = file.readline(_BLOCK_BYTES)
             file.seek(max(status.st_size - _BLOCK_BYTES, 0))
             *_, last, _ = [b"", *file.read().split(b"\n")]  # behind the last LF it is torn
-        return _time_of(first) or status.st_mtime, _time_of(last) or status.st_mtime
+        return _time_of(last) or status.st_mtime
 
     async def read(self, reader: RecordReader, offset: int = 0) -> AsyncIterator[list[Record]]:
         """Read the records in blocks.
