@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from simple_chat import Settings, serve
 from simple_chat.errors import JournalError
 from simple_chat.journal import file
 from simple_chat.journal.base import Journal, Policy, Sync
@@ -15,6 +16,7 @@ from simple_chat.journal.file import FileJournal
 from simple_chat.journal.memory import MemoryJournal
 from simple_chat.journal.reader import JournalReader
 from simple_chat.journal.writer import JournalWriter
+from tests.harness.peer import connect
 from tests.journal.harness import RecordingHost, make_batch, take_warnings
 
 
@@ -120,6 +122,25 @@ async def test_close_raises_how_many_lines_are_lost(
         await journal.close(batch.end + gathered if gathered else 0)
     assert await read_lines(tmp_path) == [b"START"]
     DirectoryLock(tmp_path).release()
+
+
+async def test_leaving_serve_raises_what_the_journal_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise OSError("full")
+
+    serving = serve("127.0.0.1", 0, settings=Settings(journal=str(tmp_path), drain=0))
+    server = await serving.__aenter__()
+    ann = await connect(server.address)
+    await ann.ask("JOIN ann")
+    monkeypatch.setattr(JournalWriter, "append", fail)
+    ann.send("MSG hi", "WHO")
+    await ann.until("OK WHO 1")
+    with pytest.raises(JournalError, match=r"are lost: 1$"):
+        await serving.__aexit__(None, None, None)
+    await ann.close()
+    assert await read_lines(tmp_path) == [b"START", b"JOINED ann"]
 
 
 async def test_close_without_a_loss_raises_nothing(host: RecordingHost, tmp_path: Path) -> None:
