@@ -59,7 +59,7 @@ class _DaemonExecutor(Executor):
 
 
 @wrap
-def _call(function: Callable[..., None], *arguments: object) -> None:
+def _call(function: Callable[..., object], *arguments: object) -> None:
     function(*arguments)
 
 
@@ -82,7 +82,7 @@ class DiskThread:
         opener = partial(os.open, mode=mode)
         return await aiofiles.open(path, "ab", buffering=0, opener=opener, executor=self._executor)
 
-    async def run(self, function: Callable[..., None], *arguments: object) -> None:
+    async def run(self, function: Callable[..., object], *arguments: object) -> None:
         """Call a function in the thread, and raise what it raises."""
         await _call(function, *arguments, executor=self._executor)
 

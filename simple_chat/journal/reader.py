@@ -4,6 +4,7 @@ It only reads, so a server may write at the same time. The formats of a record a
 """
 
 import asyncio
+import contextlib
 import json
 from bisect import bisect_right
 from collections.abc import AsyncIterator
@@ -171,9 +172,10 @@ async def _find_start(found: list[Segment], start: StartPoint) -> int:
         return max(bisect_right(found, start, key=lambda segment: segment.first) - 1, 0)
     earliest = start.timestamp() - LEAP  # within a segment the clock may be set back by less
     for index, segment in enumerate(found):
-        for read_time in (segment.first_time, segment.last_time):
-            if await asyncio.to_thread(read_time) >= earliest:
-                return index
+        with contextlib.suppress(FileNotFoundError):  # it was deleted meanwhile
+            for read_time in (segment.first_time, segment.last_time):
+                if await asyncio.to_thread(read_time) >= earliest:
+                    return index
     return len(found) - 1
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from simple_chat.journal import clock as clock_module
+from simple_chat.journal import file, segment
 from simple_chat.journal.base import Policy
 from simple_chat.journal.file import FileJournal
 from simple_chat.journal.record import encode_records
@@ -162,3 +163,24 @@ async def test_segment_is_closed_after_a_day_though_it_began_in_the_future(
     os.utime(Segment.within(tmp_path, 0).path, (TIME, TIME))
     await run_days(tmp_path, clock, TIME + 60)
     assert first_numbers(tmp_path) == [0, 1]
+
+
+# Files that are moved
+
+
+async def test_segment_that_is_moved_away_is_followed_by_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segment, "CHECK_INTERVAL", 0)
+    monkeypatch.setattr(file, "RETRY_DELAY", 0.01)
+    journal = await FileJournal.open(tmp_path, Policy())
+    host = RecordingHost()
+    journal.start(host)
+    path, moved = Segment.within(tmp_path, 0).path, tmp_path / "moved"
+    path.rename(moved)
+    before = moved.read_bytes()
+    journal.submit(make_batch(1, b"MSG ann x", time=time.time()))
+    await host.ready()
+    await journal.close()
+    assert host.notices[0].startswith("The journal can't be written (somebody moved the segment away): ")
+    assert (first_numbers(tmp_path), moved.read_bytes()) == ([1], before)
