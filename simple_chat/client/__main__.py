@@ -83,6 +83,9 @@ def _add_display_options(group: argparse._ArgumentGroup) -> None:
         help="messages to show when you join (default: 10 on a terminal, else 0)",
     )
     group.add_argument("--json", action="store_true", help="in a pipe, write one JSON object an event")
+    group.add_argument(
+        "--follow", action="store_true", help="in a pipe, stay when the input ends, until you interrupt it"
+    )
     group.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="(default: auto)")
     group.add_argument(
         "--no-reconnect", dest="reconnect", action="store_false", help="exit when the connection is lost"

@@ -29,7 +29,12 @@ from simple_chat.client.events import Joined, Left, Reconnected
 from simple_chat.client.formatting import TerminalFormatter
 from simple_chat.core.commands import Help, History, Leave, Msg, Who
 from simple_chat.core.text import sanitize
-from simple_chat.errors import ConnectionLostError, InvalidMessageError, describe_error
+from simple_chat.errors import (
+    ConnectionLostError,
+    InvalidMessageError,
+    MessageRefusedError,
+    describe_error,
+)
 
 _REDRAW_DELAY = 0.03  # seconds that output is collected before the prompt is redrawn
 _PASTE_LINES = 3  # lines that are sent without confirmation
@@ -237,7 +242,8 @@ class _Terminal:
                 await self._execute(command)
                 completed += 1
             if any(isinstance(each, Msg) for each in commands):  # the other commands wait for an answer
-                await self._chat.ping()
+                with contextlib.suppress(MessageRefusedError):  # the chat has an event for it too
+                    await self._chat.ping()
         except ConnectionLostError as error:
             self._print_hint(str(error))
             for index, command in enumerate(commands):

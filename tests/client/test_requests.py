@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,7 +14,10 @@ from simple_chat import (
     ConnectionLostError,
     Joined,
     Message,
+    MessageRefusedError,
     Notice,
+    Reconnected,
+    Refused,
 )
 from tests.client.scripted_server import (
     joined,
@@ -22,6 +26,7 @@ from tests.client.scripted_server import (
     scripted_server,
     send_until_blocked,
 )
+from tests.harness.peer import Peer
 from tests.harness.server import run_server_in_loop
 
 # Answers
@@ -187,3 +192,153 @@ async def test_unanswered_request_fails_when_the_block_ends() -> None:
             await server.peer.until("WHO")
         await asyncio.wait({pending}, timeout=1)
         assert isinstance(pending.exception(), ConnectionLostError)
+
+
+# Messages that were refused or lost
+
+
+@pytest.mark.parametrize(("texts", "refused"), [(["one"], 1), (["one", "two"], 1), (["one", "two"], 2)])
+async def test_ping_raises_for_messages_that_were_refused(texts: list[str], refused: int) -> None:
+    async with scripted_server() as server, joined(server.address) as ann:
+        await server.join_requested()
+        await ping_behind(ann, server.peer, "zero")
+        with pytest.raises(MessageRefusedError) as error:
+            await ping_behind(ann, server.peer, *texts, answers=refused * ["ERR busy not now"])
+        assert (error.value.code, error.value.advice) == ("busy", "not now")
+        assert (error.value.count, error.value.messages) == (refused, tuple(texts))
+        assert await anext(ann) == Refused("busy", "not now", refused, tuple(texts))
+        await ping_behind(ann, server.peer, "three")
+
+
+async def ping_behind(chat: Chat, peer: Peer, *texts: str, answers: Sequence[str] = ()) -> None:
+    """Send messages and a ping, and answer them."""
+    for text in texts:
+        await chat.send(text)
+    pinging = asyncio.create_task(chat.ping())
+    assert await peer.until(f"MSG {texts[-1]}") == [f"MSG {text}" for text in texts[:-1]]
+    peer.send(*answers, await pong(peer))
+    await pinging
+
+
+async def pong(peer: Peer) -> str:
+    """Return the answer to the PING that comes next."""
+    ping = await peer.line()
+    assert ping.startswith("PING ")
+    return ping.replace("PING", "PONG")
+
+
+@pytest.mark.parametrize(
+    ("count", "messages", "text"),
+    [
+        (1, ["hello"], "'hello' was refused: busy: not now"),
+        (2, ["hi", "ho"], "'hi', 'ho' were refused: busy: not now"),
+        (1, ["hi", "ho"], "1 of 'hi', 'ho' was refused: busy: not now"),
+        (2, list("abcdef"), "2 of the messages from 'a' to 'f' were refused: busy: not now"),
+        (1, [101 * "x"], f"'{100 * 'x'}…' was refused: busy: not now"),
+        (1, ["\x1b\u202e"], r"'\x1b\u202e' was refused: busy: not now"),
+    ],
+)
+def test_error_of_a_refusal_quotes_the_messages(count: int, messages: list[str], text: str) -> None:
+    assert str(MessageRefusedError("busy", "not now", count, messages)) == text
+
+
+async def test_refusal_is_told_though_nobody_pings() -> None:
+    async with scripted_server() as server, joined(server.address) as ann:
+        await server.join_requested()
+        for text in ("one", "two"):
+            await ann.send(text)
+        await server.peer.until("MSG two")
+        server.peer.send("ERR busy not now")
+        answer = await pong(server.peer)
+        await ann.send("three")
+        server.peer.send("ERR busy not now", answer)
+        assert await anext(ann) == Refused("busy", "not now", 2, ("one", "two"))
+        await server.peer.until("MSG three")
+        pinging = asyncio.create_task(ann.ping())
+        server.peer.send("ERR line-too-long shorter", await pong(server.peer))
+        assert await anext(ann) == Refused("line-too-long", "shorter", 1, ("three",))
+        with pytest.raises(MessageRefusedError, match="'one', 'two', 'three' were refused") as error:
+            await pinging
+        assert error.value.count == 3
+
+
+async def test_any_answer_tells_which_messages_an_error_is_about() -> None:
+    async with scripted_server() as server, joined(server.address) as ann:
+        await server.join_requested()
+        await ann.send("one")
+        who = asyncio.create_task(ann.who())
+        await server.peer.until("WHO")
+        await ann.send("two")
+        server.peer.send("ERR busy not now", "NAMES ann", "OK WHO 1")
+        assert await who == ["ann"]
+        assert await anext(ann) == Refused("busy", "not now", 1, ("one",))
+        pinging = asyncio.create_task(ann.ping())
+        await server.peer.until("MSG two")
+        server.peer.send(await pong(server.peer))
+        with pytest.raises(MessageRefusedError, match="'one' was refused"):
+            await pinging
+
+
+async def test_refusals_of_a_cancelled_ping_are_raised_by_the_next() -> None:
+    async with scripted_server() as server, joined(server.address) as ann:
+        await server.join_requested()
+        await ann.send("one")
+        cancelled = asyncio.create_task(ann.ping())
+        await server.peer.until("MSG one")
+        answer = await pong(server.peer)
+        cancelled.cancel()
+        await asyncio.wait({cancelled})
+        server.peer.send("ERR busy not now", answer)
+        pinging = asyncio.create_task(ann.ping())
+        server.peer.send(await pong(server.peer))
+        with pytest.raises(MessageRefusedError, match="'one' was refused"):
+            await pinging
+
+
+async def test_unanswered_request_does_not_shift_the_answers_of_others() -> None:
+    async with scripted_server() as server, joined(server.address) as ann:
+        await server.join_requested()
+        unanswered, who = asyncio.create_task(ann.history()), asyncio.create_task(ann.who())
+        await server.peer.until("WHO")
+        server.peer.send("NAMES ann", "OK WHO 1")
+        assert await who == ["ann"]
+        with pytest.raises(ConnectionLostError, match="not answered"):
+            await unanswered
+
+
+@pytest.mark.usefixtures("jitter")
+async def test_ping_after_a_reconnect_raises_for_messages_before_it() -> None:
+    async with scripted_server() as server, joined(server.address, reconnect=True) as ann:
+        await server.join_requested()
+        await ann.send("one")
+        await server.peer.until("MSG one")
+        await server.peer.close()
+        while await anext(ann) != Reconnected():
+            pass
+        with pytest.raises(ConnectionLostError, match="perhaps not sent: 'one'"):
+            await ann.ping()
+        pinging = asyncio.create_task(ann.ping())
+        await server.peer.until("HISTORY 100")
+        server.peer.send(await pong(server.peer))
+        await pinging
+
+
+@pytest.mark.usefixtures("jitter")
+async def test_ping_that_was_lost_has_told_of_the_messages_before_it() -> None:
+    async with scripted_server() as server, joined(server.address, reconnect=True) as ann:
+        await server.join_requested()
+        await ann.send("one")
+        lost = asyncio.create_task(ann.ping())
+        await server.peer.until("MSG one")
+        server.peer.send("ERR busy not now")
+        await server.peer.close()
+        with pytest.raises(ConnectionLostError):
+            await lost
+        assert await anext(ann) == Refused("busy", "not now", 1, ("one",))
+        while await anext(ann) != Reconnected():
+            pass
+        pinging = asyncio.create_task(ann.ping())
+        await server.peer.until("HISTORY 100")
+        server.peer.send(await pong(server.peer))
+        with pytest.raises(MessageRefusedError):
+            await pinging
