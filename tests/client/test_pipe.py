@@ -180,10 +180,13 @@ async def test_input_that_does_not_block_is_waited_for(server: ServerProcess, an
     script = f"exec {sys.executable} -c '{unblock}' {sys.executable} -m simple_chat.client \"$@\""
     command = ("/bin/sh", "-c", script, "sh", "--port", server.port, "--username", "bot")
     async with run_process(*command) as bot:
-        assert await ann.line() == "JOINED bot"
-        write(bot, b"send hi\nleave\n")
+        write(bot, b"send hi\n")
+        assert await ann.lines(2) == JOIN_SEND_LEAVE[:2]
+        await ann.ask("MSG more?")
+        assert await read_line(bot.stdout) == "ann: more?\n"
+        write(bot, b"send more\nleave\n")
         assert await wait_for_outcome(bot) == Outcome(0)
-    assert await ann.barrier() == JOIN_SEND_LEAVE[1:]
+    assert await ann.barrier() == ["MSG bot more", "LEFT bot"]
 
 
 async def test_follow_stays_after_the_end_of_the_input_until_a_signal(
