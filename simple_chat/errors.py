@@ -73,16 +73,20 @@ class MessageRefusedError(ChatError):
     """
 
     def __init__(self, code: str, advice: str, count: int, messages: Sequence[str]) -> None:
-        which = ", ".join(map(_quote, messages))
-        if len(messages) > _QUOTED_MAX:
-            which = f"the messages from {_quote(messages[0])} to {_quote(messages[-1])}"
         verb = "was" if count == 1 else "were"
         among = "" if count == len(messages) else f"{count} of "
-        super().__init__(f"{among}{which} {verb} refused: {code}: {advice}")
+        super().__init__(f"{among}{quote_messages(messages)} {verb} refused: {code}: {advice}")
         self.code = code
         self.advice = advice
         self.count = count
         self.messages = tuple(messages)
+
+
+def quote_messages(messages: Sequence[str]) -> str:
+    """Return texts in quotes, long ones shortened; of many only the first and the last."""
+    if len(messages) > _QUOTED_MAX:
+        return f"the messages from {_quote(messages[0])} to {_quote(messages[-1])}"
+    return ", ".join(map(_quote, messages))
 
 
 def _quote(text: str) -> str:

@@ -21,7 +21,7 @@ from simple_chat.client.history_position import MISSED_MAX, HistoryPosition
 from simple_chat.client.requests import Request, RequestQueue
 from simple_chat.core.commands import History, Leave, Msg, Ping, Quit, Who
 from simple_chat.core.protocol import Bye, Err, Event, Gap, HistoryMessage, Info, Joined, Left, Message, Names
-from simple_chat.errors import ConnectionLostError, JoinRefusedError
+from simple_chat.errors import ConnectionLostError, JoinRefusedError, quote_messages
 
 _BYE_TIMEOUT = 5.0  # seconds for BYE after QUIT
 
@@ -139,7 +139,7 @@ class Chat:
                 server has processed is unknown.
         """
         if lost := self._requests.take_lost():
-            raise ConnectionLostError(f"connection lost: perhaps not sent: {', '.join(map(repr, lost))}")
+            raise ConnectionLostError(f"connection lost: perhaps not sent: {quote_messages(lost)}")
         await self._request(self._next_ping())
 
     def __aiter__(self) -> AsyncIterator[ChatEvent]:

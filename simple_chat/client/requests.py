@@ -5,7 +5,7 @@ Answers are barriers too: an ERR that comes before one is about a message that w
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import astuple, dataclass, field
 
 from simple_chat.client.events import Refused
@@ -181,7 +181,7 @@ class RequestQueue:
         self._lost += self._group.messages
         self._group = _Group()
 
-    def take_lost(self) -> Iterable[str]:
+    def take_lost(self) -> tuple[str, ...]:
         """Return the messages of lost connections that no answer followed, and forget them."""
         lost, self._lost = tuple(self._lost), deque(maxlen=_MESSAGES_MAX)
         return lost
