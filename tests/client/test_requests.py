@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -18,7 +21,12 @@ from simple_chat import (
     Notice,
     Reconnected,
     Refused,
+    Settings,
 )
+from simple_chat.client.requests import RequestQueue
+from simple_chat.core.commands import Ping
+from simple_chat.core.room import BATCH_BYTES
+from simple_chat.journal.segment import SegmentWriter
 from tests.client.scripted_server import (
     joined,
     next_turn,
@@ -27,7 +35,7 @@ from tests.client.scripted_server import (
     send_until_blocked,
 )
 from tests.harness.peer import Peer
-from tests.harness.server import run_server_in_loop
+from tests.harness.server import eventually, run_server_in_loop
 
 # Answers
 
@@ -227,6 +235,34 @@ async def pong(peer: Peer) -> str:
     return ping.replace("PING", "PONG")
 
 
+async def test_messages_that_a_busy_room_refuses_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "")
+
+    async with (
+        run_server_in_loop(Settings(journal=str(tmp_path))) as home,
+        joined(home.server.address) as ann,
+    ):
+        with monkeypatch.context() as full:
+            full.setattr(SegmentWriter, "append", fail)
+            texts = [f"{number} {4000 * 'x'}" for number in range(2 * BATCH_BYTES // 4000)]
+            await ann.send("first")
+            await eventually(lambda: home.server.room.delivery.suspended)
+            for text in texts:
+                await ann.send(text)
+            pinging = asyncio.create_task(ann.ping())
+            await eventually(lambda: home.subscriber("ann").response is not None)
+        with pytest.raises(MessageRefusedError, match=": busy: ") as error:
+            await pinging
+        assert 0 < error.value.count < len(texts)
+        assert error.value.messages == ("first", *texts)
+        refused = [event for event in await pending_events(ann) if isinstance(event, Refused)]
+        assert [(event.code, event.count) for event in refused] == [("busy", error.value.count)]
+    caplog.clear()  # that the disk failed
+
+
 @pytest.mark.parametrize(
     ("count", "messages", "text"),
     [
@@ -342,3 +378,25 @@ async def test_ping_that_was_lost_has_told_of_the_messages_before_it() -> None:
         server.peer.send(await pong(server.peer))
         with pytest.raises(MessageRefusedError):
             await pinging
+
+
+async def test_message_that_could_not_be_sent_is_not_told_again() -> None:
+    for lose_first in (False, True):
+        requests = RequestQueue(lambda refused: pytest.fail(str(refused)))
+        for text in ("one", "two"):
+            requests.add_message(text)
+        if lose_first:
+            requests.fail_all("connection lost")
+        requests.discard_message("two")
+        requests.discard_message("unknown")
+        requests.fail_all("connection lost")
+        assert requests.take_lost() == ("one",)
+        assert requests.take_lost() == ()
+
+
+async def test_messages_behind_which_a_ping_was_cancelled_are_told_by_the_next() -> None:
+    requests = RequestQueue(lambda refused: pytest.fail(str(refused)))
+    requests.add_message("one")
+    requests.add(Ping("1")).cancel()
+    requests.fail_all("connection lost")
+    assert requests.take_lost() == ("one",)
