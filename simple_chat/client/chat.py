@@ -224,7 +224,7 @@ class Chat:
         """Process an ERR that answers no request."""
         if not self._requests.refuse(error):
             self._emit(Notice(error.advice))
-        elif not self._requests:  # its answer tells how many are refused
+        elif self._requests.uncertain:
             ping = self._next_ping()
             self._requests.add(ping).cancel()
             connection.write(ping)

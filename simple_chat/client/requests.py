@@ -30,15 +30,17 @@ _ENDING = {
 
 @dataclass(slots=True)
 class _Group:
-    """Messages that were sent between two requests.
+    """Messages that were sent between two requests, without those of which it is told that they were refused.
 
     Attributes:
         messages: the last ones.
+        sent: how many they are.
         refused: how many were refused so far.
         error: why, for the first.
     """
 
     messages: deque[str] = field(default_factory=lambda: deque(maxlen=_MESSAGES_MAX))
+    sent: int = 0
     refused: int = 0
     error: Err | None = None
 
@@ -73,8 +75,10 @@ class RequestQueue:
         self._refused: Refused | None = None  # since the last ping that was answered
         self._lost: deque[str] = deque(maxlen=_MESSAGES_MAX)
 
-    def __len__(self) -> int:
-        return len(self._pending)
+    @property
+    def uncertain(self) -> bool:
+        """Whether some messages behind the last request were refused: only another answer tells how many."""
+        return self._group.refused > 0
 
     def add(self, command: Request) -> asyncio.Future[list[Event]]:
         """Add a request, and return its answer: the events before the OK or PONG that completes it.
@@ -91,13 +95,17 @@ class RequestQueue:
     def add_message(self, text: str) -> None:
         """Note a message that is about to be sent."""
         self._group.messages.append(text)
+        self._group.sent += 1
 
     def discard_message(self, text: str) -> None:
         """Forget a message that could not be sent, which its sender knows."""
-        for messages in (self._lost, self._group.messages, *(each.group.messages for each in self._pending)):
-            if text in messages:
-                messages.remove(text)
+        for group in (self._group, *(each.group for each in self._pending)):
+            if text in group.messages:
+                group.messages.remove(text)
+                group.sent -= 1
                 return
+        if text in self._lost:
+            self._lost.remove(text)
 
     def process(self, event: Event) -> bool:
         """Return whether an event belongs to the answer of a request, and if so add it there."""
@@ -139,25 +147,32 @@ class RequestQueue:
 
     def _pop(self) -> _PendingRequest:
         request = self._pending.popleft()
-        self._close_group(request.group)
+        self._report_group(request.group)
         return request
 
     # Messages that were refused or lost
 
     def refuse(self, error: Err) -> bool:
-        """Return whether an ERR that answers no request is about a message, and if so note that."""
+        """Return whether an ERR that answers no request is about a message, and if so note that.
+
+        It is reported at once if it is certain which message that is: when all of the group are refused.
+        """
         group = self._pending[0].group if self._pending else self._group
         if not group.messages or error.code in _ENDING:
             return False
         group.error = group.error or error
         group.refused += 1
+        if group.refused == group.sent:
+            self._report_group(group)
         return True
 
-    def _close_group(self, group: _Group) -> None:
-        """Report what was refused of a group, now that nothing can follow."""
+    def _report_group(self, group: _Group) -> None:
+        """Report what was refused of a group, and forget the group."""
         if group.error is None:
             return
         refused = Refused(group.error.code, group.error.advice, group.refused, tuple(group.messages))
+        group.messages.clear()
+        group.sent, group.refused, group.error = 0, 0, None
         before, self._refused = self._refused, refused
         if before is not None:
             messages = (*before.messages, *refused.messages)[-_MESSAGES_MAX:]
@@ -177,8 +192,8 @@ class RequestQueue:
             if not request.answer.done():
                 self._lost.clear()
             request.fail(ConnectionLostError(reason))
-        self._close_group(self._group)
         self._lost += self._group.messages
+        self._report_group(self._group)
         self._group = _Group()
 
     def take_lost(self) -> tuple[str, ...]:

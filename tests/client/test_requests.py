@@ -298,6 +298,24 @@ async def test_refusal_is_told_though_nobody_pings() -> None:
         assert error.value.count == 3
 
 
+async def test_refusal_of_all_messages_is_told_before_the_answer() -> None:
+    async with scripted_server() as server, joined(server.address) as ann:
+        await server.join_requested()
+        await ann.send("one")
+        server.peer.send("ERR busy not now")
+        assert await anext(ann) == Refused("busy", "not now", 1, ("one",))
+        await ann.send("two")
+        pinging = asyncio.create_task(ann.ping())
+        await server.peer.until("MSG two")
+        ping = await server.peer.line()
+        server.peer.send("ERR busy not now")
+        assert await anext(ann) == Refused("busy", "not now", 1, ("two",))
+        assert not pinging.done()
+        server.peer.send(ping.replace("PING", "PONG"))
+        with pytest.raises(MessageRefusedError, match="'one', 'two' were refused"):
+            await pinging
+
+
 async def test_any_answer_tells_which_messages_an_error_is_about() -> None:
     async with scripted_server() as server, joined(server.address) as ann:
         await server.join_requested()
