@@ -207,12 +207,13 @@ async def test_follow_ends_with_the_server(data: bytes, status: int) -> None:
     with run_server_process() as server:
         command = client_command(server, "--follow")
         async with joined_peer(server, "ann") as ann, run_process(*command) as bot:
-            write(bot, data + b"send hi\n")
+            write(bot, data + b"send hi")  # without its line end it is sent at the end of the input
             assert bot.stdin is not None
             bot.stdin.close()
             assert await ann.lines(2) == JOIN_SEND_LEAVE[:2]
             await ann.ask("MSG bye")
             assert await read_line(bot.stdout) == "ann: bye\n"
+            await ann.barrier()  # the server has read the client's PING, too
             await asyncio.to_thread(server.stop)
             assert (await wait_for_outcome(bot)).status == status
             await ann.rest()
