@@ -87,6 +87,9 @@ def _add_display_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--json", action="store_true", help="write one JSON object an event, even at a terminal"
     )
+    group.add_argument(
+        "--follow", action="store_true", help="in a pipe, stay when the input ends, until you interrupt it"
+    )
     group.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="(default: auto)")
     group.add_argument(
         "--bell",

@@ -154,7 +154,7 @@ async def _run_on_terminal(chat: Chat, options: argparse.Namespace) -> None:
 
 
 async def _run_in_pipe(chat: Chat, options: argparse.Namespace) -> None:
-    await pipe.run(chat, history=options.history or 0, as_json=options.json)
+    await pipe.run(chat, history=options.history or 0, as_json=options.json, follow=options.follow)
 
 
 def _use_color(choice: str) -> bool:

@@ -29,7 +29,13 @@ from simple_chat.client.reflow import terminal_reflows
 from simple_chat.client.scrollback import Scrollback
 from simple_chat.core.commands import Help, History, Leave, Msg, Who
 from simple_chat.core.text import sanitize
-from simple_chat.errors import CommandError, ConnectionLostError, InvalidMessageError, describe_error
+from simple_chat.errors import (
+    CommandError,
+    ConnectionLostError,
+    InvalidMessageError,
+    MessageRefusedError,
+    describe_error,
+)
 
 _PASTE_LINES = 3  # lines that are sent without confirmation
 
@@ -230,7 +236,8 @@ class _Terminal:
                 await self._execute(command)
                 completed += 1
             if any(isinstance(each, Msg) for each in commands):  # the other commands wait for an answer
-                await self._chat.ping()
+                with contextlib.suppress(MessageRefusedError):  # the chat has an event for it too
+                    await self._chat.ping()
         except ConnectionLostError as error:
             self._print_hint(str(error))
             for index, command in enumerate(commands):

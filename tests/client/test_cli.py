@@ -127,9 +127,10 @@ async def password_server() -> AsyncIterator[tuple[str, list[str]]]:
         yield str(port), received
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
 @pytest.mark.parametrize("line_end", ["", "\n", "\r\n", "\nanother line\n\xff"])
-async def test_password_is_the_first_line_of_a_file(line_end: str, tmp_path: Path) -> None:
-    (tmp_path / "password").write_bytes(f"s3cret{line_end}".encode("latin-1"))
+async def test_password_is_the_first_line_of_a_file(mark: bytes, line_end: str, tmp_path: Path) -> None:
+    (tmp_path / "password").write_bytes(mark + f"s3cret{line_end}".encode("latin-1"))
     async with password_server() as (port, received):
         options = ("--username", "bot", "--password-file", str(tmp_path / "password"))
         outcome = await run(

@@ -13,8 +13,10 @@ from simple_chat.client.events import (
     Joined,
     Left,
     Message,
+    Missed,
     Notice,
     Reconnected,
+    Refused,
 )
 from simple_chat.client.formatting import JsonFormatter, PlainFormatter, TerminalFormatter
 from simple_chat.core.protocol import HistoryMessage
@@ -28,6 +30,10 @@ DESCRIPTIONS: list[tuple[ChatEvent, str]] = [
     (Left("ben"), "ben left"),
     (Gap(7), "7 lines are missing here: they came faster than they were read"),
     (Notice("be kind"), "be kind"),
+    (Refused("busy", "not now", 1, ("hello",)), "'hello' was refused: busy: not now"),
+    (Refused("busy", "not now", 1, ("a", "b")), "1 of 'a', 'b' was refused: busy: not now"),
+    (Missed(1, complete=True), "missed meanwhile: 1 message"),
+    (Missed(100, complete=False), "missed meanwhile: 100 messages, perhaps more"),
     (Disconnected("connection lost", 1.25), "connection lost; next try in 1.2 s, Enter tries now"),
     (Disconnected("connection lost", 0.0), "connection lost; next try at once"),
     (Reconnected(), "back in the room"),
@@ -56,6 +62,11 @@ def test_terminal_event_is_dim_and_has_the_time(event: ChatEvent, text: str) -> 
         (Notice("be kind"), {"event": "notice", "text": "be kind"}),
         (Disconnected("lost", 1.25), {"event": "disconnected", "reason": "lost", "retry_in": 1.25}),
         (Reconnected(), {"event": "reconnected"}),
+        (
+            Refused("busy", "not now", 1, ("a", "b")),
+            {"event": "refused", "code": "busy", "advice": "not now", "count": 1, "messages": ["a", "b"]},
+        ),
+        (Missed(3, complete=False), {"event": "missed", "count": 3, "complete": False}),
         (Reconnected("[::1]:8091"), {"event": "reconnected", "server": "[::1]:8091"}),
     ],
 )
@@ -63,6 +74,25 @@ def test_json_event_is_one_object(event: ChatEvent, values: dict[str, object]) -
     line = JsonFormatter().event(event, NOW)
     assert "\n" not in line
     assert json.loads(line) == {"time": "2030-01-02T04:04:05.678Z", **values}
+
+
+@pytest.mark.parametrize(
+    "formatter", [PlainFormatter(), JsonFormatter(), TerminalFormatter("ann", color=True)]
+)
+def test_missed_message_looks_like_one_of_the_history(
+    formatter: PlainFormatter | JsonFormatter | TerminalFormatter,
+) -> None:
+    assert formatter.event(PAST, NOW) == formatter.history_message(PAST)
+
+
+def test_input_error_has_the_number_of_the_line() -> None:
+    assert PlainFormatter().input_error(3, "there is no 'x\x1b'", NOW) == "* line 3: there is no 'x\u241b'"
+    assert json.loads(JsonFormatter().input_error(3, "no", NOW)) == {
+        "event": "error",
+        "time": "2030-01-02T04:04:05.678Z",
+        "line": 3,
+        "text": "no",
+    }
 
 
 def test_plain_message_has_no_asterisk() -> None:

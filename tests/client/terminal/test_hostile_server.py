@@ -19,6 +19,7 @@ def test_control_characters_of_all_events_are_sanitized(fake_server: FakeServer,
         connection.wait_for("JOIN ann")
         connection.send("OK JOIN ann")
         connection.wait_for("HISTORY 10")
+        connection.send("OK HISTORY 0")  # of the one before, which the chat asks for itself
         connection.send(f"PAST 2030-01-01T00:00:00.000Z ben {HOSTILE}", f"OK HISTORY {HOSTILE}")
         connection.wait_for("WHO")
         connection.send("NAMES ann", f"OK WHO {HOSTILE}")

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from subprocess import PIPE, Popen
 
+import pytest
+
 from tests.client.terminal.conftest import RUN_CLIENT, connected
 from tests.harness.line_socket import FakeServer, connect
 from tests.harness.programs import ServerProcess, run_server_process
@@ -79,6 +81,30 @@ def test_client_returns_to_the_first_server_when_the_second_shuts_down(start: St
         with run_server_process("--port", first.port):
             ann.wait_until(lambda: f"* back in the room, now at 127.0.0.1:{first.port}" in ann.rows())
             ann.wait_until(lambda: ann.rows()[-1] == "ann>")
+
+
+def test_messages_that_were_missed_are_shown_once_and_marked(
+    fake_server: FakeServer, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    ann = start("--port", fake_server.port, "--username", "ann", "--history", "0", "--color", "never")
+    old, missed, new = (f"PAST 2030-01-02T12:00:0{number}.000Z ben {number}" for number in range(3))
+    with fake_server.accept() as connection:
+        connection.send("HELLO simple_chat/1 welcome", "OK JOIN ann")
+        connection.wait_for("HISTORY 1")
+        connection.send(old, "OK HISTORY 1")
+        connection.wait_for("WHO")
+        connection.send("NAMES ann", "OK WHO 1")
+        ann.wait_for("ann>")
+    with fake_server.accept() as connection:
+        connection.send("HELLO simple_chat/1 welcome", "OK JOIN ann", "MSG ben 2")
+        connection.wait_for("HISTORY 100")
+        connection.send(old, missed, new, "OK HISTORY 3", "NAMES ann", "OK WHO 1", "MSG ben 3")
+        ann.wait_for(
+            "* back in the room", "* missed meanwhile: 1 message", "ben: 1", "ben: 2", "ben: 3", "ann>"
+        )
+    assert sum("ben: " in row for row in ann.rows()) == 3
+    assert b"2030-01-02 12:00 ben: 1" in ann.raw
 
 
 def test_name_held_by_the_lost_connection_is_retried_and_reported_once(start: Start) -> None:
