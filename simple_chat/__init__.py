@@ -16,8 +16,10 @@ if TYPE_CHECKING:
         Joined,
         Left,
         Message,
+        Missed,
         Notice,
         Reconnected,
+        Refused,
     )
     from simple_chat.core.protocol import HistoryMessage
     from simple_chat.errors import (
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
         JoinRefusedError,
         JournalError,
         ListenError,
+        MessageRefusedError,
     )
     from simple_chat.journal.base import Sync
     from simple_chat.server.config import Settings
@@ -55,8 +58,11 @@ _LAZY_IMPORTS = {
     "Left": "client.events",
     "ListenError": "errors",
     "Message": "client.events",
+    "MessageRefusedError": "errors",
+    "Missed": "client.events",
     "Notice": "client.events",
     "Reconnected": "client.events",
+    "Refused": "client.events",
     "Server": "server.server",
     "Settings": "server.config",
     "Sync": "journal.base",
@@ -82,8 +88,11 @@ __all__ = [
     "Left",
     "ListenError",
     "Message",
+    "MessageRefusedError",
+    "Missed",
     "Notice",
     "Reconnected",
+    "Refused",
     "Server",
     "Settings",
     "Sync",

@@ -1,7 +1,11 @@
 """The exceptions of the package, and how an error is described to people."""
 
 import os
+from collections.abc import Sequence
 from functools import singledispatch
+
+_QUOTED_MAX = 5  # messages in the text of an error
+_QUOTED_LENGTH = 100  # characters of each
 
 
 class ChatError(Exception):
@@ -56,6 +60,37 @@ class ConnectionLostError(ChatError):
 
 class InvalidMessageError(ChatError):
     """A text can't be sent as one line; the message says why."""
+
+
+class MessageRefusedError(ChatError):
+    """The server refused messages; the message says which and why.
+
+    Args:
+        code: why it refused the first; a `simple_chat.core.codes.Code`, or one of a newer server.
+        advice: what to do, in the server's words.
+        count: how many it refused.
+        messages: the texts among which they are, oldest first. If there are `count`, these are the ones.
+    """
+
+    def __init__(self, code: str, advice: str, count: int, messages: Sequence[str]) -> None:
+        verb = "was" if count == 1 else "were"
+        among = "" if count == len(messages) else f"{count} of "
+        super().__init__(f"{among}{quote_messages(messages)} {verb} refused: {code}: {advice}")
+        self.code = code
+        self.advice = advice
+        self.count = count
+        self.messages = tuple(messages)
+
+
+def quote_messages(messages: Sequence[str]) -> str:
+    """Return texts in quotes, long ones shortened; of many only the first and the last."""
+    if len(messages) > _QUOTED_MAX:
+        return f"the messages from {_quote(messages[0])} to {_quote(messages[-1])}"
+    return ", ".join(map(_quote, messages))
+
+
+def _quote(text: str) -> str:
+    return repr(text if len(text) <= _QUOTED_LENGTH else f"{text[:_QUOTED_LENGTH]}…")
 
 
 @singledispatch

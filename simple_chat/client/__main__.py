@@ -11,16 +11,19 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from simple_chat.cli import Parser, add_address_options, add_option_with_variable, non_empty, number
-from simple_chat.core.text import is_name
+from simple_chat.core.text import is_name, name_problem
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the client until the user leaves, and return the exit status."""
-    on_terminal = _on_terminal()
-    options = _parse(arguments, on_terminal=on_terminal)
-    from simple_chat.client import cli  # noqa: PLC0415 - see above
+    try:
+        on_terminal = _on_terminal()
+        options = _parse(arguments, on_terminal=on_terminal)
+        from simple_chat.client import cli  # noqa: PLC0415 - see above
 
-    return cli.run(options, on_terminal=on_terminal)
+        return cli.run(options, on_terminal=on_terminal and not options.json)
+    except KeyboardInterrupt:  # before there was a handler for SIGINT
+        return 128 + signal.SIGINT
 
 
 def _parse(arguments: Sequence[str] | None, *, on_terminal: bool) -> Namespace:
@@ -28,9 +31,7 @@ def _parse(arguments: Sequence[str] | None, *, on_terminal: bool) -> Namespace:
     options = parser.parse_args(arguments)
     if problem := _tls_problem(options):
         parser.error(problem)
-    if options.username is None and on_terminal:
-        options.username = _prompt_username(parser)
-    if options.username is None:
+    if options.username is None and (options.json or not on_terminal):
         parser.error("the username is missing: --username NAME, or SIMPLE_CHAT_USERNAME")
     return options
 
@@ -83,8 +84,19 @@ def _add_display_options(group: argparse._ArgumentGroup) -> None:
         metavar="COUNT",
         help="messages to show when you join (default: 10 on a terminal, else 0)",
     )
-    group.add_argument("--json", action="store_true", help="in a pipe, write one JSON object an event")
+    group.add_argument(
+        "--json", action="store_true", help="write one JSON object an event, even at a terminal"
+    )
+    group.add_argument(
+        "--follow", action="store_true", help="in a pipe, stay when the input ends, until you interrupt it"
+    )
     group.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="(default: auto)")
+    group.add_argument(
+        "--bell",
+        choices=("mention", "all", "never"),
+        default="never",
+        help="messages that ring the bell at the prompt: those with your name, or all (default: never)",
+    )
     group.add_argument(
         "--no-reconnect", dest="reconnect", action="store_false", help="exit when the connection is lost"
     )
@@ -108,20 +120,8 @@ def _tls_problem(options: Namespace) -> str | None:
 def _name(text: str) -> str:
     """Option type: a name in the room."""
     if not is_name(text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a valid name: 1 to 32 of A-Z a-z 0-9 . _ -, first a letter or digit"
-        )
+        raise argparse.ArgumentTypeError(name_problem(text))
     return text
-
-
-def _prompt_username(parser: Parser) -> str:
-    try:
-        return _name(input("Your name in the room: ").strip())
-    except argparse.ArgumentTypeError as error:
-        parser.error(str(error))
-    except (EOFError, KeyboardInterrupt):
-        print()
-        sys.exit(128 + signal.SIGINT)
 
 
 def _on_terminal() -> bool:

@@ -90,7 +90,7 @@ def _signals_raise_eof(received: list[int]) -> Iterator[None]:
 def _first_line(path: str) -> str:
     try:
         with Path(path).open("rb") as file:
-            line = file.readline(MAX_LINE + 2).decode()  # a longer one can't be sent anyway
+            line = file.readline(MAX_LINE + 2).decode("utf-8-sig")  # a longer one can't be sent anyway
     except UnicodeDecodeError:
         raise ConfigError(f"can't use {path}: its first line is not UTF-8") from None
     except OSError as error:

@@ -1,12 +1,13 @@
 """The client API for programs: `connect` makes a `Chat`, which is in the room within ``async with``.
 
 A task reads from the connection and dispatches what arrives: room events to the iteration over the chat,
-answers to the request that is first in line.
+answers to the request that is first in line. It never waits for the program, so that the end of a connection
+is noticed and answers arrive however slowly, or never, the program iterates.
 """
 
 import asyncio
+import contextlib
 import ssl
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from itertools import count
 from typing import Self
@@ -14,13 +15,14 @@ from typing import Self
 from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, parse_addresses
 from simple_chat.client.connection import Address, ClientConnection, check_sendable
 from simple_chat.client.connector import Connector
-from simple_chat.client.events import ChatEvent, Notice, Reconnected
+from simple_chat.client.event_queue import EventQueue
+from simple_chat.client.events import ChatEvent, Missed, Notice, Reconnected
+from simple_chat.client.history_position import MISSED_MAX, HistoryPosition
 from simple_chat.client.requests import Request, RequestQueue
 from simple_chat.core.commands import History, Leave, Msg, Ping, Quit, Who
 from simple_chat.core.protocol import Bye, Err, Event, Gap, HistoryMessage, Info, Joined, Left, Message, Names
-from simple_chat.errors import ConnectionLostError, JoinRefusedError
+from simple_chat.errors import ConnectionLostError, JoinRefusedError, quote_messages
 
-_MAX_EVENTS = 1_000  # in the queue; a full queue stops reading, which is backpressure on the server
 _BYE_TIMEOUT = 5.0  # seconds for BYE after QUIT
 
 
@@ -29,6 +31,7 @@ class Chat:
 
     Iterating over it yields the room's events, and ends after the server's BYE. If the connection is lost,
     the iteration raises `ConnectionLostError`, or with `reconnect` yields `Disconnected` and `Reconnected`.
+    Nobody has to iterate: of events that are not read the oldest are dropped, and `Gap` says so.
 
     Args:
         addresses: of the server, or of several servers of the same room.
@@ -44,11 +47,13 @@ class Chat:
         self._connector = Connector(addresses, username, password)
         self._reconnects = reconnect
         self._connection: ClientConnection | None = None
-        self._requests = RequestQueue()
+        self._requests = RequestQueue(self._emit)
         self._tokens = count(1)
-        self._events: deque[ChatEvent] = deque()
+        self._events = EventQueue()
         self._event_added = asyncio.Event()
-        self._resume_reading = asyncio.Event()
+        self._position = HistoryPosition(username)
+        self._history: asyncio.Future[list[Event]] | None = None  # asked for since the last JOIN
+        self._held: EventQueue | None = None  # events that follow what was missed
         self._leaving = False
         self._ended = False
         self._failure: Exception | None = None
@@ -61,12 +66,12 @@ class Chat:
 
     async def __aenter__(self) -> Self:
         self._connection = await self._connector.connect()
+        self._request_history(self._connection)
         self._reader = asyncio.create_task(self._read())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._leaving = True
-        self._resume_reading.set()
         try:
             if self._connection is not None:
                 async with asyncio.timeout(_BYE_TIMEOUT):
@@ -89,12 +94,18 @@ class Chat:
             text: one line.
 
         Raises:
-            InvalidMessageError: it is empty, too long, not one line or not valid Unicode.
+            InvalidMessageError: it is empty, too long for the server, not one line or not valid Unicode.
             ConnectionLostError: there is no connection.
         """
         message = Msg(text)
-        check_sendable(message, text, "text")
-        await self._connected().send(message)
+        connection = self._connected()
+        check_sendable(message, text, "text", connection.max_line)
+        self._requests.add_message(text)
+        try:
+            await connection.send(message)
+        except ConnectionLostError:
+            self._requests.discard_message(text)
+            raise
 
     async def who(self) -> list[str]:
         """Return the names of all members.
@@ -122,10 +133,18 @@ class Chat:
         """Wait until the server has processed everything sent before.
 
         Raises:
-            ConnectionLostError: there is no connection, or it is lost before the answer; how much the server
-                has processed is unknown.
+            MessageRefusedError: it refused messages since the last ping.
+            ConnectionLostError: there is no connection, or it is lost before the answer, or it was lost
+                behind messages that no answer followed, even if there is another one now; how much the
+                server has processed is unknown.
         """
-        await self._request(Ping(str(next(self._tokens))))
+        if lost := self._requests.take_lost():
+            raise ConnectionLostError(f"connection lost: perhaps not sent: {quote_messages(lost)}")
+        await self._request(self._next_ping())
+
+    def reconnect_now(self) -> None:
+        """Try to reconnect at once, if the chat waits for the next attempt."""
+        self._connector.retry_now()
 
     def __aiter__(self) -> AsyncIterator[ChatEvent]:
         return self
@@ -136,24 +155,26 @@ class Chat:
                 raise self._failure or StopAsyncIteration
             self._event_added.clear()
             await self._event_added.wait()
-        self._resume_reading.set()
-        return self._events.popleft()
+        return self._events.get()
 
     def _connected(self) -> ClientConnection:
         if self._connection is None or self._leaving:
-            raise ConnectionLostError("not connected")
+            reason = "" if self._failure is None else f": {self._failure}"
+            raise ConnectionLostError(f"not connected{reason}") from self._failure
         return self._connection
+
+    def _next_ping(self) -> Ping:
+        return Ping(str(next(self._tokens)))
 
     async def _request(self, command: Request) -> list[Event]:
         connection = self._connected()
         answer = self._requests.add(command)
-        self._resume_reading.set()
         try:
-            await connection.send(command)
-        except ConnectionLostError:
+            with contextlib.suppress(ConnectionLostError):  # the answer, or how it ends, is still to be read
+                await connection.send(command)
+            return await answer
+        finally:
             answer.cancel()
-            raise
-        return await answer
 
     # Reading
 
@@ -164,15 +185,17 @@ class Chat:
                 end = await self._read_connection(self._connection)
                 self._connection.abort()
                 self._connection = None
-                self._requests.fail_all()
+                reason = f"the server said {end}" if isinstance(end, Bye) else str(end)
+                self._requests.fail_all(reason)
+                self._process_history()
                 if not self._leaving and self._reconnects:
-                    await self._reconnect(end)
+                    await self._reconnect(reason)
                 elif not self._leaving and isinstance(end, ConnectionLostError):
                     raise end
         except (ConnectionLostError, JoinRefusedError) as error:
             self._failure = error
         finally:
-            self._requests.fail_all()
+            self._requests.fail_all("connection lost")
             self._ended = True
             self._event_added.set()
 
@@ -185,32 +208,73 @@ class Chat:
                 return error
             if isinstance(event, Bye):
                 return event
-            self._dispatch(event)
-            while len(self._events) >= _MAX_EVENTS and not (self._requests or self._leaving):
-                self._resume_reading.clear()
-                await self._resume_reading.wait()
+            self._dispatch(event, connection)
 
-    def _dispatch(self, event: Event) -> None:
+    def _dispatch(self, event: Event, connection: ClientConnection) -> None:
         match event:
-            case Message() | Joined() | Left() | Gap():
+            case Message():
+                self._position.on_message(event)
+                self._emit(event)
+            case Joined() | Left() | Gap():
                 self._emit(event)
             case Info(text):
                 self._emit(Notice(text))
             case _ if self._requests.process(event):
-                pass
-            case Err(_, text):
-                self._emit(Notice(text))
+                self._process_history()
+            case Err():
+                self._process_error(event, connection)
+
+    def _process_error(self, error: Err, connection: ClientConnection) -> None:
+        """Process an ERR that answers no request."""
+        if not self._requests.refuse(error):
+            self._emit(Notice(error.advice))
+        elif self._requests.uncertain:
+            ping = self._next_ping()
+            self._requests.add(ping).cancel()
+            connection.write(ping)
 
     def _emit(self, event: ChatEvent) -> None:
         if not self._leaving:
-            self._events.append(event)
+            (self._events if self._held is None else self._held).put(event)
             self._event_added.set()
 
-    async def _reconnect(self, end: Bye | ConnectionLostError) -> None:
-        reason = f"the server said {end}" if isinstance(end, Bye) else str(end)
+    async def _reconnect(self, reason: str) -> None:
         lost_server = self.server
         self._connection = await self._connector.reconnect(reason, self._emit)
         self._emit(Reconnected(None if self.server == lost_server else self.server))
+        self._request_history(self._connection)
+
+    # What was missed
+
+    def _request_history(self, connection: ClientConnection) -> None:
+        """Ask for the history after a JOIN: at first to know its end, later for what was missed."""
+        if not self._reconnects:
+            return
+        command = History(1)
+        if self._position.known:
+            command = History(MISSED_MAX)
+            self._held = EventQueue()
+        self._position.on_join()
+        self._history = self._requests.add(command)
+        connection.write(command)
+
+    def _process_history(self) -> None:
+        """Emit what was missed, and what was held back for it, once the history is here or will not come."""
+        if self._history is None or not self._history.done():
+            return
+        answer, self._history = self._history, None
+        held, self._held = self._held, None
+        if answer.exception() is None:
+            history = [event for event in answer.result() if isinstance(event, HistoryMessage)]
+            missed, complete = self._position.on_history(history)
+            if missed:
+                self._emit(Missed(len(missed), complete))
+            for message in missed:
+                self._emit(message)
+        else:
+            self._position.on_no_history()
+        while held:
+            self._emit(held.get())
 
 
 def connect(  # noqa: PLR0913 - all but the address have to be named

@@ -5,20 +5,21 @@ import asyncio
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT
 from simple_chat.client import pipe
-from simple_chat.client.auth import ENVIRONMENT_VARIABLE, configured_password, prompt_password
+from simple_chat.client.auth import configured_password
 from simple_chat.client.chat import Chat, connect
 from simple_chat.client.formatting import TerminalFormatter
-from simple_chat.core.codes import Code
+from simple_chat.client.login import Login
+from simple_chat.core.text import sanitize
 from simple_chat.errors import ChatError, InvalidMessageError, JoinRefusedError, describe_error
 from simple_chat.tls import client_context
 
-_PASSWORD_ATTEMPTS = 3
 _HISTORY = 10  # messages shown on joining at a terminal
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -44,19 +45,36 @@ def run(options: argparse.Namespace, *, on_terminal: bool) -> int:
             _redirect_to_devnull(sys.stdout)
         _print_error(error)
         return 1
+    except Exception as error:  # noqa: BLE001 - nobody is to see a traceback
+        _print_error(_InternalError(error))
+        return 1
+
+
+class _InternalError(Exception):
+    """An error of this program, described in one line.
+
+    Args:
+        cause: what nobody has caught.
+    """
+
+    def __init__(self, cause: BaseException) -> None:
+        what = sanitize(str(cause))
+        frames = traceback.extract_tb(cause.__traceback__)
+        where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+        super().__init__(f"internal error, please report it: {type(cause).__name__}: {what}{where}")
 
 
 def _run(options: argparse.Namespace, *, on_terminal: bool) -> int:
-    """Run the client; prompt for the password if the server requires one that is not configured."""
+    """Run the client, again with another name or password where the user is asked for it."""
     tls = client_context(options.tls_ca, options.tls_cert, options.tls_key) if options.tls else None
     password = configured_password(options.password_file)
-    prompts_left = _PASSWORD_ATTEMPTS if on_terminal and password is None else 0
+    login = Login(options.username, password, can_ask=on_terminal, report=_print_error)
     while True:
         chat = connect(
             options.hosts or DEFAULT_HOST,
             DEFAULT_PORT if options.port is None else options.port,
-            username=options.username,
-            password=password,
+            username=login.username,
+            password=login.password,
             unix=options.unix,
             tls=tls,
             reconnect=on_terminal and options.reconnect,
@@ -65,30 +83,7 @@ def _run(options: argparse.Namespace, *, on_terminal: bool) -> int:
         try:
             return asyncio.run(_run_until_signal(session(chat, options)))
         except (JoinRefusedError, InvalidMessageError) as error:
-            _raise_unless_prompt_helps(error, password, prompts_left)
-            if password is not None:
-                _print_error(error)
-        prompts_left -= 1
-        password = prompt_password(chat.server)
-
-
-def _raise_unless_prompt_helps(
-    error: JoinRefusedError | InvalidMessageError, password: str | None, prompts_left: int
-) -> None:
-    """Raise the error that ended the client, unless a prompt for the password may resolve it.
-
-    Args:
-        error: the error.
-        password: the one that was sent, if any.
-        prompts_left: how many prompts are left.
-    """
-    code = error.code if isinstance(error, JoinRefusedError) else Code.AUTH_FAILED
-    if prompts_left and code in {Code.AUTH_REQUIRED, Code.AUTH_FAILED}:
-        return
-    if code == Code.AUTH_REQUIRED and password is None:  # the server's advice is for users of nc
-        advice = f"the server requires a password: {ENVIRONMENT_VARIABLE} or --password-file PATH"
-        raise JoinRefusedError(code, advice) from error
-    raise error
+            login.ask_again(error, chat.server)
 
 
 def _print_error(error: Exception) -> None:
@@ -113,47 +108,55 @@ def _redirect_to_devnull(stream: TextIO | None) -> None:
 
 
 async def _run_until_signal(session: Coroutine[None, None, None]) -> int:
-    """Run a session until it ends, or cancel it on a signal; return the exit status."""
+    """Run a session until it ends, or cancel it on a signal; return the exit status.
+
+    A callback of the event loop that fails, as the handler of a key, ends the session too.
+    """
     received: list[int] = []
+    failures: list[BaseException] = []
     task = asyncio.ensure_future(session)
 
     def on_signal(number: int) -> None:
         received.append(number)
         task.cancel()
 
+    def on_failure(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if failure := context.get("exception"):
+            failures.append(failure)
+            task.cancel()
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(on_failure)
     for each in _SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(each, on_signal, each)
+        loop.add_signal_handler(each, on_signal, each)
     try:
         await task
     except (asyncio.CancelledError, OSError):  # OSError: after SIGHUP the terminal can't be written to
-        if not received:
-            raise
-        _flush_output()
-        return 128 + received[0]
+        if received:
+            _flush_output()
+            return 128 + received[0]
+        if failures:
+            raise failures[0] from None
+        raise
     return 0
 
 
 async def _run_on_terminal(chat: Chat, options: argparse.Namespace) -> None:
-    from simple_chat.client import terminal  # noqa: PLC0415 - a pipe does not need prompt_toolkit
+    from simple_chat.client import input_history, terminal  # noqa: PLC0415 - a pipe needs no prompt_toolkit
 
     await terminal.run(
         chat,
-        formatter=TerminalFormatter(options.username, color=_use_color(options.color)),
+        formatter=TerminalFormatter(chat.username, color=_use_color(options.color)),
         history=_HISTORY if options.history is None else options.history,
-        input_history=_state_directory() / "history" if options.save_input else None,
+        input_history=input_history.open_input_history(save=options.save_input),
+        bell=options.bell,
     )
 
 
 async def _run_in_pipe(chat: Chat, options: argparse.Namespace) -> None:
-    await pipe.run(chat, history=options.history or 0, as_json=options.json)
+    await pipe.run(chat, history=options.history or 0, as_json=options.json, follow=options.follow)
 
 
 def _use_color(choice: str) -> bool:
     """Return whether to use color; ``auto`` respects NO_COLOR (https://no-color.org)."""
     return choice == "always" or (choice == "auto" and not os.environ.get("NO_COLOR"))
-
-
-def _state_directory() -> Path:
-    """Return our directory by the XDG Base Directory Specification."""
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "simple_chat"

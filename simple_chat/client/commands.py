@@ -3,6 +3,7 @@
 Pure.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from os.path import commonprefix
@@ -28,13 +29,15 @@ class InvalidInput:
 
 UserCommand = Msg | Leave | Who | History | Help | InvalidInput
 
+_SPACE = re.compile(r"\s")  # any of Unicode's: input methods type others than that of ASCII
 _WITHOUT_ARGUMENT: dict[str, UserCommand] = {"leave": Leave(), "who": Who(), "help": Help()}
 
 
 def parse_input(line: str) -> UserCommand:
-    """Parse one line, without its line end."""
-    keyword, _, argument = line.lstrip().partition(" ")
-    keyword = keyword.lower()
+    """Parse one line, without its line end. A slash before the command, as in IRC, is ignored."""
+    word, *rest = _SPACE.split(line.lstrip(), maxsplit=1)
+    argument = "".join(rest)
+    keyword = word.removeprefix("/").lower()
     if keyword == "send":
         return Msg(argument) if argument.strip() else InvalidInput("the message is missing: send <MSG>")
     if keyword == "history":
@@ -42,9 +45,11 @@ def parse_input(line: str) -> UserCommand:
     command = _WITHOUT_ARGUMENT.get(keyword)
     if command is None:
         return InvalidInput(
-            f"there is no command {keyword!r}; to send a message: send <MSG>, for all commands: help"
+            f"there is no command {word!r}; to send a message: send <MSG>, for all commands: help"
         )
-    return InvalidInput(f"{keyword} takes no argument") if argument.strip() else command
+    if argument := argument.strip():
+        return InvalidInput(f"{keyword} takes no argument: {argument!r}")
+    return command
 
 
 def parse_lines(text: str) -> list[UserCommand]:
@@ -74,11 +79,13 @@ def complete(before: str, names: Iterable[str]) -> tuple[str, list[str]]:
     Returns:
         What all candidates have in common and can be inserted, and the candidates.
     """
-    word = before.rpartition(" ")[2]
+    word = _SPACE.split(before)[-1]
     is_first = word == before.lstrip()
     if not is_first and not isinstance(parse_input(f"{before}."), Msg):
         return "", []
-    pool = KEYWORDS if is_first else names
+    pool = names
+    if is_first:
+        word, pool = word.removeprefix("/"), KEYWORDS
     candidates = sorted(each for each in pool if each.lower().startswith(word.lower()))
     common = commonprefix([each.lower() for each in candidates])  # noqa: RUF071 - these are not paths
     insertion = candidates[0][len(word) : len(common)] if candidates else ""

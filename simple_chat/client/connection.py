@@ -7,9 +7,10 @@ import ssl
 from dataclasses import dataclass
 
 from simple_chat.address import format_address
+from simple_chat.client.happy_eyeballs import open_socket
 from simple_chat.core.commands import Command, Join, Msg, Pass
 from simple_chat.core.framing import MAX_LINE, LineBuffer
-from simple_chat.core.protocol import Err, Event, Hello, Info, Ok, encode, parse_event
+from simple_chat.core.protocol import Err, Event, Hello, Info, Ok, ServerLimits, encode, parse_event
 from simple_chat.errors import (
     CommandError,
     ConnectError,
@@ -76,8 +77,12 @@ class Address:
         if self.unix is not None:
             transport, _ = await loop.create_unix_connection(lambda: protocol, self.unix)
         else:
-            transport, _ = await loop.create_connection(lambda: protocol, self.host, self.port, ssl=self.tls)
-            _enable_keepalive(transport.get_extra_info("socket"))
+            sock = await open_socket(self.host, self.port)
+            _enable_keepalive(sock)
+            server_name = None if self.tls is None else self.host
+            transport, _ = await loop.create_connection(
+                lambda: protocol, sock=sock, ssl=self.tls, server_hostname=server_name
+            )
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
@@ -86,10 +91,12 @@ class ClientConnection:
 
     Attributes:
         received: whether any data has arrived.
+        max_line: bytes that a line to the server may have before its line end.
     """
 
     def __init__(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
         self.received = False
+        self.max_line = MAX_LINE
         self._reader = reader
         self._writer = writer
         self._lines = LineBuffer(_MAX_EVENT)
@@ -103,7 +110,10 @@ class ClientConnection:
         while True:
             try:
                 while (line := self._lines.next_line()) is not None:
-                    if (event := parse_event(line)) is not None:
+                    event = parse_event(line)
+                    if isinstance(event, ServerLimits):
+                        self.max_line = event.max_line
+                    elif event is not None:
                         return event
             except CommandError as error:
                 return Info(f"a line of the server could not be read ({error.code})")
@@ -129,6 +139,11 @@ class ClientConnection:
         except (OSError, RuntimeError) as error:  # uvloop raises RuntimeError on a closed transport
             failure = self._reader.failure or error
             raise ConnectionLostError(f"connection lost: {_end_reason(failure)}") from error
+
+    def write(self, command: Command) -> None:
+        """Send a command without waiting. On a lost connection nothing happens: `next_event` tells."""
+        with contextlib.suppress(RuntimeError):  # see above
+            self._writer.write(encode(command))
 
     async def receive_hello(self) -> None:
         """Wait for the server's HELLO.
@@ -175,13 +190,14 @@ class ClientConnection:
         self._writer.transport.abort()
 
 
-def check_sendable(command: Msg | Pass, text: str, kind: str) -> None:
+def check_sendable(command: Msg | Pass, text: str, kind: str, max_line: int = MAX_LINE) -> None:
     """Check that a command can be sent as one line. The error repeats nothing of the text: it may be secret.
 
     Args:
         command: to be sent.
         text: its argument.
         kind: what the argument is, for the error.
+        max_line: bytes that the line may have before its line end.
 
     Raises:
         InvalidMessageError: it is empty, too long, not one line or not valid Unicode.
@@ -194,8 +210,8 @@ def check_sendable(command: Msg | Pass, text: str, kind: str) -> None:
         size = len(encode(command)) - 1
     except UnicodeEncodeError:
         raise InvalidMessageError(f"the {kind} can't be sent: it is not valid Unicode") from None
-    if size > MAX_LINE:
-        raise InvalidMessageError(f"the {kind} is too long: {size} bytes on the wire, {MAX_LINE} at most")
+    if size > max_line:
+        raise InvalidMessageError(f"the {kind} is too long: {size} bytes on the wire, {max_line} at most")
 
 
 async def open_connection(address: Address) -> ClientConnection:

@@ -1,6 +1,7 @@
 """How a client gets into the room and back into it: which server, which refusals to retry, and when."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 
 from simple_chat.client.connection import Address, ClientConnection, check_sendable, open_connection
@@ -32,6 +33,7 @@ class Connector:
         self._endpoints = EndpointPool(addresses)
         self._username = username
         self._password = password
+        self._retry = asyncio.Event()
         self._joined_at = 0.0  # by the event loop's clock
 
     @property
@@ -78,7 +80,7 @@ class Connector:
             if len(self._endpoints) == 1 or reason not in reported:
                 report(Disconnected(reason, delay))
             reported.add(reason)
-            await asyncio.sleep(delay)
+            await self._pause(delay)
             try:
                 return await self._join()
             except ConnectError as error:
@@ -87,6 +89,16 @@ class Connector:
                 if not _is_retryable(error.code, loop.time() - lost_at):
                     raise
                 reason = "the name is not free yet" if error.code == Code.NAME_TAKEN else str(error)
+
+    def retry_now(self) -> None:
+        """End the pause before the next attempt to reconnect, if there is one."""
+        self._retry.set()
+
+    async def _pause(self, seconds: float) -> None:
+        self._retry.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._retry.wait()
 
     async def _join(self) -> ClientConnection:
         """Connect to the current server, and join."""

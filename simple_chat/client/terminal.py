@@ -1,23 +1,21 @@
 """The client on a terminal: a prompt at the bottom, and the chat scrolling above it.
 
 One prompt_toolkit application runs from joining to leaving, so the terminal is in raw mode all the time and
-no key is ever echoed into the middle of a message. Output is collected for a moment, then written above the
-prompt in one piece, between erasing and redrawing it.
+no key is ever echoed into the middle of a message.
 """
 
 import asyncio
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
+from typing import TypeVarTuple
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import has_focus
-from prompt_toolkit.history import FileHistory, InMemoryHistory
 from prompt_toolkit.history import History as InputHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
@@ -25,28 +23,36 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 
 from simple_chat.client.chat import Chat
 from simple_chat.client.commands import HELP, InvalidInput, UserCommand, complete, parse_lines
-from simple_chat.client.events import Joined, Left, Reconnected
+from simple_chat.client.events import ChatEvent, Joined, Left, Message, Reconnected
 from simple_chat.client.formatting import TerminalFormatter
+from simple_chat.client.reflow import terminal_reflows
+from simple_chat.client.scrollback import Scrollback
 from simple_chat.core.commands import Help, History, Leave, Msg, Who
 from simple_chat.core.text import sanitize
-from simple_chat.errors import ConnectionLostError, InvalidMessageError, describe_error
+from simple_chat.errors import (
+    CommandError,
+    ConnectionLostError,
+    InvalidMessageError,
+    MessageRefusedError,
+    describe_error,
+)
 
-_REDRAW_DELAY = 0.03  # seconds that output is collected before the prompt is redrawn
 _PASTE_LINES = 3  # lines that are sent without confirmation
 
-# Synchronized output: terminals that support it show what is in between at once.
-# https://gitlab.freedesktop.org/terminal-wg/specifications/-/merge_requests/2
-_SYNC_BEGIN, _SYNC_END = "\x1b[?2026h", "\x1b[?2026l"
+_Values = TypeVarTuple("_Values")
 
 
-async def run(chat: Chat, *, formatter: TerminalFormatter, history: int, input_history: Path | None) -> None:
+async def run(
+    chat: Chat, *, formatter: TerminalFormatter, history: int, input_history: InputHistory, bell: str
+) -> None:
     """Run the prompt until the user leaves.
 
     Args:
         chat: not yet entered.
         formatter: formats the output.
         history: how many messages of the room's history to show first.
-        input_history: the file that the user's input is saved to, for the arrow keys; None for no file.
+        input_history: what the user has typed before, for the arrow keys.
+        bell: for which messages to ring the terminal's bell: ``mention``, ``all`` or ``never``.
 
     Raises:
         ConnectError: there is no server.
@@ -54,49 +60,17 @@ async def run(chat: Chat, *, formatter: TerminalFormatter, history: int, input_h
         ConnectionLostError: the connection is lost, and the chat does not reconnect.
     """
     async with chat:
-        await _Terminal(chat, formatter, _open_input_history(input_history)).run(history)
-
-
-class _Scrollback:
-    """The lines above the prompt."""
-
-    def __init__(self, application: Application[str]) -> None:
-        self._application = application
-        self._lines: list[str] = []
-        self._flush_timer: asyncio.TimerHandle | None = None
-
-    def print(self, *lines: str) -> None:
-        """Print lines soon, together with those that follow until then."""
-        self._lines += lines
-        if self._flush_timer is None:
-            self._flush_timer = asyncio.get_running_loop().call_later(_REDRAW_DELAY, self.flush)
-
-    def flush(self) -> None:
-        """Print the collected lines now."""
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
-            self._flush_timer = None
-        text = "".join(f"{line}\r\n" for line in self._lines)
-        self._lines.clear()
-        if not text:
-            return
-        application, output = self._application, self._application.output
-        if not application.is_running:
-            output.write_raw(text)
-            output.flush()
-            return
-        output.write_raw(_SYNC_BEGIN)
-        application.renderer.erase()
-        output.write_raw(text)
-        application._redraw()  # noqa: SLF001 - the public way redraws in a later turn, which flickers
-        output.write_raw(_SYNC_END)
-        output.flush()
+        await _Terminal(chat, formatter, input_history, bell).run(history)
 
 
 class _Terminal:
-    def __init__(self, chat: Chat, formatter: TerminalFormatter, input_history: InputHistory) -> None:
+    def __init__(
+        self, chat: Chat, formatter: TerminalFormatter, input_history: InputHistory, bell: str
+    ) -> None:
         self._chat = chat
         self._formatter = formatter
+        self._bell = bell
+        self._today = _now().date()
         self._names: set[str] = set()
         self._commands: asyncio.Queue[list[UserCommand]] = asyncio.Queue()  # a list for each input
         self._pending_paste = ""  # waits for the user's confirmation
@@ -111,13 +85,14 @@ class _Terminal:
             enable_suspend=True,
         )
         self._session.default_buffer.accept_handler = self._on_accept
-        self._scrollback = _Scrollback(self._session.app)
+        self._scrollback = Scrollback(self._session.app, reflows=terminal_reflows(os.environ))
 
     async def run(self, history: int) -> None:
         """Show the history, then run the prompt until the user leaves."""
         if history:
             await self._execute(History(history))
-        self._names = set(await self._chat.who())
+        self._names = set(names := await self._chat.who())
+        self._print(self._formatter.connected, self._chat.server, names)
         self._scrollback.flush()
         tasks = [
             asyncio.create_task(self._session.prompt_async(handle_sigint=False, set_exception_handler=False)),
@@ -135,7 +110,9 @@ class _Terminal:
 
     async def _print_events(self) -> None:
         async for event in self._chat:
-            self._scrollback.print(self._formatter.event(event, datetime.now().astimezone()))
+            self._print(self._formatter.event, event)
+            if self._rings(event):
+                self._scrollback.ring()
             match event:
                 case Joined(name):
                     self._names.add(name)
@@ -146,20 +123,34 @@ class _Terminal:
                         self._names = set(await self._chat.who())
         raise ConnectionLostError("the server ended the connection")
 
+    def _rings(self, event: ChatEvent) -> bool:
+        if not isinstance(event, Message):
+            return False
+        return self._bell == "all" or (self._bell == "mention" and self._formatter.mentions(event.text))
+
+    def _print(self, line: Callable[[*_Values, datetime], str], *values: *_Values) -> None:
+        """Print a line with the time, and before the first one of a day the date."""
+        now = _now()
+        if now.date() != self._today:
+            self._today = now.date()
+            self._scrollback.print(self._formatter.day_change(now))
+        self._scrollback.print(line(*values, now))
+
     def _print_hint(self, text: str) -> None:
-        self._scrollback.print(self._formatter.hint(text))
+        self._print(self._formatter.hint, text)
 
     # Input
 
     def _prompt(self) -> str:
         if self._pending_paste:
-            return f"send these {len(parse_lines(self._pending_paste))} lines? [y/N] "
+            return f"send these {len(parse_lines(self._pending_paste))} lines? [y/N/view] "
         return f"{self._chat.username}> "
 
     def _key_bindings(self) -> KeyBindings:
         bindings = KeyBindings()
         not_searching = has_focus(DEFAULT_BUFFER)
         bindings.add(Keys.BracketedPaste)(_on_paste)
+        bindings.add(Keys.Vt100MouseEvent)(_ignore)
         bindings.add("tab", filter=not_searching)(self._on_tab)
         bindings.add("c-c", filter=not_searching)(self._on_interrupt)
         bindings.add("c-d", filter=not_searching)(self._on_eof)
@@ -167,11 +158,14 @@ class _Terminal:
 
     def _on_accept(self, buffer: Buffer) -> bool:
         """Process the input, whichever key entered it; the prompt stays."""
+        self._chat.reconnect_now()
         if self._pending_paste:
             self._confirm_paste(buffer.text)
-        else:
+        elif _is_unicode(buffer.text):
             self._process_input(buffer.text)
             self._save_input(buffer)
+        else:
+            self._print_hint("nothing was sent: what you typed is not UTF-8, set your terminal to it")
         buffer.reset()
         self._scrollback.flush()
         return True  # prompt_toolkit must not save the input: it may be a confirmation
@@ -189,15 +183,20 @@ class _Terminal:
             self._enqueue(text)
 
     def _confirm_paste(self, answer: str) -> None:
-        text, self._pending_paste = self._pending_paste, ""
-        if answer.strip().lower() in {"y", "yes"}:
+        text = self._pending_paste
+        answer = answer.strip().lower()
+        if answer in {"v", "view"}:
+            self._scrollback.print(*(f"| {line}" for line in _lines(text)))
+            return
+        self._pending_paste = ""
+        if answer in {"y", "yes"}:
             self._enqueue(text)
         else:
             self._print_hint("nothing was sent")
 
     def _enqueue(self, text: str) -> None:
-        lines = (line for line in text.split("\n") if line.strip())
-        self._scrollback.print(*(self._formatter.input_line(f"> {line}") for line in lines))
+        for line in _lines(text):
+            self._print(self._formatter.input_line, line)
         if commands := parse_lines(text):
             self._commands.put_nowait(commands)
 
@@ -237,7 +236,8 @@ class _Terminal:
                 await self._execute(command)
                 completed += 1
             if any(isinstance(each, Msg) for each in commands):  # the other commands wait for an answer
-                await self._chat.ping()
+                with contextlib.suppress(MessageRefusedError):  # the chat has an event for it too
+                    await self._chat.ping()
         except ConnectionLostError as error:
             self._print_hint(str(error))
             for index, command in enumerate(commands):
@@ -254,14 +254,21 @@ class _Terminal:
                     self._print_hint(str(error))
             case Who():
                 self._names = set(names := await self._chat.who())
-                self._scrollback.print(self._formatter.names(names))
+                self._print(self._formatter.names, names)
             case History(count):
-                messages = await self._chat.history(count)
-                self._scrollback.print(*map(self._formatter.history_message, messages))
+                await self._print_history(count)
             case Help():
                 self._scrollback.print(*HELP)
             case InvalidInput(hint):
                 self._print_hint(hint)
+
+    async def _print_history(self, count: int | None) -> None:
+        try:
+            messages = await self._chat.history(count)
+        except CommandError as error:
+            self._print_hint(f"the server refused {str(History(count))!r}: {error.code}")
+        else:
+            self._scrollback.print(*map(self._formatter.history_message, messages))
 
 
 def _on_paste(event: KeyPressEvent) -> None:
@@ -270,15 +277,19 @@ def _on_paste(event: KeyPressEvent) -> None:
     event.current_buffer.insert_text("\n".join(map(sanitize, lines)))
 
 
-def _open_input_history(path: Path | None) -> InputHistory:
-    """Open the file for the user's input, readable by its owner only."""
-    if path is None:
-        return InMemoryHistory()
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.chmod(0o600)  # if it existed
-        path.open("r+b").close()  # fail here: prompt_toolkit would fail while the prompt runs
-    except OSError:
-        return InMemoryHistory()
-    return FileHistory(path)
+def _ignore(_: KeyPressEvent) -> None:
+    """Ignore a report of the mouse, which another program left switched on: not all are understood."""
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines of an input that are not blank, sanitized."""
+    return [sanitize(line) for line in text.split("\n") if line.strip()]
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether a text can be encoded: a byte that was not UTF-8 is a lone surrogate."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()

@@ -19,8 +19,20 @@ from simple_chat.core.commands import (
     Who,
     parse_command,
 )
+from simple_chat.core.framing import MAX_LINE
 from simple_chat.core.handshake import Event, Handshake, State
-from simple_chat.core.protocol import Bye, Err, Hello, Info, Names, Ok, Pong, encode, encode_past
+from simple_chat.core.protocol import (
+    Bye,
+    Err,
+    Hello,
+    Info,
+    Names,
+    Ok,
+    Pong,
+    ServerLimits,
+    encode,
+    encode_past,
+)
 from simple_chat.core.session import Session
 from simple_chat.errors import CommandError
 
@@ -39,8 +51,10 @@ class Conversation(Session):
     __slots__ = ()
 
     def greet(self) -> None:
-        """Send HELLO."""
-        self.subscriber.write(self._codec.encode(_WELCOME))
+        """Send HELLO, and the limits if they are not those of the protocol."""
+        max_line = self._limits.max_line
+        limits = b"" if max_line == MAX_LINE else encode(ServerLimits(max_line))
+        self.subscriber.write(self._codec.encode(_WELCOME + limits))
 
     def notify(self, text: str) -> None:
         """Send INFO to a member at once: it has no place in the sequence."""

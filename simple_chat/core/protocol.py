@@ -28,6 +28,20 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """Behind `Hello`, where they are not those of the protocol: what the client has to keep to.
+
+    Attributes:
+        max_line: bytes that a line may have before its line end.
+    """
+
+    max_line: int
+
+    def __str__(self) -> str:
+        return f"LIMITS max-line={self.max_line}"
+
+
+@dataclass(frozen=True, slots=True)
 class Ok:
     """A command was carried out; `detail` is its name or count, if it has one."""
 
@@ -142,7 +156,21 @@ class Bye:
         return f"BYE {self.reason}"
 
 
-Event = Hello | Ok | Err | Message | Joined | Left | Names | HistoryMessage | Pong | Info | Gap | Bye
+Event = (
+    Hello
+    | ServerLimits
+    | Ok
+    | Err
+    | Message
+    | Joined
+    | Left
+    | Names
+    | HistoryMessage
+    | Pong
+    | Info
+    | Gap
+    | Bye
+)
 
 
 def encode(*lines: Command | Event) -> bytes:
@@ -199,6 +227,13 @@ def _parse_hello(argument: str) -> Hello:
     return Hello(text)
 
 
+def _parse_limits(argument: str) -> ServerLimits | None:
+    """Parse ``name=value`` words; a newer server may know more names."""
+    limits = dict(word.partition("=")[::2] for word in argument.split(" "))
+    value = limits.get("max-line")
+    return None if value is None else ServerLimits(_parse_number(value))
+
+
 def _parse_ok(argument: str) -> Ok:
     verb, _, detail = require_argument(argument).partition(" ")
     return Ok(verb, detail)
@@ -227,10 +262,10 @@ def _parse_past(argument: str) -> HistoryMessage:
         raise CommandError(Code.BAD_SYNTAX) from None
 
 
-def _parse_gap(argument: str) -> Gap:
-    if not (argument.isascii() and argument.isdigit() and len(argument) < 19):
+def _parse_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise CommandError(Code.BAD_SYNTAX)
-    return Gap(int(argument))
+    return int(text)
 
 
 def _require_name(text: str) -> str:
@@ -239,11 +274,11 @@ def _require_name(text: str) -> str:
     return text
 
 
-_EVENT_PARSERS: dict[str, Callable[[str], Event]] = {
+_EVENT_PARSERS: dict[str, Callable[[str], Event | None]] = {
     "MSG": _parse_message,
     "JOINED": lambda argument: Joined(_require_name(argument)),
     "LEFT": lambda argument: Left(_require_name(argument)),
-    "GAP": _parse_gap,
+    "GAP": lambda argument: Gap(_parse_number(argument)),
     "OK": _parse_ok,
     "ERR": _parse_err,
     "PONG": Pong,
@@ -252,4 +287,5 @@ _EVENT_PARSERS: dict[str, Callable[[str], Event]] = {
     "INFO": Info,
     "BYE": Bye,
     "HELLO": _parse_hello,
+    "LIMITS": _parse_limits,
 }

@@ -196,6 +196,8 @@ class Scheduler(Generic[P]):
                 self._awaiting[peer] = None
             elif not (session.subscriber.caught_up and session.input_drained):
                 self.schedule(peer)
+        if self._room.closed:  # no more gathers, and a journal that closes waits for no turn
+            self._commit()
         self.request_turn()
 
     def on_unavailable(self) -> None:

@@ -31,6 +31,11 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def name_problem(name: str) -> str:
+    """Return what is wrong with a name that is not valid."""
+    return f"{name!r} is not a valid name: 1 to 32 of A-Z a-z 0-9 . _ -, first a letter or digit"
+
+
 def name_key(name: str) -> str:
     """Return the key by which names are unique: whatever their case."""
     key = name.lower()

@@ -26,8 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         a broken pipe.
     """
     options = _parse(arguments)
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # not every encoding has every character
+    _configure_stdout(as_json=options.json)
     try:
         return asyncio.run(_run(options))
     except KeyboardInterrupt:
@@ -79,6 +78,12 @@ async def _verify(options: Namespace, interrupted: asyncio.Event) -> None:
     print(summary.format(reader.segments, reader.torn), flush=True)
 
 
+def _configure_stdout(*, as_json: bool) -> None:
+    """Have every record printable: JSON is UTF-8 (RFC 8259); text has ``?`` for what its encoding lacks."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8" if as_json else None, errors="replace")
+
+
 def _print_error(error: Exception) -> None:
     text = str(error)
     if isinstance(error, OSError):
@@ -115,7 +120,7 @@ def _parser() -> Parser:
         type=_parse_start,
         metavar="NUMBER|TIME",
         default=0,
-        help="start with this record, or with the first one at this time or later (2026-11-23T19:48; without"
+        help="print this record and those after it, or those of this time or later (2026-11-23T19:48; without"
         " an offset it is UTC)",
     )
     parser.add_argument(

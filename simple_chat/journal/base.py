@@ -87,5 +87,12 @@ class Journal(Protocol):
             batch: the one that follows the batch submitted last.
         """
 
-    async def close(self) -> None:
-        """Write what can still be written, and release all resources."""
+    async def close(self, end: int = 0) -> None:
+        """Write what can still be written, and release all resources.
+
+        Args:
+            end: number after the last line that the host has accepted, if it was not submitted.
+
+        Raises:
+            JournalError: lines are lost; the message says how many.
+        """

@@ -28,6 +28,11 @@ STALL_TIMEOUT = 2.0
 RETRY_DELAY = 1.0
 """Seconds from a failed write to the next attempt."""
 
+CLOSE_TIMEOUT = 5.0
+"""Seconds that the disk may take to answer while the journal is closed, before it is left as it is."""
+
+_LARGE_SEGMENT = 256 * 1024 * 1024  # bytes beyond which a start takes long
+_CHECKED_BYTES = 50 * 1024 * 1024  # of a segment that a start reads and checks in a second, roughly
 _QUEUE_BYTES = 8 * 1024 * 1024  # that may be broadcast and not yet written, with Sync.NONE
 
 
@@ -48,6 +53,7 @@ class FileJournal:
         self._sync = sync
         self._queue: deque[Batch] = deque()
         self._queued = 0  # bytes
+        self._end = recovered[-1].end  # of the batches that were written
         self._wake = asyncio.Event()  # a batch was queued, or the journal is closing
         self._closing = asyncio.Event()
         self._unavailable = False
@@ -60,6 +66,13 @@ class FileJournal:
         Raises:
             JournalError: it is damaged or can't be used, or another server uses it.
         """
+        if policy.segment_bytes > _LARGE_SEGMENT:
+            logger.warning(
+                "a file of the journal may have %d MiB, a start may take %d s to check the last one:"
+                " with a smaller --journal-segment it is faster",
+                policy.segment_bytes // 2**20,
+                policy.segment_bytes // _CHECKED_BYTES,
+            )
         try:
             writer = JournalWriter(directory, policy)
             try:
@@ -68,7 +81,11 @@ class FileJournal:
                 await writer.close()
                 raise
         except OSError as error:
-            raise JournalError(f"can't write a journal in {directory}: {describe_error(error)}") from error
+            path = Path(error.filename or directory)
+            where = "" if path == directory else f"{path.name}: "
+            raise JournalError(
+                f"can't write a journal in {directory}: {where}{describe_error(error)}"
+            ) from error
         return cls(writer, policy.sync, recovered)
 
     @staticmethod
@@ -76,7 +93,7 @@ class FileJournal:
         found = await recover(directory, policy.recover_bytes)
         marker = start_marker(found.next_number, time.time())
         await writer.resume(found)
-        await writer.append(encode_records(marker), marker.first)
+        await writer.append(encode_records(marker), marker.first, marker.time)
         await writer.apply_retention()
         return [*decode_batches(found.records), marker]
 
@@ -100,13 +117,42 @@ class FileJournal:
         if self._sync is Sync.NONE:
             self._host.broadcast(batch)
 
-    async def close(self) -> None:
-        """Write what can still be written, and release the directory."""
+    async def close(self, end: int = 0) -> None:
+        """Write what can still be written, and release the directory; see `Journal.close`."""
         self._closing.set()
         self._wake.set()
-        if self._writing is not None:
-            await self._writing
-        await self._writer.close()
+        answered = self._writing is None or await self._finish(self._writing)
+        answered = answered and await self._finish(asyncio.create_task(self._writer.close()))
+        accepted = max(end, self._end, *(batch.end for batch in self._queue))
+        if problem := self._problem(accepted - self._end, answered=answered):
+            logger.error(problem)
+            raise JournalError(problem)
+
+    async def _finish(self, task: asyncio.Task[None]) -> bool:
+        """Wait for a task as long as lines are written; cancel it if the disk does not answer.
+
+        A write that hangs may still happen one day, so the directory stays locked until the process ends.
+
+        Returns:
+            Whether the task is done.
+        """
+        end = None
+        while end != self._end:
+            end = self._end
+            done, _ = await asyncio.wait([task], timeout=CLOSE_TIMEOUT)
+            if done:
+                await task
+                return True
+        task.cancel()
+        return False
+
+    def _problem(self, unwritten: int, *, answered: bool) -> str:
+        """Return what became of the lines that were accepted, if that is not well."""
+        if unwritten:
+            return f"lines that could not be written to the journal and are lost: {unwritten}"
+        if not answered:
+            return "the journal may lack lines, as the disk does not answer"
+        return "the journal may lack lines, as a file could not be synced" if self._writer.damaged else ""
 
     # The writing task
 
@@ -125,22 +171,25 @@ class FileJournal:
             False if the journal was closed before.
         """
         records = b"".join(map(encode_records, batches))
-        while not await self._attempt(records, batches[0].first):
+        while not await self._attempt(records, batches[0]):
             if self._closing.is_set():
-                lost = self._queue[-1].end - batches[0].first
-                logger.error("%d lines could not be written to the journal and are lost", lost)
                 return False
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), RETRY_DELAY)
         for batch in batches:
             self._queued -= self._queue.popleft().size
+            self._end = batch.end
             if self._sync is not Sync.NONE:
                 self._host.broadcast(batch)
         self._report_written()
         return True
 
-    async def _attempt(self, records: bytes, first: int) -> bool:
+    async def _attempt(self, records: bytes, first: Batch) -> bool:
         """Write records once.
+
+        Args:
+            records: of several batches.
+            first: the first of these.
 
         Returns:
             Whether they were written.
@@ -148,7 +197,7 @@ class FileJournal:
         loop = asyncio.get_running_loop()
         stall_timer = loop.call_later(STALL_TIMEOUT, self._report_outage, "the disk does not answer")
         try:
-            await self._writer.append(records, first)
+            await self._writer.append(records, first.first, first.time)
         except (OSError, JournalError) as error:
             self._report_outage(describe_error(error))
             return False

@@ -20,5 +20,5 @@ class MemoryJournal:
         """Broadcast a batch."""
         self._host.broadcast(batch)
 
-    async def close(self) -> None:
+    async def close(self, end: int = 0) -> None:
         """Do nothing: there is nothing to release."""

@@ -3,44 +3,54 @@
 It only reads, so a server may write at the same time. The formats of a record are pure.
 """
 
+import asyncio
+import contextlib
 import json
 from bisect import bisect_right
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from datetime import datetime
-from itertools import dropwhile
 from pathlib import Path
 
 from simple_chat.core.protocol import parse_event
 from simple_chat.errors import JournalError
+from simple_chat.journal.clock import LEAP
 from simple_chat.journal.directory import list_segments
 from simple_chat.journal.record import Record, RecordReader
 from simple_chat.journal.segment import Segment
 
 StartPoint = int | datetime
-"""The first record to read: the one with this number, or the first one at this time or later."""
+"""Which records to read: those from this number on, or those of this time or later."""
 
 
 def format_text(record: Record) -> str:
     """Format a record for people: its line in the file without the checksum."""
-    return f"{record.number} {record.time} {record.line.decode()}"
+    return f"{record.number} {record.time} {_text(record)}"
 
 
 def format_json(record: Record) -> str:
     """Format a record for programs: a JSON object with the client's names of events."""
-    line = record.line.decode()
+    line = _text(record)
     event = parse_event(line)
     name, values = (line.lower(), {}) if event is None else (type(event).__name__.lower(), asdict(event))
     fields = {"number": record.number, "time": record.time, "event": name, **values}
     return json.dumps(fields, ensure_ascii=False)
 
 
+def _text(record: Record) -> str:
+    """Return a record's line as text that every UTF-8 encoder takes, whoever wrote it."""
+    return record.line.decode(errors="replace")
+
+
 class JournalReader:
-    """Reads the records of a journal from a start point on; earlier segments are not opened.
+    """Reads the records of a journal from a start point on; segments before it are not read.
+
+    With a time it leaves out earlier records wherever they are: a clock that was wrong for a while leaves
+    times that are not sorted.
 
     Args:
         directory: the journal's directory.
-        start: the first record to read.
+        start: which records to read.
 
     Attributes:
         segments: number of segments read so far.
@@ -50,7 +60,6 @@ class JournalReader:
     def __init__(self, directory: Path, start: StartPoint = 0) -> None:
         self._directory = directory
         self._start = start
-        self._started = False  # the start point was reached
         self._segment: Segment | None = None  # the one read last
         self._number = 0  # of the next record
         self._offset = 0  # of the next record in the segment, in bytes
@@ -67,11 +76,14 @@ class JournalReader:
             OSError: a segment can't be read.
         """
         for segment in await self._pending_segments():
-            await self._enter(segment)
-            reader = RecordReader(self._number, segment.stop)
-            async for records in segment.read(reader, self._offset):
-                if remaining := self._skip_early(records):
-                    yield remaining
+            try:
+                await self._enter(segment)
+                reader = RecordReader(self._number, segment.stop)
+                async for records in segment.read(reader, self._offset):
+                    if selected := self._select(records):
+                        yield selected
+            except FileNotFoundError:
+                raise JournalError(f"{segment.path} was deleted before it was read") from None
             self._number, self._offset, self.torn = reader.number, self._offset + reader.size, reader.torn
 
     async def _pending_segments(self) -> list[Segment]:
@@ -105,17 +117,12 @@ class JournalReader:
             self._number, self._offset = reader.number, reader.size
         self._segment = segment
 
-    def _skip_early(self, records: list[Record]) -> list[Record]:
-        """Drop the records before the start point."""
-        if not self._started:
-            records = list(dropwhile(self._is_early, records))
-            self._started = bool(records)
-        return records
-
-    def _is_early(self, record: Record) -> bool:
+    def _select(self, records: list[Record]) -> list[Record]:
+        """Leave out the records before the start point."""
         if isinstance(self._start, datetime):
-            return record.seconds < self._start.timestamp()
-        return record.number < self._start
+            earliest = self._start.timestamp()
+            return [each for each in records if each.seconds >= earliest]
+        return [each for each in records if each.number >= self._start]
 
 
 class Summary:
@@ -160,22 +167,16 @@ def existing_segments(directory: Path) -> list[Segment]:
 
 
 async def _find_start(found: list[Segment], start: StartPoint) -> int:
-    """Return the index of the segment that has the start point, or of the nearest one.
-
-    With a time it is the one before the first segment that begins then or later: its last records may be in
-    range.
-    """
+    """Return the index of the first segment that may have records to read; else of the last."""
     if not isinstance(start, datetime):
         return max(bisect_right(found, start, key=lambda segment: segment.first) - 1, 0)
-    low, high = 0, len(found)
-    while low < high:
-        middle = (low + high) // 2
-        record = await found[middle].first_record()
-        if record is not None and record.seconds < start.timestamp():
-            low = middle + 1
-        else:
-            high = middle
-    return max(low - 1, 0)
+    earliest = start.timestamp() - LEAP  # within a segment the clock may be set back by less
+    for index, segment in enumerate(found):
+        with contextlib.suppress(FileNotFoundError):  # it was deleted meanwhile
+            for read_time in (segment.first_time, segment.last_time):
+                if await asyncio.to_thread(read_time) >= earliest:
+                    return index
+    return len(found) - 1
 
 
 def _locate(record: Record) -> str:

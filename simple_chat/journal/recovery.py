@@ -25,6 +25,7 @@ class RecoveredJournal:
         segment: the last segment, if there is any.
         size: bytes of complete records in it.
         segment_started: time of its first record in seconds since the epoch; None if it has no record.
+        segment_ended: when it was closed, or written to last.
         records: the journal's last records.
     """
 
@@ -32,6 +33,7 @@ class RecoveredJournal:
     segment: Segment | None = None
     size: int = 0
     segment_started: float | None = None
+    segment_ended: float = 0.0
     records: list[Record] = field(default_factory=list)
 
 
@@ -51,7 +53,9 @@ async def recover(directory: Path, size: int) -> RecoveredJournal:
         return RecoveredJournal()
     *older, last = segments
     recovered = await _recover_segment(last, size)
-    if torn := last.path.stat().st_size - recovered.size:
+    status = last.path.stat()
+    recovered.segment_ended = status.st_mtime
+    if torn := status.st_size - recovered.size:
         logger.warning("the last record of %s is torn: %d bytes are cut off", last.path, torn)
     recovered.records = await _read_older(older, size - recovered.size) + recovered.records
     return recovered

@@ -1,13 +1,17 @@
 """A file of the journal: reading its records, and appending to it."""
 
+import contextlib
+import fcntl
 import os
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
 import aiofiles
-from aiofiles.threadpool.binary import AsyncFileIO
+from aiofiles.threadpool.binary import AsyncBufferedReader, AsyncFileIO
 
 from simple_chat.errors import JournalError
 from simple_chat.journal.disk import DiskThread
@@ -19,7 +23,13 @@ SUFFIX = ".log"
 DIGITS = 20
 """Digits of a segment's name, so that names sort as numbers do."""
 
+FILE_MODE = 0o600
+"""Permissions of a new file: what people say is for them and for the operator."""
+
 _BLOCK_BYTES = 256 * 1024  # read at a time
+
+CHECK_INTERVAL = 1.0
+"""Seconds after which it is checked again whether the file that is written is still in its place."""
 
 _fdatasync = getattr(os, "fdatasync", os.fsync)  # not every system has it
 
@@ -48,12 +58,24 @@ class Segment:
         """Return a decoder for its records."""
         return RecordReader(self.first, self.stop)
 
-    async def first_record(self) -> Record | None:
-        """Read the first record only; None if there is no complete one."""
-        async with aiofiles.open(self.path, "rb") as file:
-            line = await file.readline()
-        records = self.record_reader().feed(line) if line else []
-        return records[0] if records else None
+    def first_time(self) -> float:
+        """Return the time of the first record, in seconds since the epoch, without a check; this may block.
+
+        Without a record it is the time at which the file was written.
+
+        Raises:
+            OSError: the file can't be read.
+        """
+        with self.path.open("rb") as file:
+            return _time_of(file.readline(_BLOCK_BYTES)) or self.path.stat().st_mtime
+
+    def last_time(self) -> float:
+        """Return the time of the last record, as `first_time` does that of the first."""
+        with self.path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            file.seek(max(status.st_size - _BLOCK_BYTES, 0))
+            *_, last, _ = [b"", *file.read().split(b"\n")]  # behind the last LF it is torn
+        return _time_of(last) or status.st_mtime
 
     async def read(self, reader: RecordReader, offset: int = 0) -> AsyncIterator[list[Record]]:
         """Read the records in blocks.
@@ -69,13 +91,20 @@ class Segment:
         skipped = reader.number - self.first
         async with aiofiles.open(self.path, "rb") as file:
             await file.seek(offset)
-            while data := await file.read(_BLOCK_BYTES):
+            while data := await self._read_block(file):
                 try:
                     yield reader.feed(data)
                 except CorruptRecordError as error:
                     raise JournalError(f"{self.path}, line {skipped + error.line}: {error.problem}") from None
         if self.stop is not None and reader.number != self.stop:
             raise JournalError(f"{self.path} ends with record {reader.number - 1} instead of {self.stop - 1}")
+
+    async def _read_block(self, file: AsyncBufferedReader) -> bytes:
+        try:
+            return await file.read(_BLOCK_BYTES)
+        except OSError as error:
+            error.filename = str(self.path)  # the system does not say it
+            raise
 
     async def read_tail(self, size: int) -> list[Record]:
         """Read the last records only.
@@ -102,11 +131,20 @@ class Segment:
         return [record async for records in self.read(reader, offset) for record in records]
 
 
+def _time_of(line: bytes) -> float | None:
+    """Return the time of a record in seconds since the epoch; None if it is none."""
+    try:
+        return datetime.fromisoformat(line.split(b" ", 2)[1].decode()).timestamp()
+    except (IndexError, ValueError):
+        return None
+
+
 class SegmentWriter:
     """Appends to a segment, and truncates it after a failed write.
 
     Args:
         file: the segment, opened for appending without a buffer.
+        path: where it is.
         size: bytes of complete records in it.
         disk: the thread that the file belongs to.
 
@@ -115,8 +153,10 @@ class SegmentWriter:
         usable: whether more can be appended; if not, a new segment is needed.
     """
 
-    def __init__(self, file: AsyncFileIO, size: int, disk: DiskThread) -> None:
+    def __init__(self, file: AsyncFileIO, path: Path, size: int, disk: DiskThread) -> None:
         self._file = file
+        self._path = path
+        self._checked = time.monotonic()  # when it was in its place
         self._disk = disk
         self.size = size
         self.usable = True
@@ -131,15 +171,19 @@ class SegmentWriter:
             disk: the thread for all calls.
 
         Raises:
+            JournalError: another server writes it, though the directory was not locked any more.
             OSError: it can't be opened or truncated.
         """
-        file = await disk.open(path)
+        file = await disk.open(path, FILE_MODE)
         try:
+            await disk.run(fcntl.flock, file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
             await file.truncate(size)
-        except OSError:
+        except OSError as error:
             await file.close()
+            if isinstance(error, BlockingIOError):
+                raise JournalError(f"another server writes {path}") from None
             raise
-        return cls(file, size, disk)
+        return cls(file, path, size, disk)
 
     async def append(self, data: bytes, *, sync: bool) -> None:
         """Append complete records: all of them or none.
@@ -156,6 +200,7 @@ class SegmentWriter:
             while data:  # on a disk that is almost full, a write may be partial
                 data = data[await self._file.write(data) :]
             self._check_size(end)
+            await self._check_place()
             if sync:
                 await self._sync()
         except OSError:
@@ -163,13 +208,18 @@ class SegmentWriter:
             raise
         self.size = end
 
-    async def close(self) -> None:
+    async def close(self, now: float) -> None:
         """Sync and close the file.
+
+        Args:
+            now: seconds since the epoch, until when the segment was in use; the file gets it.
 
         Raises:
             OSError: the last records may not be on the disk.
         """
         try:
+            with contextlib.suppress(OSError):  # retention then goes by when it was written
+                await self._disk.run(os.utime, self._file.fileno(), (now, now))
             await self._sync()
         finally:
             await self._file.close()
@@ -180,6 +230,17 @@ class SegmentWriter:
         if not status.st_nlink or status.st_size != size:
             self.usable = False
             raise OSError("somebody deleted the segment, or wrote to it")
+
+    async def _check_place(self) -> None:
+        """Check now and then that nobody has moved the file away, together with what is written to it."""
+        if time.monotonic() - self._checked < CHECK_INTERVAL:
+            return
+        try:
+            await self._disk.run(os.stat, self._path)
+        except FileNotFoundError:
+            self.usable = False
+            raise OSError("somebody moved the segment away") from None
+        self._checked = time.monotonic()
 
     async def _sync(self) -> None:
         """Wait until the data is on the disk.

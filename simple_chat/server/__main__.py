@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line; None for ``sys.argv``.
 
     Returns:
-        The exit status: 0 after SIGTERM or SIGINT, 1 if the server could not start.
+        The exit status: 0 after SIGTERM or SIGINT, 1 if the server could not start or its journal lost lines.
     """
     signals.disarm()
     open_standard_descriptors()

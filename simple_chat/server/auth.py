@@ -5,6 +5,7 @@ hash. In a thread it blocks no other connection, and two at a time bound the mem
 """
 
 import asyncio
+import codecs
 import logging
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +25,7 @@ except ImportError as error:
 logger = logging.getLogger(__name__)
 
 _MAX_CONCURRENT_CHECKS = 2
+_BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"  # as a byte order mark
 
 
 class Authenticator:
@@ -105,9 +107,13 @@ class Authenticator:
 def hash_password(secret: str) -> str:
     """Return the hash of a password: argon2id with the low-memory parameters of RFC 9106.
 
+    Args:
+        secret: the password; a byte order mark at its start, as a text file may have one, is no part of it.
+
     Raises:
         ConfigError: no client can send that password.
     """
+    secret = secret.removeprefix(_BOM)
     if not _fits_in_a_line(secret):
         raise ConfigError(f"a password is one line of text, of at most {MAX_LINE - len('PASS ')} bytes")
     return argon2.PasswordHasher().hash(secret)
@@ -122,12 +128,14 @@ def _fits_in_a_line(secret: str) -> bool:
 
 
 def read_hash(path: str | Path) -> str:
-    """Read a password's hash from a file.
+    """Read a password's hash from a file, without the byte order mark that an editor may have put there.
 
     Raises:
-        ConfigError: the file can't be read.
+        ConfigError: the file can't be read, or has something else.
     """
     try:
-        return Path(path).read_text(encoding="ascii").strip()
+        return Path(path).read_bytes().removeprefix(codecs.BOM_UTF8).decode("ascii").strip()
+    except UnicodeDecodeError:
+        raise ConfigError(f"can't read {path}: no password's hash, make one with hash-password") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"can't read {path}: {describe_error(error)}") from error

@@ -163,15 +163,22 @@ class Server:
         return self.tls is not None and self.tls.verify_mode == ssl.CERT_REQUIRED
 
     async def close(self) -> None:
-        """Take no more lines, drain and close all connections, and abort those left at the deadline."""
+        """Take no more lines, drain and close all connections, and abort those left at the deadline.
+
+        Raises:
+            JournalError: the journal could not keep all lines.
+        """
         async with contextlib.AsyncExitStack() as stack:  # everything is closed, whatever fails before
-            stack.push_async_callback(self._journal.close)
+            stack.push_async_callback(self._close_journal)
             if self._replicator is not None:
                 stack.push_async_callback(self._replicator.close)
             if self._authenticator is not None:
                 stack.callback(self._authenticator.close)
             stack.callback(self._hub.stop)
             await self._disconnect_all(asyncio.get_running_loop().time() + self.settings.drain)
+
+    async def _close_journal(self) -> None:
+        await self._journal.close(self.room.sequence.end)
 
     async def _disconnect_all(self, deadline: float) -> None:
         """Stop listening, drain and close all connections, and abort those left at the deadline."""
@@ -220,7 +227,8 @@ async def serve(
         ListenError: it can't listen where it should.
         ConfigError: the password can't be used, or would cross a network in clear text; or there is no TCP
             address for `tls`.
-        JournalError: the journal can't be used, or the cluster can't be reached.
+        JournalError: the journal can't be used, or the cluster can't be reached; or at the end: lines are
+            lost that the journal could not keep.
     """
     addresses = _tcp_addresses(host, port, unix)
     server = await _make_server(settings or Settings(), tls, _make_authenticator(password))

@@ -13,7 +13,7 @@ DEADLINE = 30.0
 """Seconds that a block may take before the test fails. Nothing waits this long when all is well."""
 
 HELLO = b"HELLO simple_chat/1 hi\n"
-ACCEPT = HELLO + b"OK JOIN ann\n"
+ACCEPT = HELLO + b"OK JOIN ann\nOK HISTORY 0\n"  # a chat that reconnects asks for the history
 
 Address = tuple[str, int]
 

@@ -8,6 +8,7 @@ import pytest
 from simple_chat import (
     Chat,
     ConnectionLostError,
+    Gap,
     InvalidMessageError,
     Joined,
     Left,
@@ -15,6 +16,8 @@ from simple_chat import (
     Notice,
     Settings,
 )
+from simple_chat.client import event_queue as event_queue_module
+from simple_chat.client.event_queue import EVENT_SIZE
 from tests.client.scripted_server import (
     DEADLINE,
     Address,
@@ -24,7 +27,6 @@ from tests.client.scripted_server import (
     next_events,
     pending_events,
     scripted_server,
-    send_forever,
     send_until_blocked,
 )
 from tests.harness.peer import Peer
@@ -68,10 +70,14 @@ async def test_all_members_see_concurrent_messages_in_the_same_order() -> None:
             ]
 
 
-async def test_error_that_answers_no_request_is_a_notice() -> None:
-    async with run_server_in_loop(Settings(max_line=64)) as home, joined(home.server.address) as ann:
-        await ann.send(64 * "x")
-        assert await pending_events(ann) == [Notice("the line was dropped, send shorter ones")]
+async def test_error_about_no_line_of_the_client_is_a_notice() -> None:
+    async with scripted_server() as server, joined(server.address) as ann:
+        await server.join_requested()
+        server.peer.send("ERR busy nobody asked")
+        assert await anext(ann) == Notice("nobody asked")
+        await ann.send("hello")
+        server.peer.send("ERR kicked enough", "BYE kicked")
+        assert await collect_events(ann) == [Notice("enough")]
 
 
 @pytest.mark.parametrize(
@@ -131,14 +137,15 @@ async def test_iteration_raises_after_the_last_event_without_bye(
                 await anext(ann)
 
 
-async def test_send_raises_after_a_reset_while_the_event_queue_is_full() -> None:
+async def test_end_of_the_connection_is_told_whatever_was_not_read() -> None:
     async with scripted_server() as server, joined(server.address) as ann:
         await server.join_requested()
         server.peer.send(*(f"MSG ben {number}" for number in range(2000)))
-        await anext(ann)
         await server.peer.reset()
-        with pytest.raises(ConnectionLostError):
-            await send_forever(ann)
+        with pytest.raises(ConnectionLostError, match="connection lost: "):
+            await ann.ping()
+        with pytest.raises(ConnectionLostError, match="not connected: connection lost: "):
+            await ann.send("too late")
 
 
 # Leaving
@@ -241,13 +248,41 @@ async def test_leaving_with_a_full_event_queue_leaves_the_room() -> None:
         assert await ben.barrier() == ["LEFT ann"]
 
 
-# Backpressure
+# Events that nobody reads
 
 
-async def test_reading_stops_while_a_thousand_events_are_queued() -> None:
+async def test_unread_events_are_bounded_and_a_gap_tells_how_many_were_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_queue_module, "MAX_SIZE", 1000 * (EVENT_SIZE + 4))
+    async with run_server_in_loop() as home, joined(home.server.address) as ann:
+        ben = await home.join("ben")
+        for start in range(1000, 6000, 1000):
+            await ben.ask(*(f"MSG {number}" for number in range(start, start + 1000)))
+            await ann.ping()
+            assert len(ann._events) <= 1001
+        messages = [Message("ben", str(number)) for number in range(5000, 6000)]
+        assert await pending_events(ann) == [Gap(4001), *messages]  # the other one is ben's JOINED
+
+
+async def test_events_that_are_read_as_they_come_are_all_there() -> None:
     async with scripted_server() as server, joined(server.address) as ann:
         await server.join_requested()
         server.peer.send(*(f"MSG ben {number}" for number in range(5000)))
-        for number in range(5000):
-            assert await anext(ann) == Message("ben", str(number))
-            assert len(ann._events) <= 1000
+        assert await next_events(ann, 5000) == [Message("ben", str(number)) for number in range(5000)]
+
+
+# How long a line may be
+
+
+@pytest.mark.parametrize("max_line", [64, 10_000])
+async def test_longest_line_is_that_of_the_server(max_line: int) -> None:
+    async with run_server_in_loop(Settings(max_line=max_line)) as home, joined(home.server.address) as ann:
+        ben = await home.join("ben")
+        longest = (max_line - len("MSG ")) * "x"
+        await ann.send(longest)
+        too_long = f"too long: {max_line + 1} bytes on the wire, {max_line} at most"
+        with pytest.raises(InvalidMessageError, match=too_long):
+            await ann.send(f"{longest}x")
+        await ann.ping()
+        assert await ben.barrier() == [f"MSG ann {longest}"]

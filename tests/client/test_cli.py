@@ -56,7 +56,7 @@ async def test_first_of_several_servers_that_answers_is_used(
 @pytest.mark.usefixtures("ann")
 async def test_taken_name_is_one_line_and_status_1(server: ServerProcess) -> None:
     outcome = await run(*client_command(server, "--username", "Ann"), data=b"send hi\n")
-    assert_error(outcome, 1, "simple_chat: name-taken: somebody here has that name")
+    assert_error(outcome, 1, "simple_chat: name-taken: the name 'Ann' is taken, choose another by --username")
 
 
 @pytest.mark.usefixtures("ann")
@@ -127,9 +127,10 @@ async def password_server() -> AsyncIterator[tuple[str, list[str]]]:
         yield str(port), received
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
 @pytest.mark.parametrize("line_end", ["", "\n", "\r\n", "\nanother line\n\xff"])
-async def test_password_is_the_first_line_of_a_file(line_end: str, tmp_path: Path) -> None:
-    (tmp_path / "password").write_bytes(f"s3cret{line_end}".encode("latin-1"))
+async def test_password_is_the_first_line_of_a_file(mark: bytes, line_end: str, tmp_path: Path) -> None:
+    (tmp_path / "password").write_bytes(mark + f"s3cret{line_end}".encode("latin-1"))
     async with password_server() as (port, received):
         options = ("--username", "bot", "--password-file", str(tmp_path / "password"))
         outcome = await run(

@@ -13,9 +13,7 @@ from simple_chat.client.commands import (
 )
 from simple_chat.core.commands import Help, History, Leave, Msg, Who
 
-UNKNOWN_HELLO = InvalidInput(
-    "there is no command 'hello'; to send a message: send <MSG>, for all commands: help"
-)
+UNKNOWN = InvalidInput("there is no command 'Hello'; to send a message: send <MSG>, for all commands: help")
 
 
 @pytest.mark.parametrize(
@@ -26,12 +24,17 @@ UNKNOWN_HELLO = InvalidInput(
         ("SEND Hello", Msg("Hello")),
         ("  send hello", Msg("hello")),
         ("send leave", Msg("leave")),
-        (
-            "send\u00a0x y",
-            InvalidInput(
-                "there is no command 'send\\xa0x'; to send a message: send <MSG>, for all commands: help"
-            ),
-        ),
+        ("send\u00a0x y", Msg("x y")),
+        ("send\u3000こんにちは", Msg("こんにちは")),
+        ("send\tx", Msg("x")),
+        ("\u3000send\u3000\u3000x", Msg("\u3000x")),
+        ("/send x", Msg("x")),
+        ("send /leave", Msg("/leave")),
+        ("/leave", Leave()),
+        (" /Who\u3000", Who()),
+        ("/help", Help()),
+        ("/history 3", History(3)),
+        ("history\u00a03", History(3)),
         ("leave", Leave()),
         ("Leave ", Leave()),
         ("who", Who()),
@@ -52,16 +55,19 @@ def test_command_is_parsed(line: str, command: UserCommand) -> None:
     [
         ("send", "the message is missing: send <MSG>"),
         ("send \t ", "the message is missing: send <MSG>"),
+        ("send\u3000", "the message is missing: send <MSG>"),
+        ("/", "there is no command '/'; to send a message: send <MSG>, for all commands: help"),
+        ("//who", "there is no command '//who'; to send a message: send <MSG>, for all commands: help"),
         ("history x", "'x' is not a number of messages: history [n]"),
         ("history -1", "'-1' is not a number of messages: history [n]"),
         ("history 1 2", "'1 2' is not a number of messages: history [n]"),
         ("history ²", "'²' is not a number of messages: history [n]"),
         ("history ٣", "'٣' is not a number of messages: history [n]"),
         ("history 1000000000", "'1000000000' is not a number of messages: history [n]"),
-        ("leave now", "leave takes no argument"),
-        ("WHO is it", "who takes no argument"),
-        ("help me", "help takes no argument"),
-        ("Hello all", UNKNOWN_HELLO.hint),
+        ("leave now", "leave takes no argument: 'now'"),
+        ("WHO is it", "who takes no argument: 'is it'"),
+        ("help me", "help takes no argument: 'me'"),
+        ("Hello all", UNKNOWN.hint),
         ("", "there is no command ''; to send a message: send <MSG>, for all commands: help"),
     ],
 )
@@ -75,12 +81,12 @@ def test_invalid_input_has_a_hint(line: str, hint: str) -> None:
         ("", []),
         (" \n\n ", []),
         ("send a", [Msg("a")]),
-        ("hello", [UNKNOWN_HELLO]),
+        ("Hello", [UNKNOWN]),
         ("send a\nwho\n\nsend b\n", [Msg("a"), Who(), Msg("b")]),
         ("send a\nb\nc", [Msg("a"), Msg("b"), Msg("c")]),
         ("send a\nwho\n  b ", [Msg("a"), Msg("who"), Msg("  b ")]),
         ("send a\n\nb", [Msg("a"), Msg("b")]),
-        ("who\nhello", [Who(), UNKNOWN_HELLO]),
+        ("who\nHello", [Who(), UNKNOWN]),
         ("send\na", [InvalidInput("the message is missing: send <MSG>"), parse_input("a")]),
     ],
 )
@@ -98,6 +104,11 @@ def test_lines_are_commands_or_the_text_of_one_send(text: str, command: list[Use
         ("send", " ", ["send"]),
         ("h", "", ["help", "history"]),
         ("x", "", []),
+        ("/", "", [*KEYWORDS]),
+        ("/le", "ave ", ["leave"]),
+        ("/send c", "leo ", ["cleo"]),
+        ("send\u3000c", "leo ", ["cleo"]),
+        ("send /", "", []),
         ("send ", "", ["Ben", "benny", "cleo"]),
         ("send b", "en", ["Ben", "benny"]),
         ("send BEN", "", ["Ben", "benny"]),

@@ -9,6 +9,7 @@ from subprocess import run
 import pytest
 import trustme
 
+from simple_chat.client import cli
 from simple_chat.client.__main__ import main
 from tests.client.pipe_client import CLIENT, Outcome, assert_error
 
@@ -175,6 +176,30 @@ def test_error_of_several_servers_has_the_address_of_each(main_outcome: Main, cl
 def test_missing_unix_socket_is_one_line_and_status_1(main_outcome: Main) -> None:
     outcome = main_outcome("--unix", "/no/such/chat", "--username", "bot")
     assert_error(outcome, 1, "can't connect to unix:/no/such/chat: No such file or directory")
+
+
+def test_fault_of_the_client_is_one_line_and_status_1(
+    main_outcome: Main, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> int:
+        raise LookupError("two\nlines \x1b[2J")
+
+    monkeypatch.setattr(cli, "_run", fail)
+    where = r"test_main\.py:\d+"
+    outcome = main_outcome("--username", "bot")
+    assert (outcome.status, outcome.stdout) == (1, "")
+    expected = rf"simple_chat: internal error, please report it: LookupError: two␊lines ␛\[2J \({where}\)\n"
+    assert re.fullmatch(expected, outcome.stderr)
+
+
+def test_ctrl_c_before_the_client_handles_it_is_status_130(
+    main_outcome: Main, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", interrupt)
+    assert main_outcome("--username", "bot") == Outcome(130)
 
 
 def test_help_names_the_variables_and_imports_little() -> None:

@@ -1,8 +1,11 @@
 """The client in a pipe: commands from stdin, messages to stdout."""
 
+import asyncio
 import json
 import re
+import sys
 from pathlib import Path
+from signal import SIGINT
 
 import pytest
 
@@ -20,10 +23,13 @@ from tests.client.pipe_client import (
     write,
 )
 from tests.harness.peer import Peer
-from tests.harness.programs import ServerProcess
+from tests.harness.programs import ServerProcess, run_server_process
+from tests.harness.tls_servers import serve_connections
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio"])  # the loop runs the test, not the client
 
+
+NOT_CARRIED_OUT = "simple_chat: lines of the input that were not carried out:"
 
 # Input
 
@@ -66,12 +72,12 @@ async def test_text_is_sent_unchanged(server: ServerProcess, ann: Peer) -> None:
 
 
 @pytest.mark.parametrize("typed", ["hello", "hi there", "msg hi", "send", "send ", "leave now", "history x"])
-async def test_invalid_input_prints_a_hint_and_is_not_sent(
+async def test_invalid_input_is_reported_with_status_1_and_the_rest_is_sent(
     server: ServerProcess, ann: Peer, typed: str
 ) -> None:
     outcome = await run(*client_command(server), data=f"{typed}\nsend hi\n".encode())
-    assert outcome.stdout == ""
-    assert re.fullmatch(r"\* .*\n", outcome.stderr)
+    assert (outcome.status, outcome.stdout) == (1, "")
+    assert re.fullmatch(rf"\* line 1: .*\n{NOT_CARRIED_OUT} 1\n", outcome.stderr)
     assert await ann.barrier() == JOIN_SEND_LEAVE
 
 
@@ -92,9 +98,129 @@ async def test_unsendable_line_is_reported_with_status_1_and_the_rest_is_sent(
     outcome = await run(*client_command(server), data=unsendable + b"\nsend hi\n")
     assert (outcome.status, outcome.stdout) == (1, "")
     first, last = outcome.stderr.splitlines()
-    assert first.startswith("* ")
+    assert first.startswith("* line 1: ")
     assert why in first
-    assert last == "simple_chat: lines that could not be sent: 1"
+    assert last == f"{NOT_CARRIED_OUT} 1"
+    assert await ann.barrier() == JOIN_SEND_LEAVE
+
+
+async def test_refused_line_is_reported_with_status_1() -> None:
+    data = b"send hello\nsend fine\nwho\nsend again\n"
+    outcome = await run_with_refusals("ERR busy not now", data)
+    assert (outcome.status, outcome.stdout) == (1, "")
+    *told, last = outcome.stderr.splitlines()
+    assert sorted(told) == ["* 1 here: bot", "* 1 of 'hello', 'fine' was refused: busy: not now"]
+    assert last == f"{NOT_CARRIED_OUT} 1"
+
+
+async def test_refused_line_is_an_object_in_json() -> None:
+    outcome = await run_with_refusals("ERR busy not now", b"send hello\nleave\n", "--json")
+    (refused,) = map(json.loads, outcome.stdout.splitlines())
+    refused.pop("time")
+    assert refused == {
+        "event": "refused",
+        "code": "busy",
+        "advice": "not now",
+        "count": 1,
+        "messages": ["hello"],
+    }
+    assert (outcome.status, outcome.stderr) == (1, f"{NOT_CARRIED_OUT} 1\n")
+
+
+async def run_with_refusals(refusal: str, data: bytes, *options: str) -> Outcome:
+    """Run a client at a server that refuses to send hello."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HELLO simple_chat/1 welcome\nOK JOIN bot\n")
+        async for line in reader:
+            command = line.decode().removesuffix("\n")
+            answer = {
+                "MSG hello": refusal,
+                "WHO": "NAMES bot\nOK WHO 1",
+                "QUIT": "BYE quit",
+            }.get(command, command.replace("PING", "PONG") if command.startswith("PING ") else "")
+            writer.write(f"{answer}\n".encode())
+
+    async with serve_connections(handle) as (_, port):
+        return await run(*CLIENT, "--port", str(port), "--username", "bot", *options, data=data)
+
+
+@pytest.mark.parametrize("option", [(), ("--json",)], ids=["plain", "json"])
+async def test_line_that_is_too_long_for_the_server_is_reported_with_status_1(
+    option: tuple[str, ...],
+) -> None:
+    with run_server_process("--max-line", "64") as server:
+        outcome = await run(*client_command(server, *option), data=b"send hi\nsend " + 100 * b"x")
+    told = outcome.stdout if option else outcome.stderr
+    assert "the text is too long: 104 bytes on the wire, 64 at most" in told
+    assert outcome.status == 1
+
+
+async def test_byte_order_mark_is_no_part_of_the_input(server: ServerProcess, ann: Peer) -> None:
+    assert await run(*client_command(server), data=b"\xef\xbb\xbfsend hi\n") == Outcome(0)
+    assert await ann.barrier() == JOIN_SEND_LEAVE
+
+
+async def test_first_text_may_look_like_http(server: ServerProcess, ann: Peer) -> None:
+    assert await run(*client_command(server), data=b"send / HTTP/1.1\n") == Outcome(0)
+    assert await ann.barrier() == ["JOINED bot", "MSG bot / HTTP/1.1", "LEFT bot"]
+
+
+async def test_input_that_cannot_be_read_is_reported_with_status_1(server: ServerProcess, ann: Peer) -> None:
+    replace_stdin = "import os, runpy; os.dup2(os.open('/', os.O_RDONLY), 0)"
+    code = f"{replace_stdin}; runpy.run_module('simple_chat.client', run_name='__main__')"
+    outcome = await run(*client_command(server, program=(sys.executable, "-c", code)))
+    told = f"* line 1: it could not be read: Is a directory\n{NOT_CARRIED_OUT} 1\n"
+    assert outcome == Outcome(1, "", told)
+    assert await ann.barrier() == ["JOINED bot", "LEFT bot"]
+
+
+async def test_input_that_does_not_block_is_waited_for(server: ServerProcess, ann: Peer) -> None:
+    unblock = "import os, sys; os.set_blocking(0, False); os.execv(sys.argv[1], sys.argv[1:])"
+    script = f"exec {sys.executable} -c '{unblock}' {sys.executable} -m simple_chat.client \"$@\""
+    command = ("/bin/sh", "-c", script, "sh", "--port", server.port, "--username", "bot")
+    async with run_process(*command) as bot:
+        write(bot, b"send hi\n")
+        assert await ann.lines(2) == JOIN_SEND_LEAVE[:2]
+        await ann.ask("MSG more?")
+        assert await read_line(bot.stdout) == "ann: more?\n"
+        write(bot, b"send more\nleave\n")
+        assert await wait_for_outcome(bot) == Outcome(0)
+    assert await ann.barrier() == ["MSG bot more", "LEFT bot"]
+
+
+async def test_follow_stays_after_the_end_of_the_input_until_a_signal(
+    server: ServerProcess, ann: Peer
+) -> None:
+    command = client_command(server, script='exec "$@" --follow <<END\nsend hi\nEND')
+    async with run_process(*command) as bot:
+        assert await ann.lines(2) == JOIN_SEND_LEAVE[:2]
+        await ann.ask("MSG still here?")
+        assert await read_line(bot.stdout) == "ann: still here?\n"
+        bot.send_signal(SIGINT)
+        assert await ann.line() == "LEFT bot"
+        assert await wait_for_outcome(bot) == Outcome(128 + SIGINT)
+
+
+@pytest.mark.parametrize(("data", "status"), [(b"", 0), (b"nonsense\n", 1)])
+async def test_follow_ends_with_the_server(data: bytes, status: int) -> None:
+    with run_server_process() as server:
+        command = client_command(server, "--follow")
+        async with joined_peer(server, "ann") as ann, run_process(*command) as bot:
+            write(bot, data + b"send hi")  # without its line end it is sent at the end of the input
+            assert bot.stdin is not None
+            bot.stdin.close()
+            assert await ann.lines(2) == JOIN_SEND_LEAVE[:2]
+            await ann.ask("MSG bye")
+            assert await read_line(bot.stdout) == "ann: bye\n"
+            await ann.barrier()  # the server has read the client's PING, too
+            await asyncio.to_thread(server.stop)
+            assert (await wait_for_outcome(bot)).status == status
+            await ann.rest()
+
+
+async def test_follow_ends_with_leave(server: ServerProcess, ann: Peer) -> None:
+    assert await run(*client_command(server, "--follow"), data=b"send hi\nleave\n") == Outcome(0)
     assert await ann.barrier() == JOIN_SEND_LEAVE
 
 
@@ -162,6 +288,11 @@ async def test_json_option_prints_one_object_for_each_event(server: ServerProces
         outcome = await wait_for_outcome(bot)
     objects = [json.loads(text) for text in outcome.stdout.splitlines()]
     times = [each.pop("time") for each in objects if each["event"] != "names"]
+    assert objects.pop(-1) == {
+        "event": "error",
+        "line": 4,
+        "text": "there is no command 'nonsense'; to send a message: send <MSG>, for all commands: help",
+    }
     assert objects == [
         {"event": "joined", "name": "cleo"},
         {"event": "message", "name": "cleo", "text": '"é"'},
@@ -169,9 +300,21 @@ async def test_json_option_prints_one_object_for_each_event(server: ServerProces
         {"event": "names", "names": ["ann", "bot"]},
         {"event": "past", "name": "cleo", "text": '"é"'},
     ]
-    assert [without_time(f"{time} ") for time in times] == 4 * [""]
+    assert [without_time(f"{time} ") for time in times] == 5 * [""]
     assert "é" in outcome.stdout
-    assert len(outcome.stderr.splitlines()) == 6  # help and a hint
+    *help_, last = outcome.stderr.splitlines()
+    assert (len(help_), last) == (5, f"{NOT_CARRIED_OUT} 1")
+
+
+@pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "latin-1"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
+async def test_json_is_utf8_whatever_the_locale(
+    server: ServerProcess, ann: Peer, variables: dict[str, str]
+) -> None:
+    command = (*CLIENT, "--port", server.port, "--username", "bot", "--json")
+    async with run_process(*command, **{"PYTHONCOERCECLOCALE": "0", **variables}) as bot:
+        assert await ann.line() == "JOINED bot"
+        await ann.ask("MSG é \N{PARTY POPPER}")
+        assert json.loads(await read_line(bot.stdout))["text"] == "é \N{PARTY POPPER}"
 
 
 async def test_closed_stdout_does_not_end_the_client(server: ServerProcess, ann: Peer) -> None:

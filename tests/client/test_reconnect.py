@@ -9,15 +9,20 @@ import pytest
 from simple_chat import (
     ConnectionLostError,
     Disconnected,
+    HistoryMessage,
     Joined,
     JoinRefusedError,
     Left,
     Message,
+    Missed,
     Reconnected,
+    Settings,
     serve,
 )
 from simple_chat.address import format_address
+from simple_chat.client import connection as connection_module
 from simple_chat.client import connector as connector_module
+from simple_chat.client.connection import Address, ClientConnection
 from tests.client.scripted_server import (
     ACCEPT,
     HELLO,
@@ -28,8 +33,20 @@ from tests.client.scripted_server import (
     pending_events,
     scripted_server,
 )
+from tests.harness.server import eventually, run_server_in_loop
 
 # One server
+
+
+@pytest.mark.usefixtures("long_delays")
+async def test_pause_before_the_next_attempt_can_be_ended() -> None:
+    async with scripted_server() as server, joined(server.address, reconnect=True) as ann:
+        ann.reconnect_now()  # no pause: without effect
+        for _ in range(2):
+            await (await server.join_requested()).close()
+            assert await anext(ann) == Disconnected("connection lost: the server closed it", 3600.0)
+            ann.reconnect_now()
+            assert await anext(ann) == Reconnected()
 
 
 async def test_chat_reconnects_to_a_restarted_server(jitter: list[tuple[float, float]]) -> None:
@@ -38,14 +55,15 @@ async def test_chat_reconnects_to_a_restarted_server(jitter: list[tuple[float, f
             host, port = server.address
             ann = await block.enter_async_context(joined((host, port), reconnect=True))
         assert await anext(ann) == Disconnected("the server said BYE shutdown", 0)
-        async with serve(host, port) as server, joined((host, port), "ben") as ben:
+        async with serve(host, port) as server:
             while (event := await anext(ann)) != Reconnected():
                 assert event == Disconnected(f"can't connect to {host}:{port}: Connection refused", 0)
-            await ann.send("I am back")
-            assert await ann.who() == ["ben", "ann"]
-            assert await pending_events(ben) == [Joined("ann"), Message("ann", "I am back")]
-            await block.aclose()
-            assert await pending_events(ben) == [Left("ann")]
+            async with joined((host, port), "ben") as ben:
+                await ann.send("I am back")
+                assert await ann.who() == ["ann", "ben"]
+                assert await pending_events(ben) == [Message("ann", "I am back")]
+                await block.aclose()
+                assert await pending_events(ben) == [Left("ann")]
     assert jitter[0] == (0, 1)
 
 
@@ -63,7 +81,11 @@ async def test_events_continue_after_reconnecting(jitter: list[tuple[float, floa
         assert isinstance(await anext(ann), Disconnected)
         assert await anext(ann) == Reconnected()
         third = await server.join_requested()
-    assert [await peer.rest() for peer in (first, second, third)] == [[], [], ["LEAVE", "QUIT"]]
+    assert [await peer.rest() for peer in (first, second, third)] == [
+        ["HISTORY 1"],
+        ["HISTORY 100"],
+        ["HISTORY 100", "LEAVE", "QUIT"],
+    ]
     assert jitter == [(0, 1), (0, 1)]
 
 
@@ -250,3 +272,114 @@ async def test_next_server_is_not_tried_without_reconnect() -> None:
         with pytest.raises(ConnectionLostError):
             await anext(ann)
         assert second.peers == []
+
+
+# A program that only sends
+
+
+async def test_program_that_never_reads_events_goes_on_after_a_restart(
+    jitter: list[tuple[float, float]],
+) -> None:
+    async with contextlib.AsyncExitStack() as block:
+        async with serve("127.0.0.1", 0, settings=Settings(rate=0)) as server:
+            host, port = server.address
+            ann = await block.enter_async_context(joined((host, port), reconnect=True))
+            async with joined((host, port), "ben") as ben:
+                for number in range(1100):
+                    await ben.send(str(number))
+                await ben.ping()
+        async with serve(host, port), joined((host, port), "ben") as ben:
+            await eventually(lambda: ann._connection is not None)
+            for text in ("one", "two", "three"):
+                await ann.send(text)
+            await ann.ping()
+            texts = [event.text for event in await pending_events(ben) if isinstance(event, Message)]
+            assert texts == ["one", "two", "three"]
+    assert jitter
+
+
+# What was missed
+
+
+@pytest.mark.usefixtures("jitter")
+@pytest.mark.parametrize("seen", [[], ["seen"]], ids=["nothing seen", "seen"])
+async def test_missed_messages_follow_after_reconnecting_without_doubles(
+    seen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected = connection_module.open_connection
+    reachable = asyncio.Event()
+    reachable.set()
+
+    async def open_connection(address: Address) -> ClientConnection:
+        await reachable.wait()
+        return await connected(address)
+
+    monkeypatch.setattr(connector_module, "open_connection", open_connection)
+    async with run_server_in_loop() as home, joined(home.server.address, "ben") as ben:
+        await ben.send("before ann")
+        await ben.ping()
+        async with joined(home.server.address, reconnect=True) as ann:
+            for text in seen:
+                await ben.send(text)
+            await ben.ping()
+            await ann.send("mine")
+            assert await pending_events(ann) == [Message("ben", text) for text in seen]
+            reachable.clear()
+            home.connection(home.subscriber("ann")).abort()
+            assert isinstance(await anext(ann), Disconnected)
+            for text in ("one", "two"):
+                await ben.send(text)
+            await ben.ping()
+            reachable.set()
+            assert await anext(ann) == Reconnected()
+            await ann.ping()
+            await ben.send("live")
+            assert await anext(ann) == Missed(2, complete=True)
+            past = [event for event in await next_events(ann, 2) if isinstance(event, HistoryMessage)]
+            assert [(each.name, each.text) for each in past] == [("ben", "one"), ("ben", "two")]
+            assert await anext(ann) == Message("ben", "live")
+
+
+@pytest.mark.usefixtures("jitter")
+async def test_messages_that_arrive_before_the_history_follow_it_once() -> None:
+    first = HELLO + b"OK JOIN ann\nPAST 2030-01-02T00:00:00.000Z ben old\nOK HISTORY 1\n"
+    async with (
+        scripted_server(first, HELLO + b"OK JOIN ann\nJOINED cleo\nMSG ben new\n") as server,
+        joined(server.address, reconnect=True) as ann,
+    ):
+        await server.join_requested()
+        await server.peer.close()
+        while await anext(ann) != Reconnected():
+            pass
+        await server.peer.until("HISTORY 100")
+        server.peer.send(
+            "PAST 2030-01-02T00:00:00.000Z ben old",
+            "PAST 2030-01-02T00:00:01.000Z ben missed",
+            "PAST 2030-01-02T00:00:02.000Z ben new",
+            "OK HISTORY 3",
+            "MSG ben newer",
+        )
+        assert await anext(ann) == Missed(1, complete=True)
+        (missed,) = await next_events(ann, 1)
+        assert isinstance(missed, HistoryMessage)
+        assert missed.text == "missed"
+        assert await next_events(ann, 3) == [Joined("cleo"), Message("ben", "new"), Message("ben", "newer")]
+
+
+@pytest.mark.usefixtures("jitter")
+@pytest.mark.parametrize("answer", ["", "ERR unknown-command what?"], ids=["lost", "refused"])
+async def test_events_go_on_where_the_history_is_not_answered(answer: str) -> None:
+    unanswered = HELLO + b"OK JOIN ann\nMSG ben new\n"
+    async with (
+        scripted_server(ACCEPT, unanswered, ACCEPT) as server,
+        joined(server.address, reconnect=True) as ann,
+    ):
+        await server.join_requested()
+        await server.peer.close()
+        while await anext(ann) != Reconnected():
+            pass
+        await server.peer.until("HISTORY 100")
+        server.peer.send(answer)
+        if not answer:
+            await server.peer.close()
+        assert await anext(ann) == Message("ben", "new")

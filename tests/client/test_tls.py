@@ -107,7 +107,7 @@ async def test_chat_reconnects_over_tls(monkeypatch: pytest.MonkeyPatch) -> None
     visits: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
 
     async def accept_and_send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(HELLO + b"OK JOIN ann\nMSG ben hi\n")
+        writer.write(HELLO + b"OK JOIN ann\nOK HISTORY 0\nMSG ben hi\n")
         await visits.put(writer)
         await reader.read()
 

@@ -32,6 +32,7 @@ from simple_chat.core.protocol import (
     Names,
     Ok,
     Pong,
+    ServerLimits,
     encode,
     encode_past,
     parse_event,
@@ -157,6 +158,7 @@ def test_repr_of_pass_omits_the_secret() -> None:
     ("event", "line"),
     [
         (Hello("Welcome."), "HELLO simple_chat/1 Welcome."),
+        (ServerLimits(65536), "LIMITS max-line=65536"),
         (Ok("LEAVE"), "OK LEAVE"),
         (Ok("JOIN", "Ann"), "OK JOIN Ann"),
         (Message("Ann", " hi "), "MSG Ann  hi "),
@@ -223,6 +225,8 @@ def test_encode_past_turns_a_message_into_a_history_line() -> None:
     [
         ("HELLO simple_chat/1", Hello("")),
         ("HELLO simple_chat/1 Welcome, you.", Hello("Welcome, you.")),
+        ("LIMITS max-line=65536", ServerLimits(65536)),
+        ("LIMITS rate=20 max-line=64 new", ServerLimits(64)),
         ("OK LEAVE", Ok("LEAVE")),
         ("OK JOIN Ann", Ok("JOIN", "Ann")),
         ("ERR busy", Err("busy")),
@@ -249,7 +253,10 @@ def test_valid_line_is_parsed_as_an_event(line: str, event: Event) -> None:
     assert parse_event(line) == event
 
 
-@pytest.mark.parametrize("line", ["", "TOPIC tea", "msg ann hi", " MSG ann hi", "MSG\tann hi", "JOIN ann"])
+@pytest.mark.parametrize(
+    "line",
+    ["", "LIMITS", "LIMITS rate=20", "TOPIC tea", "msg ann hi", " MSG ann hi", "MSG\tann hi", "JOIN ann"],
+)
 def test_unknown_event_is_ignored(line: str) -> None:
     assert parse_event(line) is None
 
@@ -276,6 +283,7 @@ def test_unknown_event_is_ignored(line: str) -> None:
             "PAST 2023-02-29T01:02:03.004Z ann hi",
         ],
         *["PAST 0001-01-01T00:00:00.000+23:59 ann hi"],
+        *["LIMITS max-line", "LIMITS max-line=", "LIMITS max-line=-1", "LIMITS max-line=many"],
         *["GAP", "GAP -1", "GAP many", "GAP ²", "GAP " + "9" * 19],
     ],
 )
@@ -291,6 +299,7 @@ times = st.datetimes(min_value=datetime(2, 1, 1), timezones=st.just(UTC)).map(  
 )
 events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Hello, texts),
+    st.builds(ServerLimits, st.integers(0, 10**18 - 1)),
     st.builds(Ok, st.sampled_from(["JOIN", "WHO"]), names),
     st.builds(Err, st.sampled_from(Code), texts),
     st.builds(Message, names, texts),

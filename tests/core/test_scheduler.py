@@ -64,6 +64,21 @@ def test_full_batch_requests_a_turn_only_once_it_can_be_committed(harness: RoomH
     assert watched.wakes == wakes + 1
 
 
+def test_closed_room_commits_what_gathered_without_a_turn(harness: RoomHarness) -> None:
+    (ann,) = harness.enter("ann")
+    watched = WatchedScheduler(harness, journal=True)
+    for text in (b"MSG 1\n", b"MSG 2\n"):
+        ann.session.receive(text)
+        watched.scheduler.schedule(ann)
+        watched.scheduler.run_turn(0.0)
+    harness.room.closed = True
+    assert watched.sink.write()
+    watched.scheduler.on_commit()
+    assert watched.sink.write()
+    assert ann.read() == []
+    assert harness.room.sequence.open_size == 0
+
+
 def test_members_come_before_those_who_have_not_joined_and_of_these_come_some(harness: RoomHarness) -> None:
     (ann,) = harness.enter("ann")
     crowd = [harness.connect() for _ in range(PRE_JOIN_PER_TURN + 1)]

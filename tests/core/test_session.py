@@ -42,6 +42,17 @@ def test_hello_is_the_first_line() -> None:
     assert client.session.wants_input
 
 
+@pytest.mark.parametrize(
+    ("max_line", "limits"),
+    [(4095, ["LIMITS max-line=4095"]), (4096, []), (65536, ["LIMITS max-line=65536"])],
+)
+def test_limits_follow_hello_where_they_are_not_those_of_the_protocol(
+    harness: RoomHarness, max_line: int, limits: list[str]
+) -> None:
+    client = SessionClient(harness, Limits(max_line=max_line))
+    assert client.read()[1:] == limits
+
+
 def test_hello_is_sent_while_a_line_is_pending(harness: RoomHarness) -> None:
     ann, _ = harness.enter("ann", "bob")
     ann.session.connection_lost()
@@ -877,7 +888,21 @@ def test_closed_session_discards_throttled_lines(harness: RoomHarness) -> None:
 
 # Random input
 
-VERBS = {"HELLO", "OK", "ERR", "MSG", "JOINED", "LEFT", "NAMES", "PAST", "PONG", "INFO", "GAP", "BYE"}
+VERBS = {
+    "LIMITS",
+    "HELLO",
+    "OK",
+    "ERR",
+    "MSG",
+    "JOINED",
+    "LEFT",
+    "NAMES",
+    "PAST",
+    "PONG",
+    "INFO",
+    "GAP",
+    "BYE",
+}
 _REQUESTS = [b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.0\n\nJOIN x\n", b"\x16\x03\x01", b"\xef\xbb\xbfPING\n"]
 
 any_input = st.one_of(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_chat.core.text import MARKS_MAX, is_name, name_key, sanitize
+from simple_chat.core.text import MARKS_MAX, is_name, name_key, name_problem, sanitize
 
 C0 = [chr(code) for code in range(0x20) if chr(code) != "\t"]
 REPLACED = [
@@ -130,3 +130,7 @@ def test_sanitize_removes_only_marks(text: str) -> None:
 @given(clean_text)
 def test_generated_clean_text_is_unchanged(text: str) -> None:
     assert sanitize(text) == text
+
+
+def test_problem_of_a_name_shows_the_name() -> None:
+    assert name_problem("a b").startswith("'a b' is not a valid name: ")

@@ -80,7 +80,10 @@ class ServerProcess:
         log: its stderr.
         host: where it listens.
         port: the same.
+        status: the exit status that is expected of it.
     """
+
+    status = 0
 
     def __init__(self, process: Popen[bytes], terminals: ExitStack) -> None:
         assert process.stderr is not None
@@ -117,13 +120,13 @@ class ServerProcess:
         return run(command, input=data, stdout=PIPE, timeout=DEADLINE, check=True).stdout
 
     def stop(self) -> str:
-        """Stop the server if it still runs, expect exit status 0, and return everything it has logged."""
+        """Stop the server if it still runs, check its exit status, and return everything it has logged."""
         self.process.terminate()
         return self.wait()
 
     def wait(self) -> str:
-        """Wait for exit status 0, and return everything that the server has logged."""
-        assert self.process.wait(DEADLINE) == 0
+        """Wait for the end, check the exit status, and return everything that the server has logged."""
+        assert self.process.wait(DEADLINE) == self.status
         self.log.expect(pexpect.EOF)
         assert "Traceback" not in self._logged.getvalue()
         return self._logged.getvalue()
@@ -131,7 +134,7 @@ class ServerProcess:
 
 @contextmanager
 def run_server_process(*options: str, **variables: str) -> Iterator[ServerProcess]:
-    """Run a server without a rate limit on a free port, and expect exit status 0 at the end.
+    """Run a server without a rate limit on a free port, and check its exit status at the end.
 
     Args:
         options: of its command line.

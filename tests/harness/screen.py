@@ -10,6 +10,7 @@ from typing import Self
 
 import pexpect
 import pyte
+from wcwidth import wcwidth
 
 DEADLINE = 20.0
 """Seconds after which a test stops waiting. Nothing waits this long when all is well."""
@@ -35,7 +36,20 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d ")
 
 def wrapped(line: str, columns: int = _COLUMNS) -> list[str]:
     """Return the rows of a line on the terminal."""
-    return [line[at : at + columns].rstrip() for at in range(0, len(line), columns)]
+    rows, used = [""], 0
+    for char in line:
+        if used + wcwidth(char) > columns:
+            rows.append("")
+            used = 0
+        rows[-1] += char
+        used += wcwidth(char)
+    return [row.rstrip() for row in rows]
+
+
+def timed(line: str, columns: int = _COLUMNS) -> list[str]:
+    """Return the rows of a line behind the time, which `Screen.rows` leaves out."""
+    first, *rest = wrapped(f"00:00 {line}", columns)
+    return [first.removeprefix("00:00 "), *rest]
 
 
 class Screen:

@@ -14,6 +14,7 @@ import trustme
 from simple_chat import Server, Settings, serve
 from simple_chat.core.codes import Code
 from simple_chat.core.delivery import Subscriber
+from simple_chat.core.framing import MAX_LINE
 from simple_chat.core.protocol import Err
 from simple_chat.server.connection import Connection
 from simple_chat.tls import server_context
@@ -93,6 +94,8 @@ class ServerHarness:
         peer = await connect(self.address, receive_buffer=receive_buffer, tls=None if plain else tls)
         self._peers.append(peer)
         assert (await peer.line()).startswith("HELLO simple_chat/1 ")
+        if (max_line := self.server.settings.max_line) != MAX_LINE:
+            assert await peer.line() == f"LIMITS max-line={max_line}"
         return peer
 
     async def join(self, name: str, *, receive_buffer: int | None = None) -> Peer:

@@ -1,12 +1,20 @@
 """Journals made by hand: batches, encoded records and segments; and a host for a journal."""
 
 import asyncio
+import logging
 from array import array
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from simple_chat.core.backlog import NO_AUTHOR, Batch
+from simple_chat.journal.base import Policy
+from simple_chat.journal.directory import list_segments
+from simple_chat.journal.file import FileJournal
 from simple_chat.journal.record import encode_records
-from simple_chat.journal.segment import Segment
+from simple_chat.journal.segment import FILE_MODE, Segment
 
 TIME = 1606160901.123
 """2020-11-23T19:48:21.123Z in seconds since the epoch: longer ago than any retention in the tests."""
@@ -73,6 +81,7 @@ def records(first: int, *lines: bytes) -> list[bytes]:
 def write_segment(directory: Path, first: int, *lines: bytes) -> Path:
     """Write a segment."""
     path = Segment.within(directory, first).path
+    path.touch(FILE_MODE)
     path.write_bytes(b"".join(records(first, *lines)))
     return path
 
@@ -81,3 +90,44 @@ def append(path: Path, data: bytes) -> None:
     """Append bytes to a file."""
     with path.open("ab") as file:
         file.write(data)
+
+
+def write_segments(directory: Path, *contents: Sequence[bytes]) -> list[Path]:
+    """Write consecutive segments."""
+    first, paths = 0, list[Path]()
+    for lines in contents:
+        paths.append(write_segment(directory, first, *lines))
+        first += len(lines)
+    return paths
+
+
+def first_numbers(directory: Path) -> list[int]:
+    """Return by which numbers the segments of a journal are named."""
+    return [segment.first for segment in list_segments(directory)]
+
+
+async def run_journal(directory: Path, *lines: bytes, policy: Policy | None = None) -> list[bytes]:
+    """Open a journal, submit lines one by one, and close it.
+
+    Returns:
+        The recovered lines, up to this journal's own START.
+    """
+    journal = await FileJournal.open(directory, policy or Policy())
+    host = RecordingHost()
+    journal.start(host)
+    try:
+        for number, line in enumerate(lines, journal.recovered[-1].end):
+            journal.submit(make_batch(number, line))
+            await host.ready()
+    finally:
+        await journal.close()
+    assert host.notices == []
+    assert all(one.end == following.first for one, following in pairwise(journal.recovered))
+    return [line[:-1] for batch in journal.recovered for _, _, line in batch.iter_lines(0, batch.end)]
+
+
+def take_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return all warnings so far, and forget them."""
+    found = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+    caplog.clear()
+    return found

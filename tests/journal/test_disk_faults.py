@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from simple_chat.errors import JournalError
+from simple_chat.journal.base import Sync
 from simple_chat.journal.directory import DirectoryLock, list_segments
 from tests.harness import programs
 from tests.harness.peer import Peer, connect
-from tests.harness.programs import ServerProcess, find_program, run_server_process
+from tests.harness.programs import ServerProcess, find_program, run_server_process, run_server_to_exit
 
 BUSY = "ERR busy this was not sent, the room can't take it now: try again later"
 BACK = "INFO The journal is written again."
@@ -196,6 +197,18 @@ async def test_recreated_directory_gets_a_new_segment(directory: Path) -> None:
     assert list_segments(directory)[0].first == 3
 
 
+async def test_deleted_lock_file_lets_no_second_server_in(directory: Path) -> None:
+    async with running(directory) as server:
+        ann, bob = await join_all(server, "ann", "bob")
+        await asyncio.to_thread((directory / "lock").unlink)
+        ended = await asyncio.to_thread(run_server_to_exit, "--port", "0", "--journal", str(directory))
+        (segment,) = list_segments(directory)
+        assert (ended.returncode, ended.stderr) == (1, f"simple_chat: another server writes {segment.path}\n")
+        ann.send("MSG 1")
+        assert await bob.line() == "MSG ann 1"
+    assert await journal_lines(directory) == ["START", "JOINED ann", "JOINED bob", "MSG ann 1"]
+
+
 async def test_failed_fdatasync_starts_a_new_segment(directory: Path) -> None:
     async with running(directory, "--sync", "disk") as server:
         ann, bob = await join_all(server, "ann", "bob")
@@ -234,14 +247,42 @@ async def test_without_sync_lines_are_broadcast_at_once_and_written_later(small_
     assert await journal_lines(small_disk) == ["START", *lines]
 
 
-async def test_full_disk_does_not_block_shutdown(small_disk: Path) -> None:
-    async with running(small_disk, "--drain", "0.5") as server:
+@pytest.mark.parametrize("sync", Sync)
+async def test_full_disk_does_not_block_shutdown_but_is_its_exit_status(small_disk: Path, sync: Sync) -> None:
+    async with running(small_disk, "--drain", "0.5", "--sync", sync) as server:
         ann, bob = await join_all(server, "ann", "bob")
         with full(server, small_disk) as reason:
             ann.send(f"MSG 1 {LONG}")
-            assert await bob.line() == notice(reason)
+            await bob.until(notice(reason))
+            ann.send("MSG 2", "MSG 3", "WHO")  # these gather
+            await ann.until("OK WHO 2")
+            server.status = 1
             log = await asyncio.to_thread(server.stop)
-            assert "ERROR 1 lines could not be written to the journal and are lost" in log
-        assert await bob.rest() == ["GAP 1", "BYE shutdown"]
-        assert await ann.rest() == [notice(reason)]
+        lost = "lines that could not be written to the journal and are lost: 3\n"
+        assert f"ERROR {lost}" in log
+        assert log.endswith(f"simple_chat: {lost}")
     assert await journal_lines(small_disk) == ["START", "JOINED ann", "JOINED bob"]
+
+
+async def test_lines_that_gather_while_the_disk_is_slow_are_written_at_the_end(directory: Path) -> None:
+    async with running(directory, "--sync", "disk", STALL_TIMEOUT="0.1") as server:
+        ann, bob = await join_all(server, "ann", "bob")
+        with failing(server, "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=2s:when=1"):
+            ann.send("MSG 1")
+            await bob.until(notice("the disk does not answer"))
+            ann.send("MSG 2", "WHO")
+            await ann.until("OK WHO 2")
+            for each in (ann, bob):
+                await each.reset()
+            await asyncio.to_thread(server.stop)
+    lines = await journal_lines(directory)
+    assert lines[:5] == ["START", "JOINED ann", "JOINED bob", "MSG ann 1", "MSG ann 2"]
+
+
+async def test_failed_fdatasync_at_the_end_is_the_exit_status(directory: Path) -> None:
+    async with running(directory) as server:
+        await join_all(server, "ann")
+        with failing(server, "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"):
+            server.status = 1
+            log = await asyncio.to_thread(server.stop)
+    assert "ERROR the journal may lack lines, as a file could not be synced\n" in log

@@ -19,6 +19,7 @@ from pexpect.fdpexpect import fdspawn
 import simple_chat
 from simple_chat.core.protocol import timestamp
 from simple_chat.journal.__main__ import main
+from simple_chat.journal.record import encode_records
 from tests.harness.programs import DEADLINE, run_server_process
 from tests.journal import harness
 from tests.journal.harness import append, time_of, write_segment
@@ -104,12 +105,53 @@ def test_json_has_the_clients_names_of_events(tool: Tool, directory: Path) -> No
     ]
 
 
-def test_characters_that_stdout_can_not_encode_are_replaced(directory: Path) -> None:
-    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
-    ended = run(
-        [*COMMAND, "--from", "3", directory], env=environment, stdout=PIPE, timeout=DEADLINE, check=True
-    )
-    assert "MSG ann ??? hä\n".encode("latin-1") in ended.stdout
+LOCALES = {
+    "latin-1": {"PYTHONIOENCODING": "latin-1"},
+    "latin-1, strict": {"PYTHONIOENCODING": "latin-1:strict"},
+    "utf-16": {"PYTHONIOENCODING": "utf-16"},
+    "C": {"LC_ALL": "C"},
+    "C, without UTF-8": {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+}
+
+
+def run_in_locale(locale: str, *arguments: str | Path) -> bytes:
+    """Run the tool as a program, and return what it printed."""
+    environment = os.environ | LOCALES[locale]
+    ended = run([*COMMAND, *arguments], env=environment, capture_output=True, timeout=DEADLINE, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    return ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("locale", "encoding", "text"),
+    [
+        ("latin-1", "latin-1", "MSG ann ??? hä"),
+        ("latin-1, strict", "latin-1", "MSG ann ??? hä"),
+        ("utf-16", "utf-16", "MSG ann 日本語 hä"),
+        ("C", "utf-8", "MSG ann 日本語 hä"),
+        ("C, without UTF-8", "ascii", "MSG ann ??? h?"),
+    ],
+)
+def test_characters_that_stdout_can_not_encode_are_replaced(
+    directory: Path, locale: str, encoding: str, text: str
+) -> None:
+    assert printed(3, text) in run_in_locale(locale, directory).decode(encoding).splitlines()
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_json_is_utf8_in_every_locale(directory: Path, locale: str) -> None:
+    lines = run_in_locale(locale, "--json", directory).decode("utf-8").splitlines()
+    assert json.loads(lines[3])["text"] == "日本語 hä"
+    assert "日本語 hä" in lines[3]
+
+
+@pytest.mark.parametrize("line", [b"MSG ann \xed\xa0\x80 \xff", b"\xff\xfe"], ids=["text", "event"])
+def test_bytes_that_are_no_utf8_are_replaced(tmp_path: Path, line: bytes) -> None:
+    write_segment(tmp_path, 0, line)
+    (text,) = run_in_locale("C", tmp_path).decode("utf-8").splitlines()
+    (encoded,) = run_in_locale("C", "--json", tmp_path).decode("utf-8").splitlines()
+    assert text == printed(0, line.decode(errors="replace"))
+    assert not any("\ud800" <= each <= "\udfff" for each in str(json.loads(encoded)))
 
 
 @pytest.mark.parametrize("number", range(7))
@@ -141,10 +183,43 @@ def test_printing_starts_with_a_time(tool: Tool, directory: Path, time: str, num
     assert tool("--from", time, directory) == printed_lines(*range(number, 7))
 
 
-@pytest.mark.parametrize("start", ["5", "6", "2020-11-23T19:54"])
-def test_segments_before_the_start_are_not_read(tool: Tool, paths: list[Path], start: str) -> None:
-    paths[0].write_bytes(record(0, LINES[0]) + b"no record\nnor this\n")
-    assert tool("--from", start, paths[0].parent)[-1:] == printed_lines(6)
+def write_timed(directory: Path, first: int, *times: str) -> Path:
+    """Write a segment of messages that say their times."""
+    path = write_segment(directory, first)
+    for number, time in enumerate(times, first):
+        seconds = datetime.fromisoformat(time).replace(tzinfo=UTC).timestamp()
+        append(path, encode_records(harness.make_batch(number, f"MSG ann {time}".encode(), time=seconds)))
+    return path
+
+
+@pytest.mark.parametrize("start", ["2", "3", "2026-11-23", "2026-11-25"])
+def test_segments_before_the_start_are_not_read(tool: Tool, tmp_path: Path, start: str) -> None:
+    damaged = write_timed(tmp_path, 0, "2026-11-20", "2026-11-21")
+    write_timed(tmp_path, 2, "2026-11-22", "2026-11-25")
+    content = damaged.read_bytes()
+    damaged.write_bytes(content.replace(b" MSG ann 2026-11-20", b" MSG bob 2026-11-20"))
+    assert tool("--from", start, tmp_path)[-1].endswith("MSG ann 2026-11-25")
+
+
+UNSORTED = [
+    ("2026-11-20", "2026-11-22"),
+    ("2038-01-19", "2038-01-20"),  # a clock ahead
+    ("2026-11-23", "2026-11-25"),
+    ("1970-01-01", "1970-01-02"),  # a clock without a battery
+    ("2026-11-25T12:00", "2026-11-25T11:00", "2026-11-25T13:00"),  # a clock that is corrected
+    ("2026-11-26",),
+]
+
+
+@pytest.mark.parametrize("layout", ["a segment each", "pairs", "one segment"])
+def test_time_is_found_though_times_are_not_sorted(tool: Tool, tmp_path: Path, layout: str) -> None:
+    flat = [time for times in UNSORTED for time in times]
+    size = {"pairs": 2, "one segment": len(flat)}.get(layout, 1)
+    for first in range(0, len(flat), size):
+        write_timed(tmp_path, first, *flat[first : first + size])
+    for start in [*flat, "1960-01-01", "2027-01-01", "2026-11-25T11:30", "2039-01-01"]:
+        expected = [f"MSG ann {time}" for time in flat if time >= start]
+        assert [line.split(" ", 2)[2] for line in tool("--from", start, tmp_path)] == expected
 
 
 @pytest.mark.parametrize("content", [b"", record(5, LINES[5])[:-5]], ids=["empty", "torn"])
@@ -235,7 +310,8 @@ def test_missing_directory_is_refused(tmp_path: Path) -> None:
 def test_unreadable_segment_is_named(paths: list[Path]) -> None:
     paths[1].unlink()
     paths[1].mkdir()
-    assert_fails(run_tool("--from", "3", paths[0].parent), f"{paths[1]}: Is a directory")
+    problem = f"{paths[1]} is not a file, but named like one of a journal"
+    assert_fails(run_tool("--from", "3", paths[0].parent), problem)
 
 
 # Following

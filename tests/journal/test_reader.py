@@ -1,13 +1,18 @@
 """Reading a journal that changes between two reads."""
 
+import errno
 import os
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from aiofiles.threadpool.binary import AsyncBufferedReader
 
 from simple_chat.errors import JournalError
+from simple_chat.journal import reader as reader_module
 from simple_chat.journal.reader import JournalReader
+from simple_chat.journal.segment import Segment
 from tests.journal.harness import append, record, write_segment
 
 
@@ -54,3 +59,40 @@ async def test_records_deleted_before_they_were_read_raise(tmp_path: Path) -> No
     later = write_segment(tmp_path, 2, b"c")
     with pytest.raises(JournalError, match=re.escape(f"{later} begins with record 2 instead of 1: ")):
         await read(reader)
+
+
+async def test_error_of_the_disk_names_the_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_segment(tmp_path, 0, b"a")
+
+    async def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(AsyncBufferedReader, "read", fail, raising=False)
+    with pytest.raises(OSError, match=f"{re.escape(str(path))}"):
+        await read(JournalReader(tmp_path))
+
+
+async def test_segment_deleted_while_a_time_is_looked_for_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted = write_segment(tmp_path, 0, b"a")
+    write_segment(tmp_path, 1, b"b")
+    list_segments = reader_module.existing_segments
+
+    def list_and_delete(directory: Path) -> list[Segment]:
+        found = list_segments(directory)
+        deleted.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(reader_module, "existing_segments", list_and_delete)
+    assert await read(JournalReader(tmp_path, datetime(2020, 1, 1, tzinfo=UTC))) == [(1, b"b")]
+
+
+async def test_segment_deleted_while_the_journal_is_read_raises(tmp_path: Path) -> None:
+    write_segment(tmp_path, 0, b"a")
+    later = write_segment(tmp_path, 1, b"b")
+    blocks = JournalReader(tmp_path).read()
+    assert [each.number for each in await anext(blocks)] == [0]
+    later.unlink()
+    with pytest.raises(JournalError, match=re.escape(f"{later} was deleted before it was read")):
+        await anext(blocks)

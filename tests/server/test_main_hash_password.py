@@ -70,6 +70,11 @@ def test_from_a_pipe_a_line_is_read(hash_of: HashPassword, entry: bytes) -> None
     assert_is_hash_of(printed, "open sesame")
 
 
+def test_byte_order_mark_is_no_part_of_the_password(hash_of: HashPassword) -> None:
+    _, printed, _ = hash_of(b"\xef\xbb\xbfopen sesame\r\n")
+    assert_is_hash_of(printed, "open sesame")
+
+
 def test_password_may_be_any_text() -> None:
     entry, environment = " ωpen \t sésame 🔑 \n".encode(), os.environ | {"PYTHONUTF8": "1"}
     command = [sys.executable, *COMMAND]
@@ -178,12 +183,23 @@ def test_password_is_required_and_not_logged(file: str) -> None:
     assert "sesame" not in log
 
 
+def test_byte_order_mark_is_no_part_of_the_hash(file: str) -> None:
+    Path(file).write_bytes(b"\xef\xbb\xbf" + Path(file).read_bytes())
+    with run_server_process("--password-file", file) as server:
+        alice = server.nc()
+        alice.type("PASS open sesame", "JOIN alice")
+        assert alice.barrier() == ["OK PASS", "OK JOIN alice"]
+
+
 @pytest.mark.parametrize(
     ("write", "reason"),
     [
         (lambda path: path.unlink(), "can't read {path}: No such file or directory"),
         (lambda path: (path.unlink(), path.mkdir()), "can't read {path}: Is a directory"),
-        (lambda path: path.write_bytes(b"\xff"), "can't read {path}: "),
+        (
+            lambda path: path.write_bytes(b"\xff"),
+            "can't read {path}: no password's hash, make one with hash-password",
+        ),
         (
             lambda path: path.write_bytes(b""),
             "the password's hash is not an argon2 hash, make one with hash-password",

@@ -167,7 +167,7 @@ async def test_journal_is_closed_though_connections_fail_to_end(
     class FailingJournal(MemoryJournal):
         closed = False
 
-        async def close(self) -> None:
+        async def close(self, end: int = 0) -> None:  # noqa: ARG002 - the signature is the journal's
             self.closed = True
 
     def fail(connection: Connection) -> None:

@@ -16,6 +16,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith("SIMPLE_CHAT_") or name == "NO_COLOR"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("XTERM_VERSION", "XTerm(379)")  # pyte cuts rows, as xterm does
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
@@ -25,11 +26,17 @@ def fake_server() -> Iterator[FakeServer]:
         yield server
 
 
-QUICK_RETRY = """
-import random, sys
-random.uniform = lambda low, high: low + (high - low) / 50
+RUN_CLIENT = """
+import sys
 from simple_chat.client.__main__ import main
 sys.exit(main())
+"""
+"""The client, as a script that a test may prepend lines to."""
+
+QUICK_RETRY = f"""
+import random
+random.uniform = lambda low, high: low + (high - low) / 50
+{RUN_CLIENT}
 """
 """The client with reconnect delays of a fiftieth: 20 ms, 40 ms and so on."""
 
@@ -39,6 +46,11 @@ def start() -> Iterator[Callable[..., Screen]]:
     """Starts clients with the given options, each on a terminal of its own, that retry quickly."""
     with ExitStack() as screens:
         yield lambda *options: screens.enter_context(Screen(sys.executable, "-c", QUICK_RETRY, *options))
+
+
+def connected(port: str, *names: str) -> str:
+    """Return the line that a client shows when it has joined."""
+    return f"* connected to 127.0.0.1:{port}; {len(names)} here: {', '.join(names)}; help lists commands"
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.client.terminal.conftest import connected
 from tests.harness.line_socket import FakeServer, LineSocket
 from tests.harness.programs import ServerProcess
-from tests.harness.screen import CLIENT, END, Screen
+from tests.harness.screen import CLIENT, END, Screen, wrapped
 
 Start = Callable[..., Screen]
 Join = Callable[..., Screen]
@@ -21,7 +22,66 @@ def test_missing_name_is_prompted_for(server: ServerProcess, start: Start) -> No
     screen = start("--port", server.port)
     screen.wait_for("Your name in the room:")
     screen.type("ann")
-    screen.wait_for("Your name in the room: ann", "ann>")
+    screen.wait_for("Your name in the room: ann", connected(server.port, "ann"), "ann>")
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])  # what is used depends on the locale
+def test_bad_or_taken_name_at_the_question_is_asked_for_again(
+    server: ServerProcess, member: Member, start: Start, monkeypatch: pytest.MonkeyPatch, errors: str
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", f"utf-8:{errors}")
+    member("ann")
+    screen = start("--port", server.port, "--history", "0")
+    invalid = "is not a valid name: 1 to 32 of A-Z a-z 0-9 . _ -, first a letter or digit"
+    question = "Your name in the room:"
+    screen.wait_for(question)
+    for answer, refusal in {
+        b"two words": f"bad-name: 'two words' {invalid}",
+        b"": f"bad-name: '' {invalid}",
+        b"M\xfcller": rf"bad-name: 'M\udcfcller' {invalid}",
+        b"Ann": "name-taken: the name 'Ann' is taken",
+    }.items():
+        screen.child.send(answer + b"\r")
+        screen.wait_for(*wrapped(f"simple_chat: {refusal}"), question)
+    screen.type("ben")
+    screen.wait_for(connected(server.port, "ann", "ben"), "ben>")
+    screen.type("leave")
+    assert screen.wait_for_exit() == 0
+
+
+def test_name_that_only_the_server_refuses_is_asked_for_again(fake_server: FakeServer, start: Start) -> None:
+    screen = start("--port", fake_server.port, "--history", "0")
+    screen.wait_for("Your name in the room:")
+    screen.type("root")
+    fake_server.refuse("JOIN root", "ERR bad-name that name is reserved")
+    screen.wait_for("simple_chat: bad-name: 'root': that name is reserved", "Your name in the room:")
+    screen.type("ann")
+    fake_server.refuse("JOIN ann", "ERR auth-required PASS <secret> first")
+    screen.wait_for("Your name in the room: ann", f"Password of 127.0.0.1:{fake_server.port}:")
+    screen.type("s3cret")
+    with fake_server.accept_join("ann", "s3cret"):
+        screen.wait_for(connected(fake_server.port, "ann"), "ann>")
+
+
+def test_json_at_a_terminal_is_json_without_a_prompt(
+    server: ServerProcess, member: Member, start: Start
+) -> None:
+    ben = member("ben")
+    ann = start("--port", server.port, "--username", "ann", "--json")
+    ben.wait_for("JOINED ann")
+    ben.send("MSG hello")
+    ann.wait_until(lambda: ann.raw.endswith(b'"name": "ben", "text": "hello"}\r\n'))
+    ann.press("send hi\n")
+    ben.wait_for("MSG ann hi")
+    ann.press("leave\n")
+    assert ann.wait_for_exit() == 0
+    assert b"\x1b" not in ann.raw
+
+
+def test_json_at_a_terminal_asks_for_no_name(start: Start) -> None:
+    screen = start("--json")
+    assert screen.wait_for_exit() == 2
+    assert "the username is missing: --username NAME, or SIMPLE_CHAT_USERNAME" in "".join(screen.rows())
 
 
 def test_end_of_input_at_the_name_prompt_is_status_130(start: Start) -> None:
@@ -44,7 +104,8 @@ def test_taken_name_is_one_line_on_stderr_and_no_prompt(
         assert screen.wait_for_exit() == 1
         assert screen.raw == b""
     assert (
-        errors.read_text() == "simple_chat: name-taken: somebody here has that name, JOIN with another one\n"
+        errors.read_text()
+        == "simple_chat: name-taken: the name 'ann' is taken, choose another by --username\n"
     )
 
 

@@ -1,10 +1,15 @@
 """Commands and messages at the prompt."""
 
 import re
+import sys
 from collections.abc import Callable
 
+import pytest
+
+from tests.client.terminal.conftest import RUN_CLIENT, connected
 from tests.harness.line_socket import FakeServer, LineSocket
-from tests.harness.screen import Screen, wrapped
+from tests.harness.programs import ServerProcess
+from tests.harness.screen import Screen, timed
 
 Join = Callable[..., Screen]
 Member = Callable[[str], LineSocket]
@@ -23,8 +28,8 @@ def test_two_terminals_see_the_messages_of_each_other_and_their_own_input_once(j
     ben.type("leave")
     assert ben.wait_for_exit() == 0
     ann.wait_for("* ben left", "ann>")
-    assert ben.rows() == ["ann: hello ben", "> send hello ann", "ann: how are you?", "> leave"]
-    assert ann.rows() == [
+    assert ben.rows()[1:] == ["ann: hello ben", "> send hello ann", "ann: how are you?", "> leave"]
+    assert ann.rows()[1:] == [
         *["* ben joined", "> send hello ben", "ben: hello ann", "> send how are you?"],
         *["* ben left", "ann>"],
     ]
@@ -35,6 +40,76 @@ def test_message_has_the_time_of_day(join: Join, member: Member) -> None:
     member("ben").send("MSG what time is it?")
     ann.wait_for("ben: what time is it?", "ann>")
     assert re.search(rb"\d\d:\d\d ben: what time is it\?\r", ann.raw)
+
+
+def test_own_lines_have_the_time_of_day(join: Join) -> None:
+    ann = join("ann", "--color", "never")
+    ann.type("who", "hello")
+    ann.wait_until(lambda: "no command 'hello'" in "".join(ann.rows()))
+    for line in ("> who", "* 1 here: ann", "> hello", "* there is no command 'hello'"):
+        assert re.search(rf"\d\d:\d\d {re.escape(line)}".encode(), ann.raw)
+
+
+def test_first_line_of_a_day_comes_behind_the_date(server: ServerProcess, member: Member) -> None:
+    every_second_on_another_day = """
+from datetime import datetime, timedelta
+from itertools import count
+from simple_chat.client import terminal
+hours = count(step=12)
+terminal._now = lambda: datetime(2030, 1, 1) + timedelta(hours=next(hours))
+"""
+    client = f"{every_second_on_another_day}{RUN_CLIENT}"
+    with Screen(sys.executable, "-c", client, "--port", server.port, "--username", "ann") as ann:
+        ann.wait_for(connected(server.port, "ann"), "ann>")
+        member("ben")
+        ann.wait_for("* day changed to 2030-01-02", "* ben joined", "ann>")
+        ann.type("who")
+        ann.wait_for("* ben joined", "> who", "* day changed to 2030-01-03", "* 2 here: ann, ben", "ann>")
+
+
+@pytest.mark.parametrize(("bell", "rings"), [("mention", 1), ("all", 2), ("never", 0)])
+def test_bell_rings_at_the_chosen_messages_of_others(
+    join: Join, member: Member, bell: str, rings: int
+) -> None:
+    ben = member("ben")
+    ann = join("ann", "--bell", bell)
+    for text in ("hello all", "hello Ann"):
+        ben.send(f"MSG {text}")
+        ann.wait_for(f"ben: {text}", "ann>")
+    ann.type("send I am ann")
+    ben.wait_for("MSG ann I am ann")
+    ann.wait_for("> send I am ann", "ann>")
+    assert ann.raw.count(b"\a") == rings
+
+
+def test_bell_is_off_by_default(join: Join, member: Member) -> None:
+    ann = join("ann")
+    member("ben").send("MSG hello ann")
+    ann.wait_for("ben: hello ann", "ann>")
+    assert b"\a" not in ann.raw
+
+
+def test_refused_history_is_a_hint_and_the_next_command_is_executed(
+    fake_server: FakeServer, start: Join
+) -> None:
+    ann = start("--port", fake_server.port, "--username", "ann", "--history", "0")
+    with fake_server.accept_join("ann") as connection:
+        ann.wait_for(connected(fake_server.port, "ann"), "ann>")
+        ann.paste("history 7", "send hello")
+        ann.press("\r")
+        connection.wait_for("HISTORY 7")
+        connection.send("ERR bad-syntax no")
+        connection.wait_for("MSG hello")
+        ann.wait_for("> send hello", "* the server refused 'HISTORY 7': bad-syntax", "ann>")
+
+
+def test_slash_before_a_command_and_other_spaces_behind_it_are_forgiven(join: Join, member: Member) -> None:
+    ben = member("ben")
+    ann = join("ann")
+    ann.type("send\u3000こんにちは", "/who", "/send hi")
+    assert ben.wait_for("MSG ann hi") == ["JOINED ann", "MSG ann こんにちは"]
+    ann.type("/leave")
+    assert ann.wait_for_exit() == 0
 
 
 def test_who_lists_all_members(join: Join, member: Member) -> None:
@@ -78,10 +153,11 @@ def test_invalid_input_gets_a_hint_and_is_not_sent(join: Join, member: Member) -
         "send": "* the message is missing: send <MSG>",
         "send   ": "* the message is missing: send <MSG>",
         "history all": "* 'all' is not a number of messages: history [n]",
-        "leave me alone": "* leave takes no argument",
+        "/sned hello": "* there is no command '/sned'; to send a message: send <MSG>, for all commands: help",
+        "leave me alone": "* leave takes no argument: 'me alone'",
     }.items():
         ann.type(line)
-        displayed += [f"> {line}".rstrip(), *wrapped(hint)]
+        displayed += [f"> {line}".rstrip(), *timed(hint)]
         ann.wait_for(*displayed, "ann>")
     ann.type("send all is well")
     assert ben.wait_for("MSG ann all is well") == ["JOINED ann"]
@@ -93,7 +169,7 @@ def test_empty_line_is_ignored(join: Join, member: Member) -> None:
     ann.type("", "   ", "send x")
     assert ben.wait_for("MSG ann x") == ["JOINED ann"]
     ann.wait_for("> send x", "ann>")
-    assert ann.rows() == ["> send x", "ann>"]
+    assert ann.rows()[1:] == ["> send x", "ann>"]
 
 
 def test_too_long_line_gets_a_hint_and_is_not_sent(join: Join, member: Member) -> None:

@@ -1,5 +1,6 @@
 """Every exit restores the terminal and has its status."""
 
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from subprocess import run
 
 import pytest
 
+from tests.client.terminal.conftest import RUN_CLIENT
 from tests.harness.line_socket import FakeServer, LineSocket
 from tests.harness.programs import ServerProcess
 from tests.harness.screen import END, INTERRUPT, Screen
@@ -16,12 +18,12 @@ Start = Callable[..., Screen]
 Join = Callable[..., Screen]
 Member = Callable[[str], LineSocket]
 
-_CRASHING_CLIENT = """
-from simple_chat.client import formatting
-from simple_chat.client import __main__
-formatting.TerminalFormatter.event = None
-__main__.main()
-"""
+FAULTS = {
+    "event": "formatting.TerminalFormatter.event = None",
+    "key": "terminal._Terminal._on_tab = lambda self, event: 1 // 0",
+    "timer": "scrollback.Scrollback._redraw = None",
+}
+"""Faults of the client that show at the prompt."""
 
 
 @pytest.mark.parametrize("keys", ["leave\r", "  LEAVE \r", END, INTERRUPT])
@@ -87,14 +89,21 @@ def test_ctrl_c_while_connecting_is_status_130(fake_server: FakeServer, start: S
     assert ann.is_restored()
 
 
-def test_crash_restores_the_terminal_and_prints_its_traceback(server: ServerProcess, member: Member) -> None:
-    with Screen(sys.executable, "-c", _CRASHING_CLIENT, "--port", server.port, "--username", "ann") as ann:
-        ann.wait_for("ann>")
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_fault_of_the_client_is_one_line_and_status_1_and_restores_the_terminal(
+    server: ServerProcess, member: Member, fault: str
+) -> None:
+    imports = "from simple_chat.client import formatting, scrollback, terminal"
+    client = f"{imports}\n{fault}\n{RUN_CLIENT}"
+    with Screen(sys.executable, "-c", client, "--port", server.port, "--username", "ann") as ann:
+        ann.wait_until(lambda: "help lists commands" in "".join(ann.rows()))
         member("ben")
+        ann.press("h\t")
         assert ann.wait_for_exit() == 1
         assert ann.is_restored()
-        assert "Traceback (most recent call last):" in ann.rows()
-        assert "TypeError" in ann.rows()[-1]
+        lines = "".join(ann.raw.decode().splitlines()[-2:])
+        assert re.search(r"simple_chat: internal error, please report it: \w+: .* \([\w.<>]+:\d+\)$", lines)
+        assert "Traceback" not in lines
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from tests.client.terminal.conftest import connected
 from tests.harness.line_socket import FakeServer
 from tests.harness.screen import HARMFUL, INTERRUPT, Screen
 
@@ -18,10 +19,11 @@ def test_control_characters_of_all_events_are_sanitized(fake_server: FakeServer,
         connection.wait_for("JOIN ann")
         connection.send("OK JOIN ann")
         connection.wait_for("HISTORY 10")
+        connection.send("OK HISTORY 0")  # of the one before, which the chat asks for itself
         connection.send(f"PAST 2030-01-01T00:00:00.000Z ben {HOSTILE}", f"OK HISTORY {HOSTILE}")
         connection.wait_for("WHO")
         connection.send("NAMES ann", f"OK WHO {HOSTILE}")
-        ann.wait_for(f"ben: {SHOWN}", "ann>")
+        ann.wait_for(f"ben: {SHOWN}", connected(fake_server.port, "ann"), "ann>")
         connection.send(f"MSG ben {HOSTILE}", f"INFO {HOSTILE}", f"ERR {HOSTILE} {HOSTILE}")
         connection.send(f"{HOSTILE} {HOSTILE}", "MSG ben the end")
         ann.wait_for(f"ben: {SHOWN}", f"* {SHOWN}", f"* {SHOWN}", "ben: the end", "ann>")
@@ -37,9 +39,9 @@ def test_control_characters_of_a_refusal_are_sanitized(fake_server: FakeServer, 
     with fake_server.accept() as connection:
         connection.send("HELLO simple_chat/1 welcome")
         connection.wait_for("JOIN ann")
-        connection.send(f"ERR name-taken {HOSTILE}")
+        connection.send(f"ERR kicked {HOSTILE}")
         assert ann.wait_for_exit() == 1
-    assert ann.rows() == [f"simple_chat: name-taken: {SHOWN}"]
+    assert ann.rows() == [f"simple_chat: kicked: {SHOWN}"]
     assert not HARMFUL.search(ann.raw.decode())
 
 
@@ -73,5 +75,5 @@ def test_incomplete_last_line_is_not_displayed(fake_server: FakeServer, start: S
         ann.wait_for("ann>")
         connection.write(b"MSG ben whole\nMSG ben half\x1b[2J")
     assert ann.wait_for_exit() == 1
-    assert ann.rows() == ["ben: whole", "simple_chat: connection lost: the server closed it"]
+    assert ann.rows()[1:] == ["ben: whole", "simple_chat: connection lost: the server closed it"]
     assert not HARMFUL.search(ann.raw.decode())

@@ -10,6 +10,7 @@ from socket import socket
 import pytest
 import trustme
 
+from tests.client.terminal.conftest import connected
 from tests.harness.line_socket import FakeServer
 from tests.harness.screen import END, INTERRUPT, Screen
 from tests.harness.tls_servers import encrypt_key
@@ -52,10 +53,10 @@ def prompt(fake_server: FakeServer, ann: Screen) -> str:
 def test_password_is_prompted_for_without_echo(fake_server: FakeServer, ann: Screen, prompt: str) -> None:
     ann.type("s3cret word")
     with fake_server.accept_join("ann", "s3cret word") as connection:
-        ann.wait_for(prompt, "ann>")
+        ann.wait_for(prompt, connected(fake_server.port, "ann"), "ann>")
         ann.type("send hello")
         connection.wait_for("MSG hello")
-        ann.wait_for(prompt, "> send hello", "ann>")
+        ann.wait_for("> send hello", "ann>")
     assert b"s3cret" not in ann.raw
 
 
@@ -78,7 +79,7 @@ def test_wrong_password_is_prompted_for_again(fake_server: FakeServer, ann: Scre
     ann.wait_for(prompt, WRONG, prompt)
     ann.type("s3cret")
     with fake_server.accept_join("ann", "s3cret"):
-        ann.wait_for(prompt, WRONG, prompt, "ann>")
+        ann.wait_for(prompt, WRONG, prompt, connected(fake_server.port, "ann"), "ann>")
     assert b"wr0ng" not in ann.raw
     assert b"s3cret" not in ann.raw
 
@@ -191,7 +192,7 @@ def test_configured_password_is_not_prompted_for(
     ann = start("--port", fake_server.port, "--username", "ann", "--history", "0", *options)
     with fake_server.accept_join("ann", "s3cret"):
         ann.wait_for("ann>")
-    assert ann.rows()[0] == "ann>"
+    assert ann.rows() == [connected(fake_server.port, "ann"), "ann>"]
 
 
 def test_wrong_configured_password_is_status_1(

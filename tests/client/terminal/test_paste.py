@@ -48,11 +48,26 @@ def test_more_than_three_lines_are_sent_after_confirmation(join: Join, member: M
     ann = join("ann")
     ann.paste(*FOUR)
     ann.press("\r")
-    ann.wait_for("send these 4 lines? [y/N]")
+    ann.wait_for("send these 4 lines? [y/N/view]")
     ann.type("y")
     sent = ["JOINED ann", "MSG ann one", "MSG ann two", "MSG ann three"]
     assert ben.wait_for("MSG ann four") == sent
     ann.wait_for(*(f"> {line}" for line in FOUR), "ann>")
+
+
+def test_held_back_paste_can_be_viewed_before_it_is_sent(join: Join, member: Member) -> None:
+    ben = member("ben")
+    ann = join("ann")
+    ann.paste(*FOUR)
+    ann.press("\r")
+    for answer in ("v", "View"):
+        ann.wait_for("send these 4 lines? [y/N/view]")
+        ann.type(answer)
+        ann.wait_for(*(f"| {line}" for line in FOUR), "send these 4 lines? [y/N/view]")
+    ann.type("n")
+    ann.wait_for("* nothing was sent", "ann>")
+    ann.type("send five")
+    assert ben.wait_for("MSG ann five") == ["JOINED ann"]
 
 
 def test_unconfirmed_paste_is_not_sent(join: Join, member: Member) -> None:
@@ -61,12 +76,12 @@ def test_unconfirmed_paste_is_not_sent(join: Join, member: Member) -> None:
     for answer in ("n", "", "what?"):
         ann.paste(*FOUR)
         ann.press("\r")
-        ann.wait_for("send these 4 lines? [y/N]")
+        ann.wait_for("send these 4 lines? [y/N/view]")
         ann.type(answer)
         ann.wait_for("* nothing was sent", "ann>")
     ann.paste(*FOUR)
     ann.press("\r")
-    ann.wait_for("send these 4 lines? [y/N]")
+    ann.wait_for("send these 4 lines? [y/N/view]")
     ann.press(INTERRUPT)
     ann.wait_for("ann>")
     ann.type("send five")
