@@ -74,7 +74,8 @@ def _signals_raise_eof(received: list[int]) -> Iterator[None]:
         received.append(number)
         raise EOFError
 
-    handlers = {each: signal.signal(each, raise_eof) for each in _SIGNALS}
+    heeded = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+    handlers = {each: signal.signal(each, raise_eof) for each in heeded}
     # Python runs the handler of a signal that arrived just before a blocking read only when another signal
     # interrupts that read.
     handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, lambda _number, _frame: None)

@@ -128,7 +128,8 @@ async def _run_until_signal(session: Coroutine[None, None, None]) -> int:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(on_failure)
     for each in _SIGNALS:
-        loop.add_signal_handler(each, on_signal, each)
+        if signal.getsignal(each) is not signal.SIG_IGN:  # nohup and shells ask for it in this way
+            loop.add_signal_handler(each, on_signal, each)
     try:
         await task
     except (asyncio.CancelledError, OSError):  # OSError: after SIGHUP the terminal can't be written to
