@@ -16,9 +16,9 @@ from simple_chat.cli import (
     add_option_with_variable,
     non_empty,
     number,
-    open_standard_descriptors,
 )
 from simple_chat.core.text import is_name, name_problem
+from simple_chat.process import open_standard_descriptors
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
