@@ -75,17 +75,6 @@ def _nearest(name: str, options: Iterable[str]) -> str | None:
     return words[close[0]] if close else None
 
 
-def open_standard_descriptors() -> None:
-    """Open stdin, stdout and stderr on the null device where they are closed.
-
-    Otherwise the next socket or file would take their number, and be read from or written to in their place.
-    """
-    descriptor = os.open(os.devnull, os.O_RDWR)
-    while descriptor <= 2:
-        descriptor = os.open(os.devnull, os.O_RDWR)
-    os.close(descriptor)
-
-
 # Environment variables
 
 

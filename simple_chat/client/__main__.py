@@ -10,12 +10,20 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from simple_chat.cli import Parser, add_address_options, add_option_with_variable, non_empty, number
+from simple_chat.cli import (
+    Parser,
+    add_address_options,
+    add_option_with_variable,
+    non_empty,
+    number,
+)
 from simple_chat.core.text import is_name, name_problem
+from simple_chat.process import open_standard_descriptors
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the client until the user leaves, and return the exit status."""
+    open_standard_descriptors()
     try:
         on_terminal = _on_terminal()
         options = _parse(arguments, on_terminal=on_terminal)

@@ -14,6 +14,7 @@ from simple_chat.client.connection import check_sendable
 from simple_chat.core.commands import Pass
 from simple_chat.core.framing import MAX_LINE
 from simple_chat.errors import ConfigError, InvalidMessageError, describe_error
+from simple_chat.process import heeded
 
 ENVIRONMENT_VARIABLE = "SIMPLE_CHAT_PASSWORD"
 
@@ -74,7 +75,7 @@ def _signals_raise_eof(received: list[int]) -> Iterator[None]:
         received.append(number)
         raise EOFError
 
-    handlers = {each: signal.signal(each, raise_eof) for each in _SIGNALS}
+    handlers = {each: signal.signal(each, raise_eof) for each in heeded(_SIGNALS)}
     # Python runs the handler of a signal that arrived just before a blocking read only when another signal
     # interrupts that read.
     handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, lambda _number, _frame: None)

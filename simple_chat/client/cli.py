@@ -18,6 +18,7 @@ from simple_chat.client.formatting import TerminalFormatter
 from simple_chat.client.login import Login
 from simple_chat.core.text import sanitize
 from simple_chat.errors import ChatError, InvalidMessageError, JoinRefusedError, describe_error
+from simple_chat.process import heeded
 from simple_chat.tls import client_context
 
 _HISTORY = 10  # messages shown on joining at a terminal
@@ -127,7 +128,7 @@ async def _run_until_signal(session: Coroutine[None, None, None]) -> int:
 
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(on_failure)
-    for each in _SIGNALS:
+    for each in heeded(_SIGNALS):
         loop.add_signal_handler(each, on_signal, each)
     try:
         await task

@@ -12,8 +12,8 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
-from simple_chat.cli import open_standard_descriptors
 from simple_chat.errors import ChatError, ConfigError
+from simple_chat.process import open_standard_descriptors
 from simple_chat.server import cli, logs, signals
 from simple_chat.server.log_writer import LogWriter
 from simple_chat.server.server import Server, serve

@@ -7,6 +7,8 @@ import asyncio
 import signal
 from collections.abc import Callable
 
+from simple_chat.process import heeded
+
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _MEANINGLESS = (signal.SIGUSR1, signal.SIGUSR2)  # log rotation sends them by habit
 
@@ -21,15 +23,11 @@ def disarm() -> None:
 
 def on_stop(callback: Callable[[], object]) -> None:
     """Call a function on SIGTERM and SIGINT, instead of the one before."""
-    for number in _STOP_SIGNALS:
-        _handle(number, callback)
+    for number in heeded(_STOP_SIGNALS):
+        asyncio.get_running_loop().add_signal_handler(number, callback)
 
 
 def on_reload(callback: Callable[[], object]) -> None:
     """Call a function on SIGHUP."""
-    _handle(signal.SIGHUP, callback)
-
-
-def _handle(number: signal.Signals, callback: Callable[[], object]) -> None:
-    if signal.getsignal(number) is not signal.SIG_IGN:
+    for number in heeded([signal.SIGHUP]):
         asyncio.get_running_loop().add_signal_handler(number, callback)

@@ -178,6 +178,18 @@ async def test_signal_leaves_the_room_and_sets_the_status(
         assert await wait_for_outcome(bot) == Outcome(status)
 
 
+async def test_signals_that_were_ignored_at_start_stay_ignored(server: ServerProcess, ann: Peer) -> None:
+    command = client_command(server, script='trap "" HUP INT && exec "$@"')
+    async with run_process(*command) as bot:
+        assert await ann.line() == "JOINED bot"
+        for number in (SIGHUP, SIGINT):
+            bot.send_signal(number)
+        await ann.ask("MSG still here?")
+        assert await read_line(bot.stdout) == "ann: still here?\n"
+        write(bot, b"send yes\n")
+        assert await ann.line() == "MSG bot yes"
+
+
 async def test_server_shutdown_ends_the_client_while_stdin_is_open() -> None:
     with run_server_process() as server:
         async with joined_peer(server, "ann") as ann, run_process(*client_command(server)) as bot:
