@@ -27,6 +27,7 @@ class Machine:
         paused: whether it does nothing for now.
         reads_slowly: whether its kernel takes only so much of what is sent to it.
         disk: its disk; None for a machine that has no use for one.
+        taps: of its connections; None to keep none.
         tasks: its tasks that have not ended.
         waiting: the callbacks that wait until it goes on.
     """
@@ -38,6 +39,7 @@ class Machine:
         self.paused = False
         self.reads_slowly = True
         self.disk: Disk | None = None
+        self.taps: list[Any] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.waiting: deque[tuple[asyncio.Handle, Machine | None]] = deque()
         self.context = contextvars.copy_context()

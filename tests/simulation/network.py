@@ -13,6 +13,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.simulation.loop import SimulatedLoop
@@ -125,6 +126,14 @@ class Network:
         return self._ends.values()
 
 
+@dataclass(slots=True)
+class Tap:
+    """The bytes that one end sent and received."""
+
+    sent: bytearray = field(default_factory=bytearray)
+    received: bytearray = field(default_factory=bytearray)
+
+
 class SimulatedSocket:
     """What code that holds a socket sees of an end."""
 
@@ -166,6 +175,9 @@ class End(asyncio.Transport):
         self.sock = SimulatedSocket(self)
         self._name = name
         self._random = network.random_of(name)
+        self._tap = Tap()
+        if machine.taps is not None:
+            machine.taps.append(self._tap)
         self._protocol: asyncio.Protocol | None = None
         self._buffer = bytearray()  # not sent
         self._high, self._low = 65536, 16384
@@ -220,10 +232,15 @@ class End(asyncio.Transport):
                 self._fail(self._error)
             return
         self._buffer += data
+        self._tap_sent(data)
         self._send()
         if len(self._buffer) > self._high and not self._writing_paused:
             self._writing_paused = True
             self._protocol.pause_writing()  # type: ignore[union-attr]
+
+    def _tap_sent(self, data: bytes | bytearray | memoryview) -> None:
+        if self.machine.taps is not None:
+            self._tap.sent += data
 
     def can_write_eof(self) -> bool:
         """Return that it half-closes."""
@@ -353,6 +370,8 @@ class End(asyncio.Transport):
     def take(self) -> bytes:
         """Take a piece out of the kernel."""
         piece = self._incoming.popleft()
+        if self.machine.taps is not None:
+            self._tap.received += piece
         self.peer._on_read(len(piece))
         return piece
 

@@ -6,15 +6,14 @@ Each waits for PONG after what it did, and so learns what was refused; what it s
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection
 from itertools import count
 from typing import TYPE_CHECKING
 
-from simple_chat.core.codes import Code
 from tests.harness.checker import End, Recording
 from tests.simulation.machine import Machine
 from tests.simulation.network import End as NetworkEnd
+from tests.simulation.refusals import without_refusals
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -32,30 +31,6 @@ _GARBAGE = (
     b"\n",
     b"MSG " + b"x" * 5000 + b"\n",
 )
-
-
-_BUSY = f"ERR {Code.BUSY} ".encode()
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """Lines that were sent together, with a PING behind them.
-
-    Attributes:
-        place: of the first among all that were sent.
-        lines: the lines.
-        pong: what the PING is answered.
-    """
-
-    place: int
-    lines: tuple[str, ...]
-    pong: str
-
-    def refused(self, heard: set[str]) -> list[int]:
-        """Return the places of lines that were refused if any was: messages that nobody heard, or a JOIN."""
-        places = [*enumerate(self.lines, self.place)]
-        messages = [place for place, line in places if line.startswith("MSG ") and line[4:] not in heard]
-        return messages or [place for place, line in places if line.startswith("JOIN ")]
 
 
 class Gone(Exception):  # noqa: N818 - no error: the connection is over
@@ -92,7 +67,6 @@ class Person(asyncio.Protocol):
         self._changed = asyncio.Event()
         self._read_to = 0
         self._unkept: list[str] = []
-        self._asked: list[_Asked] = []
         self._transport: NetworkEnd
 
     # The connection
@@ -147,7 +121,6 @@ class Person(asyncio.Protocol):
             Gone: the connection ended before.
         """
         token = f"{self.label}.{next(self._tokens)}"
-        self._asked.append(_Asked(len(self.sent), lines, f"PONG {token}"))
         self.send(*lines, f"PING {token}")
         answer = await self._until(f"PONG {token}")
         self.kept += self._unkept
@@ -187,36 +160,21 @@ class Person(asyncio.Protocol):
                 self._transport.abort()
                 self.end = End.VANISHED
 
-    def recording(self, heard: set[str]) -> Recording:
-        """Return what the checker needs: without refusals for being busy, and what was refused by them.
+    def recording(self, heard: Collection[str]) -> Recording:
+        """Return what the checker needs.
 
         Args:
-            heard: the texts of all messages that reached the room.
+            heard: the texts of all messages of the room.
         """
-        lines, sent = self.received.split(b"\n"), [*self.sent]
-        for asked, busy in self._refusals(lines):
-            refused = asked.refused(heard) if asked.pong else asked.refused(heard)[:busy]
-            if len(refused) != busy:
-                self._world.find(f"{self.label}: {busy} lines were refused, and {len(refused)} not heard")
-            for place in reversed(refused):
-                del sent[place]
-        received = b"\n".join(line for line in lines if not line.startswith(_BUSY))
-        return Recording(label=self.label, sent=sent, received=received, end=self.end or End.VANISHED)
-
-    def _refusals(self, lines: list[bytearray]) -> list[tuple[_Asked, int]]:
-        """Return what was answered ERR busy, and how often; the last first."""
-        by_pong = {asked.pong.encode(): asked for asked in self._asked}
-        refusals: list[tuple[_Asked, int]] = []
-        busy = 0
-        for line in map(bytes, lines):
-            busy += line.startswith(_BUSY)
-            if busy and line in by_pong:
-                refusals.append((by_pong[line], busy))
-                busy = 0
-        if busy:  # of lines without a PING, or whose PONG did not come
-            answered = max((asked.place + len(asked.lines) for asked, _ in refusals), default=0)
-            refusals.append((_Asked(answered, tuple(self.sent[answered:]), ""), busy))
-        return refusals[::-1]
+        *lines, torn = self.received.decode(errors="surrogateescape").split("\n")
+        sent, received = without_refusals(self.sent, lines, heard)
+        whole = "".join(f"{line}\n" for line in received) + torn
+        return Recording(
+            label=self.label,
+            sent=sent,
+            received=whole.encode(errors="surrogateescape"),
+            end=self.end or End.VANISHED,
+        )
 
     def room_lines(self) -> list[str]:
         """Return the lines of the room that came."""

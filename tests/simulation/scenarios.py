@@ -12,6 +12,7 @@ from simple_chat.server.config import Settings
 from tests.harness.checker import End, Recording, check
 from tests.simulation.disk import Disk
 from tests.simulation.people import Person
+from tests.simulation.programs import Program
 from tests.simulation.world import Node, World
 
 
@@ -23,11 +24,11 @@ async def single(world: World) -> None:
     node = world.start("s1", Settings(backlog=backlog, history=choice.choice((0, 5, 100)), **limits))
     await node.started
     observer = await observe(world, node)
-    crowd = Crowd(world, [node], choice.randint(2, 20))
+    crowd = Crowd(world, [node], choice.randint(2, 20), programs=choice.randint(0, 2))
     await crowd.live(choice.uniform(20.0, 60.0))
     await wait_until_alone(world, observer)
     await end(world, [node], observer)
-    check_all(observer, crowd)
+    check_all(world, observer, crowd)
 
 
 async def cluster(world: World) -> None:
@@ -38,14 +39,14 @@ async def cluster(world: World) -> None:
     for node in nodes:
         await node.started
     observer = await observe(world, nodes[0])
-    crowd = Crowd(world, nodes, choice.randint(3, 12))
+    crowd = Crowd(world, nodes, choice.randint(3, 12), programs=choice.randint(0, 3))
     trouble = asyncio.create_task(Trouble(world, nodes, settings).go_on())
     await crowd.live(choice.uniform(30.0, 120.0))
     trouble.cancel()
     await asyncio.gather(trouble, return_exceptions=True)
     await wait_until_alone(world, observer)
     await end(world, nodes, observer)
-    check_all(observer, crowd)
+    check_all(world, observer, crowd)
 
 
 async def journal(world: World) -> None:
@@ -259,12 +260,16 @@ async def end(world: World, nodes: list[Node], observer: Person) -> None:
         world.find(f"tasks are left: {tasks}")
 
 
-def check_all(observer: Person, crowd: "Crowd") -> None:
+def check_all(world: World, observer: Person, crowd: "Crowd") -> None:
     """Check what everybody received."""
     texts = {
         line.split(" ", 2)[2] for line in observer.received.decode().split("\n") if line.startswith("MSG ")
     }
-    check(observer.recording(texts), [person.recording(texts) for person in crowd.all])
+    of_programs = [each for program in crowd.programs for each in program.recordings(texts)]
+    check(observer.recording(texts), [*(person.recording(texts) for person in crowd.all), *of_programs])
+    for program in crowd.programs:
+        if lost := [text for text in program.kept if text not in texts]:
+            world.find(f"{program.label} was told that {lost[0]!r} is kept")
 
 
 class Crowd:
@@ -274,18 +279,22 @@ class Crowd:
         world: where they are.
         nodes: the servers that they connect to.
         size: how many there are at a time.
+        programs: how many programs there are beside them.
         run: number that tells them from those of other runs in the same world.
 
     Attributes:
         all: everybody who is or was connected.
+        programs: the programs.
     """
 
-    def __init__(self, world: World, nodes: list[Node], size: int, run: int = 0) -> None:
+    def __init__(self, world: World, nodes: list[Node], size: int, *, programs: int = 0, run: int = 0) -> None:
         self.all: list[Person] = []
         self._world = world
         self._nodes = nodes
         self._run = run
         self._until = 0.0
+        hosts = [node.host for node in nodes]
+        self.programs = [Program(world, f"bot{n}", hosts[n:] + hosts[:n]) for n in range(programs)]
         self._size = min(size, world.plan.people)
         self._names = [f"name{number}" for number in range(2 * size)]  # few enough for some to be taken
 
@@ -296,6 +305,8 @@ class Crowd:
         async with asyncio.TaskGroup() as group:
             for seat in range(self._size):
                 group.create_task(self._fill(seat))
+            for program in self.programs:
+                group.create_task(program.live(self._until), context=program.machine.context.copy())
 
     def send_home(self) -> None:
         """Let nobody come any more."""

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+from simple_chat.client import connection as client_connection
 from simple_chat.client import endpoints
 from simple_chat.cluster import replicator
 from simple_chat.errors import ChatError
@@ -21,7 +22,7 @@ from tests.simulation.disk import Disk
 from tests.simulation.log import SimulatedLog, SimulatedStream
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.machine import MACHINE, Machine
-from tests.simulation.network import Network
+from tests.simulation.network import Network, SimulatedSocket
 from tests.simulation.plan import Plan
 
 EPOCH = 1_800_000_000.0
@@ -135,12 +136,18 @@ class World:
                 (server, "time", SimpleNamespace(time=self.wall_clock)),
                 (file, "time", SimpleNamespace(time=self.wall_clock)),
                 (directory, "fcntl", _NO_LOCKS),
+                (client_connection, "open_socket", self._open_socket),
                 (endpoints, "random", random.Random(f"{self.seed} endpoints")),  # noqa: S311
                 (replicator, "secrets", SimpleNamespace(token_hex=self._ident)),
                 (replicator, "LogStream", SimulatedStream.opener(self.log)),
             ):
                 stack.enter_context(patch.object(module, name, stub))
             yield
+
+    async def _open_socket(self, host: str, _: int) -> SimulatedSocket:
+        machine = MACHINE.get()
+        assert machine is not None
+        return await self.network.connect(host, machine)
 
     def _ident(self, size: int) -> str:
         return self._idents.randbytes(size).hex()
