@@ -52,7 +52,7 @@ def _plans(options: argparse.Namespace) -> Iterator[Plan]:
     if options.seed is not None:
         yield Plan(shapes[0], options.seed, **limits)
         return
-    start = random.randrange(2**31) if options.start is None else options.start  # noqa: S311
+    start = random.randrange(2**31) if options.start is None else options.start
     seeds = itertools.count(start) if options.seeds is None else range(start, start + options.seeds)
     for seed in seeds:
         yield Plan(shapes[seed % len(shapes)], seed, **limits)

@@ -1,7 +1,7 @@
-"""The simulated disk of a machine: real files, whose writes take time, fail, tear, and are lost with the power.
+"""The simulated disk of a machine: real files, whose writes take time, fail, tear, and get lost.
 
-It is asked by the event loop, which runs every call that may block. What a crash takes away is what the kernel had
-not been asked to sync, cut at any byte; a process that is killed loses at most a part of the write under way.
+The event loop gives it every call that may block. What a power cut takes away is what the kernel had not been
+asked to sync, cut at any byte; a process that is killed loses at most a part of the write under way.
 """
 
 import errno
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 _SECONDS = 0.0002  # that a call takes
 _SUFFIX = ".log"
@@ -30,7 +30,7 @@ class Disk:
         full: whether a write finds no room.
         failing: whether writes and syncs fail.
         slow: seconds that each call takes in addition.
-        damaged: whether a power cut took away what could not be synced, so that a start may refuse the journal.
+        damaged: whether a power cut took away what could not be synced: a start may refuse the journal.
     """
 
     def __init__(self, root: Path, seed: str) -> None:
@@ -40,13 +40,13 @@ class Disk:
         self.slow = 0.0
         self.damaged = False
         self._unsynced: set[Path] = set()  # by a failed sync
-        self._choice = random.Random(f"{seed} disk")  # noqa: S311
+        self._choice = random.Random(f"{seed} disk")
         self._files: list[FileIO] = []
         self._synced: dict[Path, int] = {}
         self._named: set[Path] = set()  # files whose names survive
         self._writing: tuple[Path, int, float] | None = None  # the last write: size before it, and its end
 
-    def call(self, now: float, function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
+    def call(self, now: float, function: Callable[..., Any], *arguments: object) -> tuple[float, Any]:
         """Make a call, and return the seconds that it takes and its result.
 
         Args:
@@ -58,22 +58,23 @@ class Disk:
             OSError: it fails.
         """
         options: dict[str, Any] = {}
-        while isinstance(function, partial):
-            options |= function.keywords
-            function, arguments = function.func, (*function.args, *arguments)
-            if getattr(function, "__name__", "") == "_call":  # of the journal's thread
-                function, *rest = arguments
+        called: Any = function
+        while isinstance(called, partial):
+            options |= called.keywords
+            called, arguments = called.func, (*called.args, *arguments)
+            if getattr(called, "__name__", "") == "_call":  # of the journal's thread
+                called, *rest = arguments
                 arguments = tuple(rest)
-        name = getattr(function, "__name__", "")
-        file = getattr(function, "__self__", None)
+        name = getattr(called, "__name__", "")
+        file = getattr(called, "__self__", None)
         if name == "write" and isinstance(file, FileIO):
             seconds = self._take()
             self._writing = (Path(os.fsdecode(file.name)), os.fstat(file.fileno()).st_size, now + seconds)
-            return seconds, self._write(file, *arguments)
+            return seconds, self._write(file, cast("bytes", arguments[0]))
         if name in {"fdatasync", "fsync"}:
-            self._sync(*arguments)
+            self._sync(cast("int", arguments[0]))
             return self._take() * 5, None
-        result = function(*arguments, **options)
+        result = called(*arguments, **options)
         if name == "fsync_directory":
             self._named = self._all()
         if isinstance(result, FileIO):
@@ -131,7 +132,7 @@ class Disk:
         return file.write(data)
 
     def _sync(self, number: int) -> None:
-        path = Path(os.readlink(f"/proc/self/fd/{number}"))
+        path = Path(f"/proc/self/fd/{number}").readlink()
         if self.failing:
             self._unsynced.add(path)
         self._fail_perhaps()

@@ -44,7 +44,7 @@ class SimulatedLog:
         self._loop = loop
         self._epoch = epoch
         self._idents: dict[str, tuple[float, int]] = {}
-        self._choice = random.Random(f"{seed} log")  # noqa: S311
+        self._choice = random.Random(f"{seed} log")
         self._streams: list[SimulatedStream] = []
 
     @property

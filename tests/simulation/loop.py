@@ -10,9 +10,12 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine
 from itertools import count
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tests.simulation.machine import MACHINE, Machine
+
+if TYPE_CHECKING:
+    from tests.simulation.network import SimulatedSocket
 
 _T = TypeVar("_T")
 _Entry = tuple[asyncio.Handle, Machine | None]
@@ -44,31 +47,31 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         """Return the virtual time in seconds."""
         return self._now
 
-    def call_soon(  # type: ignore[override]
-        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    def call_soon(
+        self, callback: Callable[..., object], *args: object, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """Run a callback next."""
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append((handle, _machine_of(context)))
         return handle
 
-    call_soon_threadsafe = call_soon  # type: ignore[assignment] # there is one thread
+    call_soon_threadsafe = call_soon  # there is one thread
 
-    def call_later(  # type: ignore[override]
+    def call_later(
         self,
         delay: float,
         callback: Callable[..., object],
-        *args: Any,
+        *args: object,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """Run a callback after some seconds."""
         return self.call_at(self._now + delay, callback, *args, context=context)
 
-    def call_at(  # type: ignore[override]
+    def call_at(
         self,
         when: float,
         callback: Callable[..., object],
-        *args: Any,
+        *args: object,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """Run a callback at a time."""
@@ -97,8 +100,11 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             task.add_done_callback(machine.tasks.discard)
         return task
 
-    def run_in_executor(  # type: ignore[override]
-        self, executor: object, func: Callable[..., _T], *args: Any
+    def run_in_executor(
+        self,
+        executor: object,  # noqa: ARG002
+        func: Callable[..., _T],
+        *args: object,
     ) -> asyncio.Future[_T]:
         """Call a function that may block: at once, and report its result a little later."""
         result: asyncio.Future[_T] = self.create_future()
@@ -116,8 +122,12 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         return result
 
     async def connect_accepted_socket(  # type: ignore[override]
-        self, protocol_factory: Callable[[], Any], sock: Any, *, ssl: None = None
-    ) -> tuple[Any, Any]:
+        self,
+        protocol_factory: Callable[[], asyncio.Protocol],
+        sock: "SimulatedSocket",
+        *,
+        ssl: None = None,  # noqa: ARG002
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
         """Give an end of a connection its protocol."""
         protocol = protocol_factory()
         sock.end.attach(protocol)
@@ -125,12 +135,12 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
     async def create_connection(  # type: ignore[override]
         self,
-        protocol_factory: Callable[[], Any],
+        protocol_factory: Callable[[], asyncio.Protocol],
         *,
-        sock: Any,
-        ssl: None = None,
-        server_hostname: None = None,
-    ) -> tuple[Any, Any]:
+        sock: "SimulatedSocket",
+        ssl: None = None,  # noqa: ARG002
+        server_hostname: None = None,  # noqa: ARG002
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
         """Do the same for a client."""
         return await self.connect_accepted_socket(protocol_factory, sock)
 
@@ -158,14 +168,14 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         Raises:
             Deadlock: it waits for what can't come.
         """
-        asyncio._set_running_loop(self)  # noqa: SLF001
+        asyncio._set_running_loop(self)
         try:
             task = self.create_task(main)
             while not task.done():
                 self._step()
             return task.result()
         finally:
-            asyncio._set_running_loop(None)  # noqa: SLF001
+            asyncio._set_running_loop(None)
 
     def resume(self, machine: Machine) -> None:
         """Let a paused machine go on with what waited."""
@@ -188,7 +198,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             if handle.cancelled() or (machine is not None and machine.holds_back((handle, machine))):
                 continue
             self.steps += 1
-            handle._run()  # noqa: SLF001 - this is what a loop is for
+            handle._run()
 
 
 _CALL_SECONDS = 0.0002  # that a call in a thread takes

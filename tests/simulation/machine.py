@@ -1,11 +1,14 @@
 """The machines of a simulated world: each can be paused, and switched off at any moment."""
 
-import asyncio
 import contextvars
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tests.simulation.disk import Disk
+if TYPE_CHECKING:
+    import asyncio
+
+    from tests.simulation.disk import Disk
+    from tests.simulation.network import Tap
 
 MACHINE: contextvars.ContextVar["Machine | None"] = contextvars.ContextVar("machine", default=None)
 """The machine that the code at hand runs on; None for the world outside."""
@@ -39,7 +42,7 @@ class Machine:
         self.paused = False
         self.reads_slowly = True
         self.disk: Disk | None = None
-        self.taps: list[Any] | None = None
+        self.taps: list[Tap] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.waiting: deque[tuple[asyncio.Handle, Machine | None]] = deque()
         self.context = contextvars.copy_context()
@@ -52,13 +55,13 @@ class Machine:
         return self.paused or not self.on
 
     def bury(self) -> None:
-        """End its tasks, which were stopped in the middle. What they still clean up is of no use to anybody."""
+        """End its tasks, which were stopped in the middle; what they still clean up is of no use."""
         for task in self.tasks:
-            task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
             for _ in range(_CLOSES):
                 try:
-                    task.get_coro().close()  # type: ignore[union-attr]
-                except Exception:  # noqa: BLE001, S112 - it waits in a finally, or misses its loop there
+                    task.get_coro().close()
+                except Exception:  # noqa: BLE001 - it waits in a finally, or misses its loop there
                     continue
                 break
         self.tasks.clear()

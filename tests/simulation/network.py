@@ -1,12 +1,13 @@
 """The simulated network: connections whose bytes come late, in any pieces, or not at all.
 
-A connection has two ends, each an asyncio transport of the machine that it belongs to. What one end writes waits
-in its buffer, then on the wire and in the kernel of the other, which together hold a window of bytes; from there it
-comes in pieces of any size. As on Linux, a close with unread bytes is a reset, a reset that arrives does not take
-away what came before it, and an end that is not read from notices nothing.
+A connection has two ends, each an asyncio transport of the machine that it belongs to. What one end writes
+waits in its buffer, then on the wire and in the kernel of the other, which together hold a window of bytes;
+it comes in pieces of any size. As on Linux, a close with unread bytes is a reset, a reset that arrives does not
+take away what came before it, and an end that is not read from notices nothing.
 """
 
 import asyncio
+import contextvars
 import errno
 import random
 import socket
@@ -25,6 +26,8 @@ _WINDOW = 32 * 1024
 _KEEPALIVE = 90.0
 """Seconds after which an end notices that the other is gone without a word."""
 
+_WORLD = contextvars.Context()  # of no machine
+
 _FIRST_DESCRIPTOR = 1_000_000
 """Numbers of sockets: the process must have no files with such numbers."""
 
@@ -41,7 +44,7 @@ class Network:
         self.loop = loop
         self.latency = (0.0001, 0.003)  # seconds
         self._seed = seed
-        self._listeners: dict[str, Callable[["SimulatedSocket", str], None]] = {}
+        self._listeners: dict[str, Callable[[SimulatedSocket, str], None]] = {}
         self._ends: dict[int, End] = {}
         self._machines: dict[str, Machine] = {}
         self._cuts: set[frozenset[Machine]] = set()  # pairs of machines whose packets get lost
@@ -114,7 +117,7 @@ class Network:
 
     def random_of(self, name: str) -> random.Random:
         """Return the source of randomness of one end."""
-        return random.Random(f"{self._seed} {name}")  # noqa: S311
+        return random.Random(f"{self._seed} {name}")
 
     def forget(self, end: "End") -> None:
         """Drop an end that is closed."""
@@ -185,7 +188,7 @@ class End(asyncio.Transport):
         self._reading = True
         self._wire = 0  # bytes sent that the peer's protocol has not got
         self._last_arrival = 0.0
-        self._lost: list[tuple[Callable[..., None], tuple[Any, ...]]] = []  # packets, while the link is cut
+        self._lost: list[tuple[Callable[..., None], tuple[object, ...]]] = []  # while the link is cut
         self._incoming: deque[bytes] = deque()  # in this end's kernel
         self._eof_sent = self._eof_received = self._eof_delivered = False
         self._closing = False
@@ -200,7 +203,7 @@ class End(asyncio.Transport):
         protocol.connection_made(self)
         self._deliver()
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
+    def get_extra_info(self, name: str, default: object = None) -> Any:  # noqa: ANN401
         """Return what is known of the connection."""
         return {"socket": self.sock, "peername": ("127.0.0.1", int(self._name[:-1]))}.get(name, default)
 
@@ -287,7 +290,7 @@ class End(asyncio.Transport):
         window = _WINDOW if self.peer.machine.reads_slowly else sys.maxsize
         while self._buffer and self._wire < window:
             size = min(len(self._buffer), window - self._wire)
-            if self._random.random() < 0.25:  # noqa: PLR2004
+            if self._random.random() < 0.25:
                 size = self._random.randint(1, size)
             piece = bytes(self._buffer[:size])
             del self._buffer[:size]
@@ -309,7 +312,7 @@ class End(asyncio.Transport):
         if self._closing:
             self._call(self._close, None)
 
-    def _transmit(self, arrive: Callable[..., None], *arguments: Any) -> None:
+    def _transmit(self, arrive: Callable[..., None], *arguments: object) -> None:
         """Have something arrive at the peer, behind all that was sent before."""
         if self._network.is_cut(self.machine, self.peer.machine):
             self._lost.append((arrive, arguments))
@@ -426,15 +429,6 @@ class End(asyncio.Transport):
             self._error = TimeoutError(errno.ETIMEDOUT, "Connection timed out")
             self._call(self._deliver)
 
-    def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
+    def _call(self, callback: Callable[..., None], *arguments: object) -> None:
         """Call something on the machine of this end, soon."""
         self._loop.call_soon(callback, *arguments, context=self.machine.context.copy())
-
-
-def _world_context() -> Any:
-    import contextvars  # noqa: PLC0415
-
-    return contextvars.Context()
-
-
-_WORLD = _world_context()

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from tests.harness.checker import End, Recording
 from tests.simulation.machine import Machine
-from tests.simulation.network import End as NetworkEnd
 from tests.simulation.refusals import without_refusals
 
 if TYPE_CHECKING:
+    from tests.simulation.network import End as NetworkEnd
     from tests.simulation.world import World
 
 PATIENCE = 120.0
@@ -61,7 +61,7 @@ class Person(asyncio.Protocol):
         self.kept: list[str] = []  # messages whose PONG has come
         self._world = world
         self._names = names
-        self._choice = random.Random(f"{world.seed} {label}")  # noqa: S311
+        self._choice = random.Random(f"{world.seed} {label}")
         self._numbers = count(1)
         self._tokens = count(1)
         self._changed = asyncio.Event()

@@ -28,16 +28,9 @@ class Plan:
     def smaller(self) -> list[Self]:
         """Return the next smaller plans, the smallest first."""
         return [
-            replace(self, **{name: value})
-            for name, value in (
-                ("people", self.people // 2),
-                ("people", self.people - 1),
-                ("faults", self.faults // 2),
-                ("faults", self.faults - 1),
-                ("seconds", self.seconds / 2),
-                ("seconds", self.seconds * 0.9),
-            )
-            if value > 0 or (name == "faults" and value == 0)
+            *(replace(self, people=each) for each in (self.people // 2, self.people - 1) if each > 0),
+            *(replace(self, faults=each) for each in (self.faults // 2, self.faults - 1) if each >= 0),
+            *(replace(self, seconds=self.seconds * part) for part in (0.5, 0.9)),
         ]
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Programs that use the shipped client API: they stay in the room over every fault, and miss nothing twice."""
+"""Programs that use the client API: they stay in the room over every fault, and get nothing twice."""
 
 import asyncio
 import random
@@ -38,7 +38,7 @@ class Program:
         self.kept: list[str] = []
         self._world = world
         self._hosts = hosts
-        self._choice = random.Random(f"{world.seed} {label}")  # noqa: S311
+        self._choice = random.Random(f"{world.seed} {label}")
         self._numbers = count(1)
         self._seen: dict[str, int] = defaultdict(int)  # the last number of each author
 
@@ -74,7 +74,7 @@ class Program:
         """Check that every author's messages come once, and in order."""
         async for event in chat:
             match event:
-                case simple_chat.Message(name=name, text=text) | simple_chat.HistoryMessage(name=name, text=text):
+                case simple_chat.Message(text=text) | simple_chat.HistoryMessage(text=text):
                     author, number = text.split(" ")[:2]
                     if author != self.label and int(number) <= self._seen[author]:
                         self._world.find(f"{self.label} got {text!r} after {author} {self._seen[author]}")

@@ -19,9 +19,9 @@ from tests.simulation.world import Node, World
 async def single(world: World) -> None:
     """One server: people come and go."""
     choice = world.choice
-    limits = {"rate": 20, "burst": 200} if choice.random() < 0.5 else {"rate": 0}
+    rate = choice.choice((0, 20))
     backlog = choice.choice((20_000, 200_000, 8 * 1024 * 1024))
-    node = world.start("s1", Settings(backlog=backlog, history=choice.choice((0, 5, 100)), **limits))
+    node = world.start("s1", Settings(backlog=backlog, history=choice.choice((0, 5, 100)), rate=rate))
     await node.started
     observer = await observe(world, node)
     crowd = Crowd(world, [node], choice.randint(2, 20), programs=choice.randint(0, 2))
@@ -196,7 +196,7 @@ class Trouble:
 
     async def kill(self, index: int) -> None:
         """Kill a server, and start it again."""
-        self._world.kill(self._nodes[index], power=self._world.choice.random() < 0.3)  # noqa: PLR2004
+        self._world.kill(self._nodes[index], power=self._world.choice.random() < 0.3)
         await asyncio.sleep(self._world.choice.uniform(0.1, 50.0))
         await self._start(index)
 
@@ -287,7 +287,9 @@ class Crowd:
         programs: the programs.
     """
 
-    def __init__(self, world: World, nodes: list[Node], size: int, *, programs: int = 0, run: int = 0) -> None:
+    def __init__(
+        self, world: World, nodes: list[Node], size: int, *, programs: int = 0, run: int = 0
+    ) -> None:
         self.all: list[Person] = []
         self._world = world
         self._nodes = nodes

@@ -4,10 +4,9 @@ import asyncio
 import logging
 import random
 import select
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
-from typing import Any
 from unittest.mock import patch
 
 from simple_chat.client import connection as client_connection
@@ -57,15 +56,15 @@ class World:
         self.plan = plan
         self.seed = seed = f"{plan.shape} {plan.seed}"
         self.seconds_of_life = 0.0
-        self.loop = SimulatedLoop()
+        self.loop = SimulatedLoop()  # type: ignore[abstract] # what nobody calls is missing
         self.network = Network(self.loop, seed)
         self.log = SimulatedLog(self.loop, seed, EPOCH)
-        self.choice = random.Random(f"{seed} world")  # noqa: S311
+        self.choice = random.Random(f"{seed} world")
         self.story: list[str] = []
         self.findings: list[str] = []
         self.pause = 2.0
         self._telling = telling
-        self._idents = random.Random(f"{seed} idents")  # noqa: S311
+        self._idents = random.Random(f"{seed} idents")
         self._off: list[Machine] = []  # keeps what stopped in the middle from being collected
 
     def tell(self, who: str, what: str, data: bytes = b"") -> None:
@@ -108,7 +107,7 @@ class World:
 
     # Running
 
-    def run(self, scenario: Any) -> None:
+    def run(self, scenario: "Callable[[World], Coroutine[None, None, None]]") -> None:
         """Run a scenario in this world, and raise what was found.
 
         Raises:
@@ -137,7 +136,7 @@ class World:
                 (file, "time", SimpleNamespace(time=self.wall_clock)),
                 (directory, "fcntl", _NO_LOCKS),
                 (client_connection, "open_socket", self._open_socket),
-                (endpoints, "random", random.Random(f"{self.seed} endpoints")),  # noqa: S311
+                (endpoints, "random", random.Random(f"{self.seed} endpoints")),
                 (replicator, "secrets", SimpleNamespace(token_hex=self._ident)),
                 (replicator, "LogStream", SimulatedStream.opener(self.log)),
             ):
@@ -178,9 +177,9 @@ class Node:
         self.started = world.loop.create_task(self._start(settings), context=self.machine.context.copy())
 
     async def _start(self, settings: Settings) -> None:
-        self.server = await server._make_server(settings, None, None)  # noqa: SLF001
+        self.server = await server._make_server(settings, None, None)
         await self.server.open()
-        self._world.network.listen(self.host, self.machine, self.server._acceptor._on_accept)  # noqa: SLF001
+        self._world.network.listen(self.host, self.machine, self.server._acceptor._on_accept)  # type: ignore[arg-type]
         self.server.start()
 
     def stop(self) -> asyncio.Task[None]:
@@ -245,4 +244,4 @@ def _log_to(world: World) -> Iterator[None]:
 
 def _printable(data: bytes) -> str:
     text = data.decode(errors="backslashreplace").replace("\n", "|")
-    return text if len(text) <= 100 else f"{text[:80]}... ({len(data)} bytes)"  # noqa: PLR2004
+    return text if len(text) <= 100 else f"{text[:80]}... ({len(data)} bytes)"
