@@ -2,8 +2,8 @@
 
 A connection has two ends, each an asyncio transport of the machine that it belongs to. What one end writes
 waits in its buffer, then on the wire and in the kernel of the other, which together hold a window of bytes;
-it comes in pieces of any size. As on Linux, a close with unread bytes is a reset, a reset that arrives does not
-take away what came before it, and an end that is not read from notices nothing.
+it comes in pieces of any size. As on Linux, a close with unread bytes is a reset, a reset that arrives does
+not take away what came before it, and an end that is not read from notices nothing.
 """
 
 import asyncio

@@ -23,7 +23,7 @@ class Plan:
     seed: int
     people: int = 20
     faults: int = 100
-    seconds: float = 120.0
+    seconds: float = 3600.0
 
     def smaller(self) -> list[Self]:
         """Return the next smaller plans, the smallest first."""

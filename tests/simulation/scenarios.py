@@ -39,9 +39,10 @@ async def cluster(world: World) -> None:
     for node in nodes:
         await node.started
     observer = await observe(world, nodes[0])
-    crowd = Crowd(world, nodes, choice.randint(3, 12), programs=choice.randint(0, 3))
+    world.pause = choice.choice((1.0, 5.0, 30.0))
+    crowd = Crowd(world, nodes, choice.randint(3, 30), programs=choice.randint(0, 3))
     trouble = asyncio.create_task(Trouble(world, nodes, settings).go_on())
-    await crowd.live(choice.uniform(30.0, 120.0))
+    await crowd.live(world.pause * choice.uniform(20.0, 60.0))
     trouble.cancel()
     await asyncio.gather(trouble, return_exceptions=True)
     await wait_until_alone(world, observer)
