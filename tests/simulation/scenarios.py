@@ -14,6 +14,8 @@ from tests.simulation.disk import Disk
 from tests.simulation.people import Person
 from tests.simulation.world import Node, World
 
+_START_TIMEOUT = 150.0  # seconds; a server waits 90 for a snapshot
+
 
 async def single(world: World) -> None:
     """One server: people come and go."""
@@ -183,7 +185,19 @@ class Trouble:
     async def go_on(self) -> None:
         """Do one thing after another, and repair it."""
         choice = self._world.choice
-        kinds = (self.kill, self.stop, self.pause, self.cut_off, self.log_away, self.lose_answers)
+        kinds = (
+            self.kill,
+            self.stop,
+            self.pause,
+            self.cut_off,
+            self.deafen,
+            self.rewind,
+            self.be_slow_to_hear,
+            self.log_away,
+            self.lose_answers,
+            self.repeat,
+            self.lose_entries,
+        )
         for _ in range(self._world.plan.faults):
             await asyncio.sleep(choice.expovariate(1 / 5.0))
             repairing = asyncio.create_task(choice.choice(kinds)(choice.randint(1, len(self._nodes) - 1)))
@@ -195,7 +209,7 @@ class Trouble:
 
     async def kill(self, index: int) -> None:
         """Kill a server, and start it again."""
-        self._world.kill(self._nodes[index], power=self._world.choice.random() < 0.3)  # noqa: PLR2004
+        self._world.kill(self._nodes[index], power=self._world.choice.random() < 0.3)
         await asyncio.sleep(self._world.choice.uniform(0.1, 50.0))
         await self._start(index)
 
@@ -206,8 +220,13 @@ class Trouble:
         await self._start(index)
 
     async def _start(self, index: int) -> None:
-        self._nodes[index] = self._world.start(self._nodes[index].host, self._settings)
-        await self._nodes[index].started
+        self._nodes[index] = node = self._world.start(self._nodes[index].host, self._settings)
+        try:
+            async with asyncio.timeout(_START_TIMEOUT):
+                await asyncio.shield(node.started)
+        except TimeoutError:
+            self._world.find(f"{node.host} does not start within {_START_TIMEOUT:.0f} s")
+            raise
 
     async def pause(self, index: int) -> None:
         """Pause a machine, perhaps for longer than its lease."""
@@ -223,6 +242,25 @@ class Trouble:
         self._world.log.cut_off.clear()
         self._world.tell(self._nodes[index].host, "reaches the log again")
 
+    async def deafen(self, index: int) -> None:
+        """Let a server hear nothing more until it notices."""
+        self._world.tell(self._nodes[index].host, "is deaf")
+        self._world.log.deafen(self._nodes[index].machine)
+
+    async def rewind(self, index: int) -> None:
+        """Deliver entries again."""
+        self._world.tell(self._nodes[index].host, "hears entries again")
+        self._world.log.rewind(self._nodes[index].machine, self._world.choice.randint(1, 20))
+
+    async def be_slow_to_hear(self, index: int) -> None:
+        """Let a server hear of everything late."""
+        delay = self._world.choice.uniform(0.01, 4.0)
+        self._world.tell(self._nodes[index].host, f"hears everything {delay:.2f} s late")
+        self._world.log.delays[self._nodes[index].machine] = delay
+        await asyncio.sleep(self._world.choice.uniform(0.1, 20.0))
+        self._world.log.delays.clear()
+        self._world.tell(self._nodes[index].host, "hears in time again")
+
     async def log_away(self, _: int) -> None:
         """Let the log elect a leader."""
         self._world.tell("log", "is away")
@@ -233,9 +271,38 @@ class Trouble:
 
     async def lose_answers(self, _: int) -> None:
         """Let publishes time out that are stored."""
+        self._world.tell("log", "loses answers")
         self._world.log.losing_answers = 0.5
         await asyncio.sleep(self._world.choice.uniform(1.0, 10.0))
         self._world.log.losing_answers = 0.0
+        self._world.tell("log", "loses no answers any more")
+
+    async def repeat(self, _: int) -> None:
+        """Let entries be stored twice, as those that are published again after the duplicate window."""
+        log, choice = self._world.log, self._world.choice
+        log.forget_idents()
+        for _ in range(choice.randint(1, 3)):
+            position = max(log.last - choice.randint(0, 200), 1)
+            self._world.tell("log", f"stores entry {position} again")
+            log.repeat(position)
+            await asyncio.sleep(choice.uniform(0.0, 1.0))
+
+    async def lose_entries(self, _: int) -> None:
+        """Delete an entry, the oldest ones, or all; the server of the observer has read them."""
+        log, choice = self._world.log, self._world.choice
+        if not log.is_heard_by(self._nodes[0].machine):
+            return
+        match choice.choice(("one", "oldest", "all")):
+            case "one":
+                position = max(log.last - choice.randint(0, 50), 1)
+                self._world.tell("log", f"loses entry {position}")
+                log.delete(position)
+            case "oldest":
+                self._world.tell("log", "loses its oldest entries")
+                log.purge(keep=choice.randint(0, 100))
+            case "all":
+                self._world.tell("log", "loses all entries")
+                log.purge()
 
 
 async def observe(world: World, node: Node, name: str = "observer") -> Person:

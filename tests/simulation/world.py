@@ -6,19 +6,20 @@ import random
 import select
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 from simple_chat.client import endpoints
-from simple_chat.cluster import replicator
+from simple_chat.cluster import replicator, stream
 from simple_chat.errors import ChatError
 from simple_chat.journal import directory, file
 from simple_chat.server import connection, server, watchdog
 from simple_chat.server.config import Settings
 from simple_chat.server.server import Server
 from tests.simulation.disk import Disk
-from tests.simulation.log import SimulatedLog, SimulatedStream
+from tests.simulation.log import SimulatedConnection, SimulatedLog
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.machine import MACHINE, Machine
 from tests.simulation.network import Network
@@ -137,7 +138,7 @@ class World:
                 (directory, "fcntl", _NO_LOCKS),
                 (endpoints, "random", random.Random(f"{self.seed} endpoints")),  # noqa: S311
                 (replicator, "secrets", SimpleNamespace(token_hex=self._ident)),
-                (replicator, "LogStream", SimulatedStream.opener(self.log)),
+                (stream, "NatsConnection", partial(SimulatedConnection, self.log)),
             ):
                 stack.enter_context(patch.object(module, name, stub))
             yield
