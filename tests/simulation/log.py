@@ -1,7 +1,6 @@
-"""The simulated log of a cluster: a stream in a simulated NATS, and each server's connection to it.
+"""The simulated log of a cluster: a stream in a simulated NATS, its push consumers and their subscriptions.
 
-The shipped `LogStream` and its consumer run as they are, on a connection of this module in place of
-`NatsConnection`. `tests/simulation/test_log.py` runs the same tests on it and on a real NATS server.
+`tests/simulation/test_log.py` runs the same tests on it and on a real NATS server.
 """
 
 import asyncio
@@ -18,13 +17,10 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import api
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
-from simple_chat.cluster.config import ClusterConfig
-from simple_chat.cluster.connection import NatsConnection
 from tests.simulation.loop import SimulatedLoop
-from tests.simulation.machine import MACHINE, Machine
+from tests.simulation.machine import Machine
 
 _DUPLICATE_WINDOW = 120.0  # seconds
-_MAX_PAYLOAD = 1024 * 1024  # bytes
 _REQUEST_TIMEOUT = 1.0  # seconds
 
 _WORLD = contextvars.Context()  # of what NATS does, on no machine
@@ -218,7 +214,7 @@ class SimulatedLog:
                 return message.data
         raise NotFoundError
 
-    def consume(self, subscription: "_Subscription", config: api.ConsumerConfig) -> None:
+    def consume(self, subscription: "Subscription", config: api.ConsumerConfig) -> None:
         """Create a push consumer.
 
         Raises:
@@ -264,7 +260,7 @@ class _LostAnswer(Exception):  # noqa: N818 - no error: it is done, and nobody l
 class _PushConsumer:
     """Sends messages and heartbeats to one subscription; what is sent while that can't be reached is lost."""
 
-    def __init__(self, log: SimulatedLog, subscription: "_Subscription", config: api.ConsumerConfig) -> None:
+    def __init__(self, log: SimulatedLog, subscription: "Subscription", config: api.ConsumerConfig) -> None:
         self.machine = subscription.machine
         self._log = log
         self._subscription = subscription
@@ -317,90 +313,7 @@ class _PushConsumer:
         self._log.loop.call_at(self._last_arrival, receive, message, context=_WORLD)
 
 
-class SimulatedConnection(NatsConnection):
-    """One server's connection to the simulated NATS.
-
-    Args:
-        log: the simulated NATS.
-        config: as of the real one.
-    """
-
-    def __init__(self, log: SimulatedLog, config: ClusterConfig) -> None:
-        super().__init__(config)
-        self._log = log
-        self._machine = MACHINE.get()
-        self._subscriptions: list[_Subscription] = []
-
-    async def connect(self) -> None:
-        """Do nothing: each call finds out by itself whether NATS can be reached."""
-
-    @property
-    def jetstream(self) -> "SimulatedJetStream":  # type: ignore[override]
-        """The calls that the shipped code makes."""
-        return SimulatedJetStream(self._log, self._machine, self._subscriptions)
-
-    @property
-    def max_payload(self) -> int:
-        """The most bytes that NATS takes in one message."""
-        return _MAX_PAYLOAD
-
-    async def subscribe(  # type: ignore[override]
-        self, on_message: Callable[[Msg], Awaitable[None]]
-    ) -> "_Subscription":
-        """Subscribe to a new inbox."""
-        inbox = f"_INBOX.{len(self._subscriptions)}"
-        subscription = _Subscription(self._machine, inbox, on_message, self._on_error)
-        self._subscriptions.append(subscription)
-        return subscription
-
-    async def reconnect(self) -> None:
-        """Do nothing: subscriptions outlive that."""
-
-    async def reopen(self) -> None:
-        """Do nothing: it never gives up."""
-
-    async def close(self) -> None:
-        """End all subscriptions."""
-        for subscription in self._subscriptions:
-            await subscription.unsubscribe()
-
-
-class SimulatedJetStream:
-    """What the shipped code calls of `nats.js.JetStreamContext`."""
-
-    def __init__(
-        self, log: SimulatedLog, machine: Machine | None, subscriptions: list["_Subscription"]
-    ) -> None:
-        self._log = log
-        self._machine = machine
-        self._subscriptions = subscriptions
-
-    async def stream_info(self, _: str) -> api.StreamInfo:
-        """Return the state of the stream."""
-        return await self._log.ask(self._machine, self._log.info)
-
-    async def add_stream(self, config: api.StreamConfig) -> api.StreamInfo:
-        """Create the stream."""
-        return await self._log.ask(self._machine, lambda: self._log.create(config))
-
-    async def publish(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> api.PubAck:
-        """Append a message."""
-        ident = (headers or {}).get(api.Header.MSG_ID.value)
-        position = await self._log.ask(self._machine, lambda: self._log.store(subject, data, ident))
-        return api.PubAck("room", position)
-
-    async def get_last_msg(self, _: str, subject: str) -> api.RawStreamMsg:
-        """Return the last message of a subject."""
-        data = await self._log.ask(self._machine, lambda: self._log.last_of(subject))
-        return api.RawStreamMsg(data=data)
-
-    async def add_consumer(self, _: str, config: api.ConsumerConfig) -> None:
-        """Create a push consumer."""
-        (subscription,) = [each for each in self._subscriptions if each.subject == config.deliver_subject]
-        await self._log.ask(self._machine, lambda: self._log.consume(subscription, config))
-
-
-class _Subscription:
+class Subscription:
     """Gives messages to a callback, one after another."""
 
     def __init__(
@@ -426,7 +339,6 @@ class _Subscription:
         """Take no more."""
         self.closed = True
         self._task.cancel()
-        await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         while True:

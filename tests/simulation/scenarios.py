@@ -14,6 +14,7 @@ from tests.simulation.disk import Disk
 from tests.simulation.people import Person
 from tests.simulation.world import Node, World
 
+_ARRIVAL = 5.0  # seconds until nobody connects any more who was on the way
 _START_TIMEOUT = 150.0  # seconds; a server waits 90 for a snapshot
 
 
@@ -33,12 +34,60 @@ async def single(world: World) -> None:
 
 
 async def cluster(world: World) -> None:
-    """Three servers of one room; all but the first, where the observer is, may fail."""
-    choice = world.choice
+    """Three servers of one room: their log is replaced, or all but the first, with the observer, may fail."""
     settings = Settings(cluster=("nats://simulated",), rate=0, history=100)
     nodes = [world.start(host, settings) for host in ("s1", "s2", "s3")]
     for node in nodes:
         await node.started
+    if world.plan.seed % 10 == 0:
+        await _replaced_log(world, nodes)
+    else:
+        await _failing_cluster(world, nodes, settings)
+
+
+async def _replaced_log(world: World, nodes: list[Node]) -> None:
+    """Replace the log: everybody is cut off, and the room begins anew, with nothing of what was before."""
+    choice = world.choice
+    for number in range(choice.randint(1, 3)):
+        observer = await observe(world, nodes[0], f"observer{number}")
+        crowd = Crowd(world, nodes, choice.randint(3, 12), run=number)
+        living = asyncio.create_task(crowd.live(60.0))
+        await asyncio.sleep(choice.uniform(1.0, 20.0))
+        crowd.send_home()  # whoever is there stays until then
+        await asyncio.sleep(_ARRIVAL)
+        world.tell("log", "is away, and replaced meanwhile")
+        world.log.away = True
+        await asyncio.sleep(choice.uniform(0.5, 10.0))  # by then all servers have delivered the same
+        world.log.remove()
+        world.log.away = False
+        await observer.wait_for_end()
+        await living
+        if observer.end is not End.VANISHED:
+            world.find(f"{observer.label} was not cut off, though the log is another one")
+        observer.received = _with_everybody_left(observer.received)
+        check_all(observer, crowd)
+    observer = await observe(world, nodes[0], "last")
+    crowd = Crowd(world, nodes, choice.randint(3, 12), run=number + 1)
+    await crowd.live(choice.uniform(5.0, 20.0))
+    await wait_until_alone(world, observer)
+    await end(world, nodes, observer)
+    check_all(observer, crowd)
+
+
+def _with_everybody_left(received: bytearray) -> bytearray:
+    """Return what the observer received before it was cut off, as if the others had left then."""
+    whole = received[: received.rfind(b"\n") + 1]
+    present: dict[bytes, None] = {}
+    for line in whole.splitlines():
+        if line.startswith(b"JOINED "):
+            present[bytes(line[7:])] = None
+        elif line.startswith(b"LEFT "):
+            present.pop(bytes(line[5:]))
+    return whole + b"".join(b"LEFT %b\n" % name for name in present)
+
+
+async def _failing_cluster(world: World, nodes: list[Node], settings: Settings) -> None:
+    choice = world.choice
     observer = await observe(world, nodes[0])
     crowd = Crowd(world, nodes, choice.randint(3, 12))
     trouble = asyncio.create_task(Trouble(world, nodes, settings).go_on())

@@ -17,7 +17,8 @@ from simple_chat.cluster.connection import UNAVAILABLE
 from simple_chat.cluster.entry import Entry, encode_entry
 from simple_chat.cluster.stream import LogStream
 from tests.harness.nats import NatsCluster
-from tests.simulation.log import SimulatedConnection, SimulatedLog
+from tests.simulation.log import SimulatedLog
+from tests.simulation.log_connection import SimulatedConnection
 from tests.simulation.loop import SimulatedLoop
 
 DEADLINE = 20.0  # seconds, real or virtual

@@ -19,7 +19,8 @@ from simple_chat.server import connection, server, watchdog
 from simple_chat.server.config import Settings
 from simple_chat.server.server import Server
 from tests.simulation.disk import Disk
-from tests.simulation.log import SimulatedConnection, SimulatedLog
+from tests.simulation.log import SimulatedLog
+from tests.simulation.log_connection import SimulatedConnection
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.machine import MACHINE, Machine
 from tests.simulation.network import Network
