@@ -145,7 +145,10 @@ class Consumer:
 
     async def _receive(self, message: Msg) -> None:
         self._last_received = asyncio.get_running_loop().time()
-        if not message.reply or self._gap:  # a heartbeat, or too late
+        if self._gap:  # too late
+            return
+        if not message.reply:
+            self._check_heartbeat(message.headers or {})
             return
         sequence = message.metadata.sequence
         if sequence.stream == self.position + 1:
@@ -154,10 +157,24 @@ class Consumer:
             self._on_message(message)
             self._progress.set()
         elif sequence.stream > self.position:
-            if sequence.consumer == 1:  # the stream begins here: what came before was deleted
-                self._report_gap()
-            else:
-                self._broken.set()
+            self._on_missing(sent=sequence.consumer - 1)
+
+    def _check_heartbeat(self, headers: dict[str, str]) -> None:
+        """Notice that messages are missing, even if no other one follows them."""
+        if int(headers.get("Nats-Last-Stream", 0)) > self.position:
+            self._on_missing(sent=int(headers["Nats-Last-Consumer"]))
+
+    def _on_missing(self, sent: int) -> None:
+        """Handle that the next message was skipped.
+
+        Args:
+            sent: messages that this push consumer has sent before. If there were any, the one that is missing
+                may only have been lost on the way.
+        """
+        if sent:
+            self._broken.set()
+        else:  # it was deleted
+            self._report_gap()
 
     def _report_gap(self) -> None:
         self._gap = True

@@ -16,6 +16,7 @@ from simple_chat.cluster.connection import RETRY_INTERVAL, UNAVAILABLE, cancel, 
 from simple_chat.cluster.entry import Entry
 from simple_chat.cluster.nodes import Nodes
 from simple_chat.cluster.replicated import Message, ReplicatedRoom
+from simple_chat.cluster.snapshot import position_after
 from simple_chat.cluster.stream import START_TIMEOUT, LogStream
 from simple_chat.core.room import BATCH_BYTES, Room
 from simple_chat.errors import JournalError
@@ -162,18 +163,23 @@ class Replicator:
         Raises:
             JournalError: there is none, and none comes.
         """
+        missing = 0  # position of an entry that was deleted
         complete = False
-        while not complete:  # otherwise entries were deleted just when they were to be read
+        while not complete:
             self._has_gap = False
-            snapshot, first, last = await self._find_snapshot()
+            snapshot, first, last = await self._find_snapshot(missing)
             start = self.room.restore(snapshot, last if first > 1 else 0)
-            await self._stream.consume(max(start, first, 1), self._apply, self._on_gap)
+            await self._stream.consume(max(start, first), self._apply, self._on_gap)
             complete = await self._stream.wait_for(last)
+            missing = self._stream.position + 1
 
-    async def _find_snapshot(self) -> tuple[bytes | None, int, int]:
-        """Return the newest snapshot, and the positions of the first and the last entry of the stream.
+    async def _find_snapshot(self, missing: int) -> tuple[bytes | None, int, int]:
+        """Return the newest snapshot, and the positions of the first and the last entry to read.
 
-        If the stream has lost its start and there is no snapshot, there are no other servers: one would come.
+        It has to cover what was deleted. If there is none, there are no other servers: one would come.
+
+        Args:
+            missing: position of an entry that turned out to be deleted; 0 for none.
 
         Raises:
             JournalError: there are other servers, and none comes.
@@ -182,7 +188,8 @@ class Replicator:
         for _ in range(round(1.5 * SNAPSHOT_INTERVAL)):
             snapshot = await _retry(self._stream.last_snapshot)
             first, last = await _retry(self._stream.bounds)
-            if snapshot is not None or first <= 1:
+            first = max(first, 1, missing + 1 if missing <= last else 0)
+            if first <= position_after(snapshot):
                 return snapshot, first, last
             ends.add(last)
             logger.warning("waiting for another server's snapshot")

@@ -29,3 +29,8 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
 def decode_snapshot(data: bytes) -> Snapshot:
     """Return the snapshot that `encode_snapshot` made bytes of."""
     return Snapshot(**json.loads(zlib.decompress(data)))
+
+
+def position_after(snapshot: bytes | None) -> int:
+    """Return the position of the first entry that a snapshot does not cover; None covers nothing."""
+    return 1 if snapshot is None else decode_snapshot(snapshot).position + 1

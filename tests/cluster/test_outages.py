@@ -15,6 +15,7 @@ from subprocess import PIPE, Popen
 
 import pytest
 
+from simple_chat.cluster import replicator
 from simple_chat.core.room import BATCH_BYTES
 from tests.harness import peer as peers_module
 from tests.harness.cluster import (
@@ -24,6 +25,7 @@ from tests.harness.cluster import (
     chat_server,
     chat_servers,
     cluster_options,
+    history,
     join,
     join_each,
     join_each_program,
@@ -31,6 +33,8 @@ from tests.harness.cluster import (
     quick_server,
     quick_servers,
     room_lines,
+    texts,
+    who,
 )
 from tests.harness.nats import NatsCluster
 from tests.harness.nats_fixtures import OWN_ROOM
@@ -194,6 +198,50 @@ async def test_deleted_stream_cuts_all_connections_and_the_room_begins_anew(
         await ann.barrier()
         await ann.ask("MSG 2")
         assert await bob.barrier() == ["MSG ann 2"]
+
+
+async def delete_entry_with(text: str, nats: NatsCluster, room: str) -> None:
+    """Delete the newest entry with a text, as an operator of NATS does."""
+    async with nats.client() as client:
+        jetstream = client.jetstream()
+        for position in range((await jetstream.stream_info(room)).state.last_seq, 0, -1):
+            if text.encode() in ((await jetstream.get_msg(room, position)).data or b""):
+                await jetstream.delete_msg(room, position)
+                return
+
+
+async def test_server_starts_with_the_history_after_a_deleted_message(
+    nats_cluster: NatsCluster, room_name: str
+) -> None:
+    async with chat_server(nats_cluster, room_name) as first:
+        ann = await first.join("ann")
+        for number in (1, 2, 3):
+            await ann.ask(f"MSG {number}")
+    async with chat_server(nats_cluster, room_name) as second:
+        bob = await second.join("bob")  # after this its server has published a snapshot
+        await delete_entry_with("MSG ann 2", nats_cluster, room_name)
+        assert texts(await history(bob)) == ["ann 1", "ann 2", "ann 3"]
+        async with asyncio.timeout(OUTAGE_DEADLINE), chat_server(nats_cluster, room_name) as third:
+            cleo = await third.join("cleo")
+            assert texts(await history(cleo)) == ["ann 3"]
+            assert await who(cleo) == ["bob", "cleo"]
+
+
+async def test_server_starts_from_a_snapshot_that_covers_what_was_deleted(
+    nats_cluster: NatsCluster, room_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicator, "SNAPSHOT_INTERVAL", 4.0)
+    async with chat_server(nats_cluster, room_name, cluster_heartbeat=HEARTBEAT) as first:
+        ann = await first.join("ann")
+        await first.join("bob")
+        await delete_entry_with("JOIN bob", nats_cluster, room_name)
+        async with (
+            asyncio.timeout(OUTAGE_DEADLINE),
+            chat_server(nats_cluster, room_name, cluster_heartbeat=HEARTBEAT) as second,
+        ):
+            cleo = await second.join("cleo")
+            assert await who(cleo) == ["ann", "bob", "cleo"]
+            assert await ann.barrier() == ["JOINED bob", "JOINED cleo"]
 
 
 # NATS has no majority, or is down

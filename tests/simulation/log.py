@@ -1,26 +1,52 @@
-"""The simulated log of a cluster: one stream of entries, and each server's way to it.
+"""The simulated log of a cluster: a stream in a simulated NATS, its push consumers and their subscriptions.
 
-`SimulatedStream` has the methods of `simple_chat.cluster.stream.LogStream`; the same tests run against both.
+`tests/simulation/test_log.py` runs the same tests on it and on a real NATS server.
 """
 
 import asyncio
+import contextvars
 import random
-from collections.abc import Callable
-from typing import Any, Self
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
-from simple_chat.cluster.config import ClusterConfig
-from simple_chat.cluster.entry import Entry, decode_entry
+from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js import api
+from nats.js.errors import NoStreamResponseError, NotFoundError
+
 from tests.simulation.loop import SimulatedLoop
-from tests.simulation.machine import MACHINE, Machine
+from tests.simulation.machine import Machine
 
 _DUPLICATE_WINDOW = 120.0  # seconds
-_MAX_SIZE = 1024 * 1024
-_TIMEOUT = 2.0  # seconds until a call is given up
-_SILENCE = 3.0  # seconds until a deaf consumer is replaced
+_REQUEST_TIMEOUT = 1.0  # seconds
+
+_WORLD = contextvars.Context()  # of what NATS does, on no machine
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A message of the stream.
+
+    Attributes:
+        position: its sequence number.
+        subject: of it.
+        data: of it.
+        time: when it was stored, in nanoseconds since the epoch.
+    """
+
+    position: int
+    subject: str
+    data: bytes
+    time: int
 
 
 class SimulatedLog:
-    """The stream that all servers of a room share.
+    """NATS with the stream that all servers of a room share.
 
     Args:
         loop: the event loop.
@@ -30,27 +56,104 @@ class SimulatedLog:
     Attributes:
         away: whether nobody can reach it.
         cut_off: the machines that can't reach it.
+        delays: seconds by which machines hear of entries later than others.
         losing_answers: the part of the publishes that are stored and time out nevertheless.
+        last: position of the last message.
     """
 
     def __init__(self, loop: SimulatedLoop, seed: str, epoch: float) -> None:
         self.away = False
-        self.cut_off: set[Machine] = set()
+        self.cut_off: set[Machine | None] = set()
+        self.delays: dict[Machine | None, float] = {}
         self.losing_answers = 0.0
-        self.created = 1
-        self.first = 1
-        self.entries: list[tuple[Entry, bool]] = []  # and whether it is a snapshot
-        self._snapshot: bytes | None = None
-        self._loop = loop
+        self.last = 0
+        self.loop = loop
         self._epoch = epoch
-        self._idents: dict[str, tuple[float, int]] = {}
         self._choice = random.Random(f"{seed} log")
-        self._streams: list[SimulatedStream] = []
+        self._config: api.StreamConfig | None = None
+        self._created = datetime.fromtimestamp(epoch, UTC)
+        self._messages: list[_Stored] = []
+        self._idents: dict[str, tuple[float, int]] = {}
+        self._consumers: list[_PushConsumer] = []
 
-    @property
-    def last(self) -> int:
-        """Position of the last entry."""
-        return self.first + len(self.entries) - 1
+    # What goes wrong
+
+    def delete(self, position: int) -> None:
+        """Delete one message: there is a hole."""
+        self._messages = [each for each in self._messages if each.position != position]
+
+    def purge(self, keep: int = 0) -> None:
+        """Delete all messages, or the oldest ones, as a limit of the stream does."""
+        del self._messages[: len(self._messages) - keep]
+
+    def remove(self) -> None:
+        """Delete the stream; whoever asks for it makes it anew."""
+        self._config = None
+        self._messages.clear()
+        self._idents.clear()
+        self.last = 0
+        self.deafen(*(consumer.machine for consumer in self._consumers))
+
+    def deafen(self, *machines: Machine | None) -> None:
+        """Delete the consumers of machines, which hear nothing more until they make new ones."""
+        self._consumers = [each for each in self._consumers if each.machine not in machines]
+
+    def rewind(self, machine: Machine | None, count: int) -> None:
+        """Deliver the last messages to a machine again."""
+        for consumer in self._consumers:
+            if consumer.machine is machine:
+                consumer.deliver_from(self.last + 1 - count)
+
+    def is_heard_by(self, machine: Machine | None) -> bool:
+        """Return whether everything was sent to a machine."""
+        return any(each.machine is machine and each.has_sent_all for each in self._consumers)
+
+    def forget_idents(self) -> None:
+        """Take whatever is published for new, as when the duplicate window is over."""
+        self._idents.clear()
+
+    def repeat(self, position: int) -> None:
+        """Store a message once more, which a server published again after the duplicate window."""
+        for message in [each for each in self._messages if each.position == position]:
+            self._add(message.subject, message.data)
+
+    # What a machine asks for
+
+    async def ask(self, machine: Machine | None, question: Callable[[], _T]) -> _T:
+        """Ask NATS, and wait for its answer.
+
+        Raises:
+            OSError: there is no connection.
+            NatsError: there is no answer, or NATS refuses.
+        """
+        if not self.is_reachable_by(machine) and self._choice.random() < 0.5:
+            raise ConnectionError("not connected")
+        answer: asyncio.Future[_T] = self.loop.create_future()
+        self.loop.call_later(self.latency(), self._serve, machine, question, answer, context=_WORLD)
+        try:
+            async with asyncio.timeout(_REQUEST_TIMEOUT):
+                return await answer
+        except TimeoutError:
+            raise NatsTimeoutError from None
+
+    def _serve(self, machine: Machine | None, question: Callable[[], _T], answer: asyncio.Future[_T]) -> None:
+        if not self.is_reachable_by(machine):
+            return
+        try:
+            result = question()
+        except _LostAnswer:
+            return
+        except Exception as error:  # noqa: BLE001 - it goes to whoever asked
+            self._answer(answer, answer.set_exception, error)
+        else:
+            self._answer(answer, answer.set_result, result)
+
+    def _answer(self, answer: asyncio.Future[_T], set_it: Callable[[Any], None], result: object) -> None:
+        def arrive() -> None:
+            if not answer.done():
+                set_it(result)
+
+        self.loop.call_later(self.latency(), arrive, context=_WORLD)
 
     def is_reachable_by(self, machine: Machine | None) -> bool:
         """Return whether a machine's calls arrive."""
@@ -60,212 +163,187 @@ class SimulatedLog:
         """Return the seconds that a way takes."""
         return self._choice.uniform(0.0005, 0.003)
 
-    def loses_answer(self) -> bool:
-        """Return whether the answer to a publish gets lost."""
-        return self._choice.random() < self.losing_answers
+    # What NATS does
 
-    def append(self, ident: str, data: bytes) -> int:
-        """Append an entry unless it was appended a short time ago."""
-        now = self._loop.time()
-        stored = self._idents.get(ident)
-        if stored is not None and now - stored[0] < _DUPLICATE_WINDOW:
-            return stored[1]
-        position = self.last + 1
-        self._idents[ident] = now, position
-        self._add(decode_entry(position, self._time(), data), snapshot=False)
+    def info(self) -> api.StreamInfo:
+        """Return the state of the stream.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        first = self._messages[0].position if self._messages else self.last + bool(self.last)
+        size = sum(len(each.data) for each in self._messages)
+        state = api.StreamState(len(self._messages), size, first, self.last, len(self._consumers))
+        return api.StreamInfo(self._existing(), state, created=self._created)
+
+    def create(self, config: api.StreamConfig) -> api.StreamInfo:
+        """Create the stream unless it exists."""
+        if self._config is None:
+            self._config = config
+            self._created = datetime.fromtimestamp(self._now() / 1e9, UTC)
+        return self.info()
+
+    def store(self, subject: str, data: bytes, ident: str | None = None) -> int:
+        """Append a message unless it was appended a short time ago; return its position.
+
+        Raises:
+            NoStreamResponseError: there is no stream.
+        """
+        if self._config is None:
+            raise NoStreamResponseError
+        known = self._idents.get(ident or "")
+        if known is not None and self.loop.time() - known[0] < _DUPLICATE_WINDOW:
+            position = known[1]
+        else:
+            position = self._add(subject, data)
+            if ident is not None:
+                self._idents[ident] = self.loop.time(), position
+        if self._choice.random() < self.losing_answers:
+            raise _LostAnswer
         return position
 
-    def append_snapshot(self, data: bytes) -> None:
-        """Append a snapshot."""
-        self._snapshot = data
-        self._add(Entry(self.last + 1, self._time()), snapshot=True)
+    def last_of(self, subject: str) -> bytes:
+        """Return the last message of a subject.
 
-    def snapshot(self) -> bytes | None:
-        """Return the newest snapshot."""
-        return self._snapshot
+        Raises:
+            NotFoundError: there is none.
+        """
+        self._existing()
+        for message in reversed(self._messages):
+            if message.subject == subject:
+                return message.data
+        raise NotFoundError
 
-    def delete_until(self, position: int) -> None:
-        """Delete the oldest entries, as a limit of the stream does."""
-        count = min(max(position - self.first + 1, 0), len(self.entries))
-        if any(snapshot for _, snapshot in self.entries[:count]) and not any(
-            snapshot for _, snapshot in self.entries[count:]
-        ):
-            self._snapshot = None
-        del self.entries[:count]
-        self.first += count
+    def consume(self, subscription: "Subscription", config: api.ConsumerConfig) -> None:
+        """Create a push consumer.
 
-    def replace(self) -> None:
-        """Delete the stream; another one begins."""
-        self.created += 1
-        self.first = 1
-        self.entries.clear()
-        self._idents.clear()
-        self._snapshot = None
+        Raises:
+            NotFoundError: there is no stream.
+        """
+        self._existing()
+        consumer = _PushConsumer(self, subscription, config)
+        self._consumers.append(consumer)
+        consumer.deliver_from(config.opt_start_seq or 1)
+        consumer.beat()
 
-    def add_stream(self, stream: "SimulatedStream") -> None:
-        """Tell a server's stream of new entries."""
-        self._streams.append(stream)
+    def has(self, consumer: "_PushConsumer") -> bool:
+        """Return whether a push consumer still exists; drop it if nobody listens."""
+        if consumer.abandoned and consumer in self._consumers:
+            self._consumers.remove(consumer)
+        return consumer in self._consumers
 
-    def _time(self) -> int:
-        return round((self._epoch + self._loop.time()) * 1e6)
+    def messages_from(self, position: int) -> list[_Stored]:
+        """Return the messages from a position on."""
+        return self._messages[bisect_left(self._messages, position, key=lambda each: each.position) :]
 
-    def _add(self, entry: Entry, *, snapshot: bool) -> None:
-        self.entries.append((entry, snapshot))
-        for stream in self._streams:
-            stream.wake()
+    def _existing(self) -> api.StreamConfig:
+        if self._config is None:
+            raise NotFoundError(code=404, err_code=10059, description="stream not found")
+        return self._config
+
+    def _now(self) -> int:
+        return round((self._epoch + self.loop.time()) * 1e6) * 1000
+
+    def _add(self, subject: str, data: bytes) -> int:
+        self.last += 1
+        self._messages.append(_Stored(self.last, subject, data, self._now()))
+        for consumer in [*self._consumers]:
+            if self.has(consumer):
+                consumer.deliver_from(self.last)
+        return self.last
 
 
-class SimulatedStream:
-    """One server's way to the log."""
+class _LostAnswer(Exception):  # noqa: N818 - no error: it is done, and nobody learns of it
+    """The answer does not arrive."""
 
-    max_size = _MAX_SIZE
 
-    def __init__(self, log: SimulatedLog) -> None:
-        self.position = 0
-        self.bytes_read = 0
+class _PushConsumer:
+    """Sends messages and heartbeats to one subscription; what is sent while that can't be reached is lost."""
+
+    def __init__(self, log: SimulatedLog, subscription: "Subscription", config: api.ConsumerConfig) -> None:
+        self.machine = subscription.machine
         self._log = log
-        self._machine = MACHINE.get()
-        self._created = log.created
-        self._gap = False
-        self._deaf_until = 0.0
-        self._changed = asyncio.Event()
-        self._progress = asyncio.Event()
-        self._reading: asyncio.Task[None] | None = None
-        log.add_stream(self)
+        self._subscription = subscription
+        self._sent = 0
+        self._last_position = (config.opt_start_seq or 1) - 1
+        self._heartbeat = config.idle_heartbeat or 0.0
+        self._last_arrival = 0.0
+        self._lost = False
 
-    @classmethod
-    def opener(cls, log: SimulatedLog) -> Any:
-        """Return what replaces `LogStream`."""
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody listens."""
+        return self._subscription.closed or (self.machine is not None and not self.machine.on)
 
-        class Opener:
-            @staticmethod
-            async def open(_: ClusterConfig) -> Self:
-                stream = cls(log)
-                await stream.ensure()
-                return stream
+    @property
+    def has_sent_all(self) -> bool:
+        """Whether the machine got, or will get, everything."""
+        return not self._lost and not self.abandoned
 
-        return Opener
+    def deliver_from(self, position: int) -> None:
+        """Send the messages from a position on."""
+        for message in self._log.messages_from(position):
+            self._sent += 1
+            self._last_position = message.position
+            place = f"1.{message.position}.{self._sent}.{message.time}.0"
+            reply = f"$JS.ACK.room.consumer.{place}"
+            self._send(Msg(None, message.subject, reply, message.data))  # type: ignore[arg-type] # has no client
 
-    async def close(self) -> None:
-        """Stop reading."""
-        await self._stop()
-
-    async def ensure(self) -> None:
-        """Wait until the log answers."""
-        while True:
-            try:
-                await self._call()
-            except TimeoutError:
-                continue
-            self._created = self._log.created
+    def beat(self) -> None:
+        """Send a heartbeat, and the next ones."""
+        if not self._log.has(self):
             return
+        status = {
+            "Status": "100",
+            "Description": "Idle Heartbeat",
+            "Nats-Last-Consumer": str(self._sent),
+            # All that there is was sent; what was deleted before counts, too.
+            "Nats-Last-Stream": str(max(self._last_position, self._log.last)),
+        }
+        self._send(Msg(None, self._subscription.subject, headers=status))  # type: ignore[arg-type]
+        self._log.loop.call_later(self._heartbeat, self.beat, context=_WORLD)
 
-    async def publish(self, ident: str, data: bytes) -> int:
-        """Append an entry.
+    def _send(self, message: Msg) -> None:
+        if not self._log.is_reachable_by(self.machine):
+            self._lost = self._lost or bool(message.reply)
+            return
+        delay = self._log.latency() + self._log.delays.get(self.machine, 0.0)
+        self._last_arrival = max(self._last_arrival, self._log.loop.time() + delay)
+        receive = self._subscription.receive
+        self._log.loop.call_at(self._last_arrival, receive, message, context=_WORLD)
 
-        Raises:
-            TimeoutError: it may be stored or not.
-        """
-        await self._call()
-        position = self._log.append(ident, data)
-        if self._log.loses_answer():
-            await asyncio.sleep(_TIMEOUT)
-            raise TimeoutError
-        await self._call()
-        return position
 
-    async def publish_snapshot(self, snapshot: bytes) -> None:
-        """Append a snapshot.
+class Subscription:
+    """Gives messages to a callback, one after another."""
 
-        Raises:
-            TimeoutError: it may be stored or not.
-        """
-        await self._call()
-        self._log.append_snapshot(snapshot)
-
-    async def last_snapshot(self) -> bytes | None:
-        """Return the newest snapshot.
-
-        Raises:
-            TimeoutError: the log is away.
-        """
-        await self._call()
-        return self._log.snapshot()
-
-    async def bounds(self) -> tuple[int, int]:
-        """Return the positions of the first and the last entry.
-
-        Raises:
-            TimeoutError: the log is away.
-        """
-        await self._call()
-        return self._log.first, self._log.last
-
-    async def consume(
-        self, start: int, on_entry: Callable[[Entry], None], on_gap: Callable[[], None]
+    def __init__(
+        self,
+        machine: Machine | None,
+        subject: str,
+        on_message: Callable[[Msg], Awaitable[None]],
+        on_error: Callable[[Exception], Awaitable[None]],
     ) -> None:
-        """Deliver the entries from a position on, until there is a gap."""
-        await self._stop()
-        self._gap = False
-        self.position = start - 1
-        self._reading = asyncio.create_task(self._read(on_entry, on_gap))
+        self.machine = machine
+        self.subject = subject
+        self.closed = False
+        self._on_message, self._on_error = on_message, on_error
+        self._pending = asyncio.Queue[Msg]()
+        self._task = asyncio.create_task(self._run())
 
-    async def wait_for(self, position: int) -> bool:
-        """Wait until everything up to a position was delivered; return False if there is a gap before."""
-        while self.position < position and not self._gap:
-            self._progress.clear()
-            await self._progress.wait()
-        return not self._gap
+    def receive(self, message: Msg) -> None:
+        """Take a message that arrives."""
+        if not self.closed:
+            self._pending.put_nowait(message)
 
-    def resubscribe(self) -> None:
-        """Hear again."""
-        self._deaf_until = 0.0
-        self._changed.set()
+    async def unsubscribe(self) -> None:
+        """Take no more."""
+        self.closed = True
+        self._task.cancel()
 
-    def be_deaf(self) -> None:
-        """Hear nothing until somebody notices."""
-        self._deaf_until = asyncio.get_running_loop().time() + _SILENCE
-
-    def wake(self) -> None:
-        """Note that there are new entries."""
-        self._changed.set()
-
-    async def _stop(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
-
-    async def _call(self) -> None:
-        if not self._log.is_reachable_by(self._machine):
-            await asyncio.sleep(_TIMEOUT)
-            raise TimeoutError
-        await asyncio.sleep(self._log.latency())
-
-    async def _read(self, on_entry: Callable[[Entry], None], on_gap: Callable[[], None]) -> None:
-        loop, log = asyncio.get_running_loop(), self._log
+    async def _run(self) -> None:
         while True:
-            if self._created != log.created or (
-                self.position + 1 < log.first and log.is_reachable_by(self._machine)
-            ):
-                self._gap = True
-                self._progress.set()
-                on_gap()
-                return
-            if not log.is_reachable_by(self._machine) or loop.time() < self._deaf_until:
-                await asyncio.sleep(0.1)
-            elif self.position < log.last:
-                await asyncio.sleep(log.latency())
-                self._deliver(on_entry)
-            else:
-                self._changed.clear()
-                await self._changed.wait()
-
-    def _deliver(self, on_entry: Callable[[Entry], None]) -> None:
-        """Deliver all that there is, as a packet with several messages does."""
-        log = self._log
-        while log.first <= self.position + 1 <= log.last and self._created == log.created:
-            entry, _ = log.entries[self.position + 1 - log.first]
-            self.position = entry.position
-            self.bytes_read += 100
-            on_entry(entry)
-        self._progress.set()
+            message = await self._pending.get()
+            try:
+                await self._on_message(message)
+            except Exception as error:  # noqa: BLE001 - as the client library does
+                await self._on_error(error)

@@ -261,7 +261,8 @@ class Person(asyncio.Protocol):
     async def quit(self) -> None:
         """Say goodbye."""
         self._transport.resume_reading()
-        self.send(self.message(), "QUIT")
+        if "QUIT" not in self.sent:  # or a half-close, after which nothing can be sent
+            self.send(self.message(), "QUIT")
         await self.wait_for_end()
 
     async def half_close(self) -> None:

@@ -15,6 +15,9 @@ from tests.simulation.people import Person
 from tests.simulation.programs import Program
 from tests.simulation.world import Node, World
 
+_ARRIVAL = 5.0  # seconds until nobody connects any more who was on the way
+_START_TIMEOUT = 150.0  # seconds; a server waits 90 for a snapshot
+
 
 async def single(world: World) -> None:
     """One server: people come and go."""
@@ -32,12 +35,60 @@ async def single(world: World) -> None:
 
 
 async def cluster(world: World) -> None:
-    """Three servers of one room; all but the first, where the observer is, may fail."""
-    choice = world.choice
+    """Three servers of one room: their log is replaced, or all but the first, with the observer, may fail."""
     settings = Settings(cluster=("nats://simulated",), rate=0, history=100)
     nodes = [world.start(host, settings) for host in ("s1", "s2", "s3")]
     for node in nodes:
         await node.started
+    if world.plan.seed % 10 == 0:
+        await _replaced_log(world, nodes)
+    else:
+        await _failing_cluster(world, nodes, settings)
+
+
+async def _replaced_log(world: World, nodes: list[Node]) -> None:
+    """Replace the log: everybody is cut off, and the room begins anew, with nothing of what was before."""
+    choice = world.choice
+    for number in range(choice.randint(1, 3)):
+        observer = await observe(world, nodes[0], f"observer{number}")
+        crowd = Crowd(world, nodes, choice.randint(3, 12), run=number)
+        living = asyncio.create_task(crowd.live(60.0))
+        await asyncio.sleep(choice.uniform(1.0, 20.0))
+        crowd.send_home()  # whoever is there stays until then
+        await asyncio.sleep(_ARRIVAL)
+        world.tell("log", "is away, and replaced meanwhile")
+        world.log.away = True
+        await asyncio.sleep(choice.uniform(0.5, 10.0))  # by then all servers have delivered the same
+        world.log.remove()
+        world.log.away = False
+        await observer.wait_for_end()
+        await living
+        if observer.end is not End.VANISHED:
+            world.find(f"{observer.label} was not cut off, though the log is another one")
+        observer.received = _with_everybody_left(observer.received)
+        check_all(observer, crowd)
+    observer = await observe(world, nodes[0], "last")
+    crowd = Crowd(world, nodes, choice.randint(3, 12), run=number + 1)
+    await crowd.live(choice.uniform(5.0, 20.0))
+    await wait_until_alone(world, observer)
+    await end(world, nodes, observer)
+    check_all(observer, crowd)
+
+
+def _with_everybody_left(received: bytearray) -> bytearray:
+    """Return what the observer received before it was cut off, as if the others had left then."""
+    whole = received[: received.rfind(b"\n") + 1]
+    present: dict[bytes, None] = {}
+    for line in whole.splitlines():
+        if line.startswith(b"JOINED "):
+            present[bytes(line[7:])] = None
+        elif line.startswith(b"LEFT "):
+            present.pop(bytes(line[5:]))
+    return whole + b"".join(b"LEFT %b\n" % name for name in present)
+
+
+async def _failing_cluster(world: World, nodes: list[Node], settings: Settings) -> None:
+    choice = world.choice
     observer = await observe(world, nodes[0])
     world.pause = choice.choice((1.0, 5.0, 30.0))
     crowd = Crowd(world, nodes, choice.randint(3, 30), programs=choice.randint(0, 3))
@@ -185,7 +236,19 @@ class Trouble:
     async def go_on(self) -> None:
         """Do one thing after another, and repair it."""
         choice = self._world.choice
-        kinds = (self.kill, self.stop, self.pause, self.cut_off, self.log_away, self.lose_answers)
+        kinds = (
+            self.kill,
+            self.stop,
+            self.pause,
+            self.cut_off,
+            self.deafen,
+            self.rewind,
+            self.be_slow_to_hear,
+            self.log_away,
+            self.lose_answers,
+            self.repeat,
+            self.lose_entries,
+        )
         for _ in range(self._world.plan.faults):
             await asyncio.sleep(choice.expovariate(1 / 5.0))
             repairing = asyncio.create_task(choice.choice(kinds)(choice.randint(1, len(self._nodes) - 1)))
@@ -208,8 +271,13 @@ class Trouble:
         await self._start(index)
 
     async def _start(self, index: int) -> None:
-        self._nodes[index] = self._world.start(self._nodes[index].host, self._settings)
-        await self._nodes[index].started
+        self._nodes[index] = node = self._world.start(self._nodes[index].host, self._settings)
+        try:
+            async with asyncio.timeout(_START_TIMEOUT):
+                await asyncio.shield(node.started)
+        except TimeoutError:
+            self._world.find(f"{node.host} does not start within {_START_TIMEOUT:.0f} s")
+            raise
 
     async def pause(self, index: int) -> None:
         """Pause a machine, perhaps for longer than its lease."""
@@ -225,6 +293,25 @@ class Trouble:
         self._world.log.cut_off.clear()
         self._world.tell(self._nodes[index].host, "reaches the log again")
 
+    async def deafen(self, index: int) -> None:
+        """Let a server hear nothing more until it notices."""
+        self._world.tell(self._nodes[index].host, "is deaf")
+        self._world.log.deafen(self._nodes[index].machine)
+
+    async def rewind(self, index: int) -> None:
+        """Deliver entries again."""
+        self._world.tell(self._nodes[index].host, "hears entries again")
+        self._world.log.rewind(self._nodes[index].machine, self._world.choice.randint(1, 20))
+
+    async def be_slow_to_hear(self, index: int) -> None:
+        """Let a server hear of everything late."""
+        delay = self._world.choice.uniform(0.01, 4.0)
+        self._world.tell(self._nodes[index].host, f"hears everything {delay:.2f} s late")
+        self._world.log.delays[self._nodes[index].machine] = delay
+        await asyncio.sleep(self._world.choice.uniform(0.1, 20.0))
+        self._world.log.delays.clear()
+        self._world.tell(self._nodes[index].host, "hears in time again")
+
     async def log_away(self, _: int) -> None:
         """Let the log elect a leader."""
         self._world.tell("log", "is away")
@@ -235,9 +322,38 @@ class Trouble:
 
     async def lose_answers(self, _: int) -> None:
         """Let publishes time out that are stored."""
+        self._world.tell("log", "loses answers")
         self._world.log.losing_answers = 0.5
         await asyncio.sleep(self._world.choice.uniform(1.0, 10.0))
         self._world.log.losing_answers = 0.0
+        self._world.tell("log", "loses no answers any more")
+
+    async def repeat(self, _: int) -> None:
+        """Let entries be stored twice, as those that are published again after the duplicate window."""
+        log, choice = self._world.log, self._world.choice
+        log.forget_idents()
+        for _ in range(choice.randint(1, 3)):
+            position = max(log.last - choice.randint(0, 200), 1)
+            self._world.tell("log", f"stores entry {position} again")
+            log.repeat(position)
+            await asyncio.sleep(choice.uniform(0.0, 1.0))
+
+    async def lose_entries(self, _: int) -> None:
+        """Delete an entry, the oldest ones, or all; the server of the observer has read them."""
+        log, choice = self._world.log, self._world.choice
+        if not log.is_heard_by(self._nodes[0].machine):
+            return
+        match choice.choice(("one", "oldest", "all")):
+            case "one":
+                position = max(log.last - choice.randint(0, 50), 1)
+                self._world.tell("log", f"loses entry {position}")
+                log.delete(position)
+            case "oldest":
+                self._world.tell("log", "loses its oldest entries")
+                log.purge(keep=choice.randint(0, 100))
+            case "all":
+                self._world.tell("log", "loses all entries")
+                log.purge()
 
 
 async def observe(world: World, node: Node, name: str = "observer") -> Person:

@@ -6,19 +6,20 @@ import random
 import select
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import SimpleNamespace
 from unittest.mock import patch
 
 from simple_chat.client import connection as client_connection
 from simple_chat.client import endpoints
-from simple_chat.cluster import replicator
-from simple_chat.errors import ChatError
+from simple_chat.cluster import replicator, stream
 from simple_chat.journal import directory, file
 from simple_chat.server import connection, server, watchdog
 from simple_chat.server.config import Settings
 from simple_chat.server.server import Server
 from tests.simulation.disk import Disk
-from tests.simulation.log import SimulatedLog, SimulatedStream
+from tests.simulation.log import SimulatedLog
+from tests.simulation.log_connection import SimulatedConnection
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.machine import MACHINE, Machine
 from tests.simulation.network import Network, SimulatedSocket
@@ -116,7 +117,7 @@ class World:
         with self._patched(), _log_to(self):
             try:
                 self.loop.run(scenario(self))
-            except (AssertionError, ChatError) as error:
+            except Exception as error:  # noqa: BLE001 - also of an observer that was cut off
                 self.find(f"{type(error).__name__}: {error}")
             self.findings += self.loop.errors
         for machine in self._off:
@@ -138,7 +139,7 @@ class World:
                 (client_connection, "open_socket", self._open_socket),
                 (endpoints, "random", random.Random(f"{self.seed} endpoints")),
                 (replicator, "secrets", SimpleNamespace(token_hex=self._ident)),
-                (replicator, "LogStream", SimulatedStream.opener(self.log)),
+                (stream, "NatsConnection", partial(SimulatedConnection, self.log)),
             ):
                 stack.enter_context(patch.object(module, name, stub))
             yield
