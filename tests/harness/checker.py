@@ -51,7 +51,13 @@ class Recording:
     end: End
 
 
-def check(observer: Recording, others: Iterable[Recording], *, presence: bool = True) -> list[str]:
+def check(
+    observer: Recording,
+    others: Iterable[Recording],
+    *,
+    presence: bool = True,
+    leaving_together: bool = False,
+) -> list[str]:
     """Check all connections; return the common sequence.
 
     Args:
@@ -59,6 +65,8 @@ def check(observer: Recording, others: Iterable[Recording], *, presence: bool = 
         others: all other connections.
         presence: whether every JOINED and LEFT was broadcast, as below the presence limit. If not, neither
             the positions where memberships began and ended nor the holders of names are checked.
+        leaving_together: whether members may leave without the LEFT of those who leave just before them, as
+            all members of a cluster's server do at its end.
 
     Raises:
         Violation: the first violation found.
@@ -77,7 +85,10 @@ def check(observer: Recording, others: Iterable[Recording], *, presence: bool = 
     if presence:
         _check_names(sequence, positions, transcripts)
     for transcript in transcripts:
-        _Matcher(transcript, sequence, positions, presence=presence).check()
+        matcher = _Matcher(
+            transcript, sequence, positions, presence=presence, leaving_together=leaving_together
+        )
+        matcher.check()
     return sequence
 
 
@@ -283,6 +294,7 @@ class _Matcher:
         sequence: all broadcasts of the room.
         positions: of each line in the sequence.
         presence: whether JOINED and LEFT are broadcast.
+        leaving_together: as for `check`.
     """
 
     def __init__(
@@ -292,11 +304,13 @@ class _Matcher:
         positions: Mapping[str, list[int]],
         *,
         presence: bool,
+        leaving_together: bool,
     ) -> None:
         self._transcript = transcript
         self._sequence = sequence
         self._positions = positions
         self._presence = presence
+        self._leaving_together = leaving_together
 
     def check(self) -> None:
         """Check each membership at the first position that fits."""
@@ -377,7 +391,7 @@ class _Matcher:
         left = f"LEFT {membership.name}"
         if membership.ending == "BYE shutdown" and at == len(self._sequence):
             return at
-        if membership.ending == "BYE shutdown":  # in a cluster, all members of a server leave at once
+        if membership.ending.startswith("BYE ") and self._leaving_together:
             while (self._line(at) or "").startswith("LEFT ") and self._line(at) != left:
                 at += 1
         if membership.ending and self._line(at) != left:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tests.simulation.machine import MACHINE, Machine
 
 if TYPE_CHECKING:
-    from tests.simulation.network import SimulatedSocket
+    from tests.simulation.ends import SimulatedSocket
 
 _T = TypeVar("_T")
 _Entry = tuple[asyncio.Handle, Machine | None]
@@ -216,3 +216,8 @@ def _set_result(future: asyncio.Future[_T], value: _T) -> None:
 def _set_exception(future: asyncio.Future[Any], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
+
+
+def new_loop() -> SimulatedLoop:
+    """Return a loop."""
+    return SimulatedLoop()  # type: ignore[abstract] # what nobody calls is missing

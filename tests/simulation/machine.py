@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from tests.simulation.disk import Disk
-    from tests.simulation.network import Tap
+    from tests.simulation.ends import Tap
 
 MACHINE: contextvars.ContextVar["Machine | None"] = contextvars.ContextVar("machine", default=None)
 """The machine that the code at hand runs on; None for the world outside."""

@@ -15,7 +15,7 @@ from tests.simulation.machine import Machine
 from tests.simulation.refusals import without_refusals
 
 if TYPE_CHECKING:
-    from tests.simulation.network import End as NetworkEnd
+    from tests.simulation.ends import End as NetworkEnd
     from tests.simulation.world import World
 
 PATIENCE = 120.0

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import simple_chat
 from tests.harness.checker import End, Recording
+from tests.simulation.ends import Tap
 from tests.simulation.machine import Machine
-from tests.simulation.network import Tap
 from tests.simulation.refusals import without_refusals
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from simple_chat.journal.directory import list_segments
 from simple_chat.journal.record import Record
 from simple_chat.server.config import Settings
 from tests.harness.checker import End, Recording, check
+from tests.simulation.crowd import Crowd
 from tests.simulation.disk import Disk
 from tests.simulation.people import Person
-from tests.simulation.programs import Program
+from tests.simulation.trouble import DiskTrouble, Trouble
 from tests.simulation.world import Node, World
 
 _ARRIVAL = 5.0  # seconds until nobody connects any more who was on the way
-_START_TIMEOUT = 150.0  # seconds; a server waits 90 for a snapshot
 
 
 async def single(world: World) -> None:
@@ -66,13 +66,13 @@ async def _replaced_log(world: World, nodes: list[Node]) -> None:
         if observer.end is not End.VANISHED:
             world.find(f"{observer.label} was not cut off, though the log is another one")
         observer.received = _with_everybody_left(observer.received)
-        check_all(observer, crowd)
+        check_all(world, observer, crowd)
     observer = await observe(world, nodes[0], "last")
     crowd = Crowd(world, nodes, choice.randint(3, 12), run=number + 1)
     await crowd.live(choice.uniform(5.0, 20.0))
     await wait_until_alone(world, observer)
     await end(world, nodes, observer)
-    check_all(observer, crowd)
+    check_all(world, observer, crowd)
 
 
 def _with_everybody_left(received: bytearray) -> bytearray:
@@ -152,7 +152,7 @@ async def _journal_run(world: World, settings: Settings, disk: Disk, number: int
     check_journal(world, [line for line in lines if line != "START"], observer, crowd, safe=safe)
 
 
-def check_journal(world: World, lines: list[str], observer: Person, crowd: "Crowd", *, safe: bool) -> None:
+def check_journal(world: World, lines: list[str], observer: Person, crowd: Crowd, *, safe: bool) -> None:
     """Check the journal of one run.
 
     Args:
@@ -192,170 +192,6 @@ async def read_journal(root: Path) -> list[Record]:
     return found
 
 
-class DiskTrouble:
-    """What goes wrong with a disk; each kind ends by itself.
-
-    Args:
-        world: the world.
-        disk: the disk.
-    """
-
-    def __init__(self, world: World, disk: Disk) -> None:
-        self._world = world
-        self._disk = disk
-
-    async def go_on(self) -> None:
-        """Do one thing after another, and repair it."""
-        choice = self._world.choice
-        for _ in range(self._world.plan.faults):
-            await asyncio.sleep(choice.expovariate(1 / 5.0))
-            kind = choice.choice(("full", "failing", "slow"))
-            self._world.tell("disk", f"is {kind}")
-            setattr(self._disk, kind, choice.uniform(0.1, 3.0) if kind == "slow" else True)
-            try:
-                await asyncio.sleep(choice.uniform(0.1, 10.0))
-            finally:
-                setattr(self._disk, kind, 0.0 if kind == "slow" else False)
-                self._world.tell("disk", f"is not {kind} any more")
-
-
-class Trouble:
-    """What goes wrong in a cluster; each kind ends by itself, so that everything can recover.
-
-    Args:
-        world: the world.
-        nodes: the servers; the first one never fails.
-        settings: of the servers that are started again.
-    """
-
-    def __init__(self, world: World, nodes: list[Node], settings: Settings) -> None:
-        self._world = world
-        self._nodes = nodes
-        self._settings = settings
-
-    async def go_on(self) -> None:
-        """Do one thing after another, and repair it."""
-        choice = self._world.choice
-        kinds = (
-            self.kill,
-            self.stop,
-            self.pause,
-            self.cut_off,
-            self.deafen,
-            self.rewind,
-            self.be_slow_to_hear,
-            self.log_away,
-            self.lose_answers,
-            self.repeat,
-            self.lose_entries,
-        )
-        for _ in range(self._world.plan.faults):
-            await asyncio.sleep(choice.expovariate(1 / 5.0))
-            repairing = asyncio.create_task(choice.choice(kinds)(choice.randint(1, len(self._nodes) - 1)))
-            try:
-                await asyncio.shield(repairing)
-            except asyncio.CancelledError:
-                await repairing
-                raise
-
-    async def kill(self, index: int) -> None:
-        """Kill a server, and start it again."""
-        self._world.kill(self._nodes[index], power=self._world.choice.random() < 0.3)
-        await asyncio.sleep(self._world.choice.uniform(0.1, 50.0))
-        await self._start(index)
-
-    async def stop(self, index: int) -> None:
-        """End a server in order, and start it again."""
-        await self._nodes[index].stop()
-        await asyncio.sleep(self._world.choice.uniform(0.1, 5.0))
-        await self._start(index)
-
-    async def _start(self, index: int) -> None:
-        self._nodes[index] = node = self._world.start(self._nodes[index].host, self._settings)
-        try:
-            async with asyncio.timeout(_START_TIMEOUT):
-                await asyncio.shield(node.started)
-        except TimeoutError:
-            self._world.find(f"{node.host} does not start within {_START_TIMEOUT:.0f} s")
-            raise
-
-    async def pause(self, index: int) -> None:
-        """Pause a machine, perhaps for longer than its lease."""
-        self._world.pause_machine(self._nodes[index])
-        await asyncio.sleep(self._world.choice.uniform(0.1, 60.0))
-        self._world.resume_machine(self._nodes[index])
-
-    async def cut_off(self, index: int) -> None:
-        """Cut a machine off from the log."""
-        self._world.tell(self._nodes[index].host, "can't reach the log")
-        self._world.log.cut_off.add(self._nodes[index].machine)
-        await asyncio.sleep(self._world.choice.uniform(0.1, 60.0))
-        self._world.log.cut_off.clear()
-        self._world.tell(self._nodes[index].host, "reaches the log again")
-
-    async def deafen(self, index: int) -> None:
-        """Let a server hear nothing more until it notices."""
-        self._world.tell(self._nodes[index].host, "is deaf")
-        self._world.log.deafen(self._nodes[index].machine)
-
-    async def rewind(self, index: int) -> None:
-        """Deliver entries again."""
-        self._world.tell(self._nodes[index].host, "hears entries again")
-        self._world.log.rewind(self._nodes[index].machine, self._world.choice.randint(1, 20))
-
-    async def be_slow_to_hear(self, index: int) -> None:
-        """Let a server hear of everything late."""
-        delay = self._world.choice.uniform(0.01, 4.0)
-        self._world.tell(self._nodes[index].host, f"hears everything {delay:.2f} s late")
-        self._world.log.delays[self._nodes[index].machine] = delay
-        await asyncio.sleep(self._world.choice.uniform(0.1, 20.0))
-        self._world.log.delays.clear()
-        self._world.tell(self._nodes[index].host, "hears in time again")
-
-    async def log_away(self, _: int) -> None:
-        """Let the log elect a leader."""
-        self._world.tell("log", "is away")
-        self._world.log.away = True
-        await asyncio.sleep(self._world.choice.uniform(0.1, 15.0))
-        self._world.log.away = False
-        self._world.tell("log", "is back")
-
-    async def lose_answers(self, _: int) -> None:
-        """Let publishes time out that are stored."""
-        self._world.tell("log", "loses answers")
-        self._world.log.losing_answers = 0.5
-        await asyncio.sleep(self._world.choice.uniform(1.0, 10.0))
-        self._world.log.losing_answers = 0.0
-        self._world.tell("log", "loses no answers any more")
-
-    async def repeat(self, _: int) -> None:
-        """Let entries be stored twice, as those that are published again after the duplicate window."""
-        log, choice = self._world.log, self._world.choice
-        log.forget_idents()
-        for _ in range(choice.randint(1, 3)):
-            position = max(log.last - choice.randint(0, 200), 1)
-            self._world.tell("log", f"stores entry {position} again")
-            log.repeat(position)
-            await asyncio.sleep(choice.uniform(0.0, 1.0))
-
-    async def lose_entries(self, _: int) -> None:
-        """Delete an entry, the oldest ones, or all; the server of the observer has read them."""
-        log, choice = self._world.log, self._world.choice
-        if not log.is_heard_by(self._nodes[0].machine):
-            return
-        match choice.choice(("one", "oldest", "all")):
-            case "one":
-                position = max(log.last - choice.randint(0, 50), 1)
-                self._world.tell("log", f"loses entry {position}")
-                log.delete(position)
-            case "oldest":
-                self._world.tell("log", "loses its oldest entries")
-                log.purge(keep=choice.randint(0, 100))
-            case "all":
-                self._world.tell("log", "loses all entries")
-                log.purge()
-
-
 async def observe(world: World, node: Node, name: str = "observer") -> Person:
     """Let the observer join, whose reading keeps up with everything."""
     observer = Person(world, name, [name])
@@ -377,78 +213,17 @@ async def end(world: World, nodes: list[Node], observer: Person) -> None:
         world.find(f"tasks are left: {tasks}")
 
 
-def check_all(world: World, observer: Person, crowd: "Crowd") -> None:
+def check_all(world: World, observer: Person, crowd: Crowd) -> None:
     """Check what everybody received."""
     texts = {
         line.split(" ", 2)[2] for line in observer.received.decode().split("\n") if line.startswith("MSG ")
     }
     of_programs = [each for program in crowd.programs for each in program.recordings(texts)]
-    check(observer.recording(texts), [*(person.recording(texts) for person in crowd.all), *of_programs])
+    others = [*(person.recording(texts) for person in crowd.all), *of_programs]
+    check(observer.recording(texts), others, leaving_together=world.plan.shape == "cluster")
     for program in crowd.programs:
         if lost := [text for text in program.kept if text not in texts]:
             world.find(f"{program.label} was told that {lost[0]!r} is kept")
-
-
-class Crowd:
-    """People who come and go for a while.
-
-    Args:
-        world: where they are.
-        nodes: the servers that they connect to.
-        size: how many there are at a time.
-        programs: how many programs there are beside them.
-        run: number that tells them from those of other runs in the same world.
-
-    Attributes:
-        all: everybody who is or was connected.
-        programs: the programs.
-    """
-
-    def __init__(
-        self, world: World, nodes: list[Node], size: int, *, programs: int = 0, run: int = 0
-    ) -> None:
-        self.all: list[Person] = []
-        self._world = world
-        self._nodes = nodes
-        self._run = run
-        self._until = 0.0
-        hosts = [node.host for node in nodes]
-        self.programs = [Program(world, f"bot{n}", hosts[n:] + hosts[:n]) for n in range(programs)]
-        self._size = min(size, world.plan.people)
-        self._names = [f"name{number}" for number in range(2 * size)]  # few enough for some to be taken
-
-    async def live(self, seconds: float) -> None:
-        """Let them come and go for some seconds, then leave."""
-        seconds = self._world.seconds_of_life = min(seconds, self._world.plan.seconds)
-        self._until = self._world.loop.time() + seconds
-        async with asyncio.TaskGroup() as group:
-            for seat in range(self._size):
-                group.create_task(self._fill(seat))
-            for program in self.programs:
-                group.create_task(program.live(self._until), context=program.machine.context.copy())
-
-    def send_home(self) -> None:
-        """Let nobody come any more."""
-        self._until = 0.0
-
-    async def _fill(self, seat: int) -> None:
-        number = 0
-        while self._world.loop.time() < self._until:
-            number += 1
-            person = Person(self._world, f"p{self._run}.{seat}.{number}", self._names)
-            try:
-                await person.connect(self._nodes[(seat + number) % len(self._nodes)].host)
-            except OSError:
-                await asyncio.sleep(1.0)
-                continue
-            self.all.append(person)
-            living = asyncio.create_task(person.live(), context=person.machine.context.copy())
-            try:
-                async with asyncio.timeout_at(self._until):
-                    await living
-            except TimeoutError:
-                if person.end is None:
-                    await person.quit()
 
 
 async def wait_until_alone(world: World, observer: Person) -> None:

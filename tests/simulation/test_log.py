@@ -19,7 +19,7 @@ from simple_chat.cluster.stream import LogStream
 from tests.harness.nats import NatsCluster
 from tests.simulation.log import SimulatedLog
 from tests.simulation.log_connection import SimulatedConnection
-from tests.simulation.loop import SimulatedLoop
+from tests.simulation.loop import new_loop
 
 DEADLINE = 20.0  # seconds, real or virtual
 HEARTBEAT = 0.2  # seconds, in which a deleted message is noticed
@@ -143,7 +143,7 @@ def contract(check: Check) -> Callable[..., None]:
             asyncio.run(within_deadline(real))
             server.delete(real.config.room)  # it has room for a few streams only
             return
-        loop = SimulatedLoop()
+        loop = new_loop()
         log = SimulatedLog(loop, "test", 1.8e9)
         with patch.object(stream_module, "NatsConnection", lambda config: SimulatedConnection(log, config)):
             loop.run(within_deadline(Simulated(log)))

@@ -18,11 +18,12 @@ from simple_chat.server import connection, server, watchdog
 from simple_chat.server.config import Settings
 from simple_chat.server.server import Server
 from tests.simulation.disk import Disk
+from tests.simulation.ends import SimulatedSocket
 from tests.simulation.log import SimulatedLog
 from tests.simulation.log_connection import SimulatedConnection
-from tests.simulation.loop import SimulatedLoop
+from tests.simulation.loop import new_loop
 from tests.simulation.machine import MACHINE, Machine
-from tests.simulation.network import Network, SimulatedSocket
+from tests.simulation.network import Network
 from tests.simulation.plan import Plan
 
 EPOCH = 1_800_000_000.0
@@ -57,7 +58,7 @@ class World:
         self.plan = plan
         self.seed = seed = f"{plan.shape} {plan.seed}"
         self.seconds_of_life = 0.0
-        self.loop = SimulatedLoop()  # type: ignore[abstract] # what nobody calls is missing
+        self.loop = new_loop()
         self.network = Network(self.loop, seed)
         self.log = SimulatedLog(self.loop, seed, EPOCH)
         self.choice = random.Random(f"{seed} world")

@@ -1,0 +1,69 @@
+"""The people and programs of a simulated world, who come and go."""
+
+import asyncio
+
+from tests.simulation.people import Person
+from tests.simulation.programs import Program
+from tests.simulation.world import Node, World
+
+
+class Crowd:
+    """People who come and go for a while.
+
+    Args:
+        world: where they are.
+        nodes: the servers that they connect to.
+        size: how many there are at a time.
+        programs: how many programs there are beside them.
+        run: number that tells them from those of other runs in the same world.
+
+    Attributes:
+        all: everybody who is or was connected.
+        programs: the programs.
+    """
+
+    def __init__(
+        self, world: World, nodes: list[Node], size: int, *, programs: int = 0, run: int = 0
+    ) -> None:
+        self.all: list[Person] = []
+        self._world = world
+        self._nodes = nodes
+        self._run = run
+        self._until = 0.0
+        hosts = [node.host for node in nodes]
+        self.programs = [Program(world, f"bot{n}", hosts[n:] + hosts[:n]) for n in range(programs)]
+        self._size = min(size, world.plan.people)
+        self._names = [f"name{number}" for number in range(2 * size)]  # few enough for some to be taken
+
+    async def live(self, seconds: float) -> None:
+        """Let them come and go for some seconds, then leave."""
+        seconds = self._world.seconds_of_life = min(seconds, self._world.plan.seconds)
+        self._until = self._world.loop.time() + seconds
+        async with asyncio.TaskGroup() as group:
+            for seat in range(self._size):
+                group.create_task(self._fill(seat))
+            for program in self.programs:
+                group.create_task(program.live(self._until), context=program.machine.context.copy())
+
+    def send_home(self) -> None:
+        """Let nobody come any more."""
+        self._until = 0.0
+
+    async def _fill(self, seat: int) -> None:
+        number = 0
+        while self._world.loop.time() < self._until:
+            number += 1
+            person = Person(self._world, f"p{self._run}.{seat}.{number}", self._names)
+            try:
+                await person.connect(self._nodes[(seat + number) % len(self._nodes)].host)
+            except OSError:
+                await asyncio.sleep(1.0)
+                continue
+            self.all.append(person)
+            living = asyncio.create_task(person.live(), context=person.machine.context.copy())
+            try:
+                async with asyncio.timeout_at(self._until):
+                    await living
+            except TimeoutError:
+                if person.end is None:
+                    await person.quit()
