@@ -47,7 +47,7 @@ class Clone:
         author = {
             f"GIT_{role}_{what}": "a@b.c" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
         }
-        quick = {"PYTEST_ADDOPTS": "-p no:hypothesispytest"}  # slow to load, and no test here needs it
+        quick = {"PYTEST_ADDOPTS": "-p no:hypothesispytest -n0"}  # slow to start, and no test here needs it
         self._environment = inherited | author | quick | {"PATH": path_variable}
 
     def run(self, *command: str) -> CompletedProcess[str]:
