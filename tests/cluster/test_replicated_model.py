@@ -260,8 +260,8 @@ class HistoryMachine(ClusterMachine):
         assert all([line for _, line in room.history(None)] == first_history for room in others)
 
 
-ClusterMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
-HistoryMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=60, deadline=None)
+ClusterMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+HistoryMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=60, deadline=None)
 
 
 class TestSharedRoomAgainstChecker(ClusterMachine.TestCase):  # type: ignore[misc, valid-type]
