@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, Signals
 
+import argon2
 import pytest
 
-from simple_chat.server.auth import hash_password
 from tests.harness import programs
 from tests.harness.programs import DEADLINE, ServerProcess, run_server_process
+
+HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 def test_sighup_reloads_nothing_without_files(server: ServerProcess) -> None:
@@ -62,7 +64,7 @@ def test_sighup_while_it_starts_does_not_end_it(monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def password_file(tmp_path: Path) -> Path:
     path = tmp_path / "password"
-    path.write_text(hash_password("first"))
+    path.write_text(HASHER.hash("first"))
     return path
 
 
@@ -76,7 +78,7 @@ def test_sighup_reloads_the_password_and_drops_nobody(password_file: Path) -> No
         ann = server.nc()
         ann.type("PASS first", "JOIN ann")
         ann.wait_for("OK JOIN ann")
-        password_file.write_text(hash_password("second"))
+        password_file.write_text(HASHER.hash("second"))
         assert not try_password(server, "second")
         server.process.send_signal(SIGHUP)
         server.log.expect_exact(f" INFO reloaded: {password_file}\n")
