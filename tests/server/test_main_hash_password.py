@@ -204,11 +204,11 @@ def test_byte_order_mark_is_no_part_of_the_hash(file: str) -> None:
         ),
         (
             lambda path: path.write_bytes(b""),
-            "the password's hash is not an argon2 hash, make one with hash-password",
+            "can't read {path}: no password's hash, make one with hash-password",
         ),
         (
             lambda path: path.write_text("open sesame\n"),
-            "the password's hash is not an argon2 hash, make one with hash-password",
+            "can't read {path}: no password's hash, make one with hash-password",
         ),
     ],
     ids=["missing", "folder", "binary", "empty", "password"],

@@ -9,6 +9,7 @@ import argon2
 import pytest
 
 from tests.harness import programs
+from tests.harness.loops import LOOPS
 from tests.harness.programs import DEADLINE, ServerProcess, run_server_process
 
 HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -43,22 +44,45 @@ def test_signals_that_were_ignored_at_start_stay_ignored(monkeypatch: pytest.Mon
         assert server.wait().count("reloaded") == 0
 
 
-HUNG_UP_WHILE_STARTING = """
+SIGNALLED = """
 import os, signal, sys
 from simple_chat.server import __main__
-real = __main__.asyncio.Runner
-def runner(**options):
-    os.kill(os.getpid(), signal.SIGHUP)
-    return real(**options)
-__main__.asyncio.Runner = runner
+real = __main__.{where}
+def signalled(*arguments, **options):
+    os.kill(os.getpid(), signal.{signal})
+    return real(*arguments, **options)
+__main__.{where} = signalled
 sys.exit(__main__.main())
 """
 
 
+def signal_at(monkeypatch: pytest.MonkeyPatch, number: Signals, where: str) -> None:
+    """Let servers receive a signal where they call a function."""
+    program = SIGNALLED.format(where=where, signal=number.name)
+    monkeypatch.setattr(programs, "_SERVER", (sys.executable, "-c", program))
+
+
 def test_sighup_while_it_starts_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "_SERVER", (sys.executable, "-c", HUNG_UP_WHILE_STARTING))
+    signal_at(monkeypatch, SIGHUP, "asyncio.Runner")
     with run_server_process() as server:
         assert server.join("ann").barrier() == []
+
+
+@pytest.mark.parametrize("where", ["cli.parse", "LogWriter", "logs.configure"])
+def test_sigint_while_it_starts_ends_it_without_a_word(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    signal_at(monkeypatch, SIGINT, where)
+    ended = programs.run_server_to_exit("--port", "0")
+    assert (ended.returncode, ended.stderr) == (128 + SIGINT, "")
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM], ids=str)
+def test_signal_behind_the_end_does_not_change_the_status(
+    monkeypatch: pytest.MonkeyPatch, number: Signals, loop: str
+) -> None:
+    signal_at(monkeypatch, number, "LogWriter.close")
+    with run_server_process("--loop", loop) as server:
+        assert "shutting down" in server.stop()
 
 
 @pytest.fixture
