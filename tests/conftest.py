@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -31,6 +32,11 @@ settings.load_profile("default")
 def pytest_xdist_auto_num_workers() -> int:
     """Run three workers on two processors: tests wait for programs, disks and timers part of the time."""
     return 3 * (os.cpu_count() or 1) // 2
+
+
+def pytest_collection_finish() -> None:
+    """Keep garbage collections from looking at thousands of tests again and again."""
+    gc.freeze()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
 from simple_chat.cluster.config import ClusterConfig
-from simple_chat.cluster.connection import RETRY_INTERVAL, UNAVAILABLE, NatsConnection
+from simple_chat.cluster.connection import RETRY_INTERVAL, UNAVAILABLE, NatsConnection, cancel
 from simple_chat.cluster.consumer import Consumer
 from simple_chat.cluster.entry import Entry, decode_entry
 from simple_chat.errors import JournalError
@@ -61,16 +61,26 @@ class LogStream:
         """
         stream = cls(config)
         try:
-            async with asyncio.timeout(START_TIMEOUT):
-                await stream._connection.connect()
-                await stream.ensure()
-        except TimeoutError as error:
-            await stream.close()
-            raise stream._connection.failure() from error
+            await stream._start()
         except BaseException:
             await stream.close()
             raise
         return stream
+
+    async def _start(self) -> None:
+        """Connect, and find or create the stream, within `START_TIMEOUT`."""
+        starting = asyncio.create_task(self._connect())
+        try:
+            await asyncio.wait([starting], timeout=START_TIMEOUT)
+        finally:
+            await cancel(starting)  # asyncio.timeout cancels once, which may get lost
+        if starting.cancelled():
+            raise self._connection.failure()
+        starting.result()
+
+    async def _connect(self) -> None:
+        await self._connection.connect()
+        await self.ensure()
 
     async def close(self) -> None:
         """Stop reading, and disconnect."""

@@ -31,15 +31,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line; None for ``sys.argv``.
 
     Returns:
-        The exit status: 0 after SIGTERM or SIGINT, 1 if the server could not start or its journal lost lines.
+        The exit status: 0 after SIGTERM or SIGINT, 1 if the server could not start or its journal lost lines,
+        130 after a SIGINT before the event loop ran.
     """
     signals.disarm()
     open_standard_descriptors()
-    options = cli.parse(arguments)
-    if options.command == "hash-password":
-        return _print_password_hash()
-    with contextlib.closing(LogWriter(_STDERR)) as log:
-        return _run_to_exit_status(options, log)
+    try:
+        options = cli.parse(arguments)
+        if options.command == "hash-password":
+            return _print_password_hash()
+        with contextlib.closing(LogWriter(_STDERR)) as log:
+            status = _run_to_exit_status(options, log)
+            signals.ignore_stop()  # the last lines of the log are still written
+            return status
+    except KeyboardInterrupt:  # before there was a handler for SIGINT
+        return 128 + signal.SIGINT
 
 
 def _run_to_exit_status(options: argparse.Namespace, log: LogWriter) -> int:

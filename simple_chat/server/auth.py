@@ -134,8 +134,10 @@ def read_hash(path: str | Path) -> str:
         ConfigError: the file can't be read, or has something else.
     """
     try:
-        return Path(path).read_bytes().removeprefix(codecs.BOM_UTF8).decode("ascii").strip()
-    except UnicodeDecodeError:
+        encoded = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8).decode("ascii").strip()
+        argon2.extract_parameters(encoded)
+    except (UnicodeDecodeError, argon2.exceptions.InvalidHashError):
         raise ConfigError(f"can't read {path}: no password's hash, make one with hash-password") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"can't read {path}: {describe_error(error)}") from error
+    return encoded

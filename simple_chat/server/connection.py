@@ -30,7 +30,9 @@ _THROTTLE = 0.5
 _ACK_POLL = 0.05
 """Seconds until the next look whether a client's kernel has acknowledged everything."""
 
-_READ_SIZE = 64 * 1024  # bytes
+_REST_SIZE = 256 * 1024
+"""Bytes that are read of a connection that is gone: as many as a kernel holds. A client that sends on while
+it is dropped would be read from without end."""
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no seconds
 
@@ -181,8 +183,7 @@ class Connection(asyncio.Protocol):
         if self.transport.get_extra_info("sslcontext") is not None or self.session.throttled:
             return
         with contextlib.suppress(OSError):
-            while data := os.read(self.sock.fileno(), _READ_SIZE):
-                self.session.receive(data)
+            self.session.receive(os.read(self.sock.fileno(), _REST_SIZE))
 
     @property
     def _has_input_to_execute(self) -> bool:

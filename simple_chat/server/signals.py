@@ -27,6 +27,12 @@ def on_stop(callback: Callable[[], object]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, callback)
 
 
+def ignore_stop() -> None:
+    """Ignore SIGTERM and SIGINT from now on: the end has come, and its exit status is settled."""
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def on_reload(callback: Callable[[], object]) -> None:
     """Call a function on SIGHUP."""
     for number in heeded([signal.SIGHUP]):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simple_chat.bench import message
@@ -92,6 +92,7 @@ def test_client_may_be_ahead_of_the_observer(senders: list[int]) -> None:
     scenario.assert_correct()
 
 
+@settings(max_examples=50)  # each draws some fifty times
 @given(st.data())
 def test_expected_lines_are_correct_in_any_pieces_and_order(data: st.DataObject) -> None:
     scenario = Scenario(data.draw(st.lists(st.integers(0, SENDERS - 1), max_size=8)))

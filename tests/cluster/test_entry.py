@@ -8,11 +8,12 @@ from simple_chat.cluster.config import ClusterConfig
 from simple_chat.cluster.entry import END, JOIN, LEAVE, Entry, decode_entry, encode_entry
 from simple_chat.core.protocol import encode_message
 from simple_chat.core.text import sanitize
+from tests.harness.texts import CHARACTERS
 
 nodes = st.from_regex(re.compile("[0-9a-f]{16}"), fullmatch=True)
 numbers = st.integers(1, 2**63)
 names = st.from_regex(re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,31}"), fullmatch=True)
-texts = st.text(min_size=1).map(sanitize)
+texts = st.text(CHARACTERS, min_size=1).map(sanitize)
 lines = st.one_of(
     st.builds(encode_message, names, texts),
     names.map(lambda name: JOIN + name.encode() + b"\n"),

@@ -11,7 +11,8 @@ from simple_chat.errors import ChatError, CommandError, JoinRefusedError, descri
 
 
 def test_every_error_is_a_chat_error() -> None:
-    defined = [thing for thing in vars(errors).values() if isinstance(thing, type)]
+    things = vars(errors).values()
+    defined = [each for each in things if isinstance(each, type) and each.__module__ == errors.__name__]
     assert len(defined) > 1
     assert all(issubclass(error, ChatError) for error in defined)
 

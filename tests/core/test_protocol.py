@@ -40,6 +40,7 @@ from simple_chat.core.protocol import (
 )
 from simple_chat.core.text import sanitize
 from simple_chat.errors import CommandError
+from tests.harness.texts import CHARACTERS
 
 # Commands
 
@@ -122,7 +123,7 @@ def test_invalid_line_is_rejected_with_its_code(code: Code, lines: list[str]) ->
 
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", fullmatch=True)
-words = st.text(st.characters(codec="utf-8", exclude_characters="\n"), min_size=1, max_size=20)
+words = st.text(CHARACTERS.filter("\n".__ne__), min_size=1, max_size=20)
 commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(Join, names),
     st.builds(Msg, words.map(sanitize)),

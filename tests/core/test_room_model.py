@@ -286,7 +286,7 @@ class RoomMachine(RuleBasedStateMachine):
         return next(to_read, None) is None
 
 
-RoomMachine.TestCase.settings = settings(max_examples=250, stateful_step_count=60, deadline=None)
+RoomMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=60, deadline=None)
 
 
 class TestRoomAgainstModel(RoomMachine.TestCase):  # type: ignore[misc, valid-type]

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simple_chat.core.text import MARKS_MAX, is_name, name_key, name_problem, sanitize
+from tests.harness.texts import CHARACTERS
 
 C0 = [chr(code) for code in range(0x20) if chr(code) != "\t"]
 REPLACED = [
@@ -25,11 +26,10 @@ def longest_run_of_marks(text: str) -> int:
     return max((len(list(run)) for mark, run in groupby(text, is_mark) if mark), default=0)
 
 
-characters = st.characters(codec="utf-8")
-any_text = st.text(characters | st.sampled_from([*HARMFUL, *MARKS]), max_size=40) | st.lists(
-    st.sampled_from(MARKS) | characters, max_size=40
+any_text = st.text(CHARACTERS | st.sampled_from([*HARMFUL, *MARKS]), max_size=40) | st.lists(
+    st.sampled_from(MARKS) | CHARACTERS, max_size=40
 ).map("".join)
-letters = characters.filter(lambda char: char not in HARMFUL and not is_mark(char))
+letters = CHARACTERS.filter(lambda char: char not in HARMFUL and not is_mark(char))
 clean_text = st.lists(
     st.tuples(letters, st.text(st.sampled_from(MARKS), max_size=MARKS_MAX)).map("".join), max_size=10
 ).map("".join)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import argon2
 import psutil
 import pytest
 import trustme
@@ -20,7 +21,6 @@ import trustme
 import simple_chat
 from simple_chat import Joined, Left, Message
 from simple_chat.server import cli
-from simple_chat.server.auth import hash_password
 from tests.harness.programs import ServerProcess, run_server_process
 
 CA = trustme.CA()
@@ -199,7 +199,8 @@ def secrets(tmp_path: Path) -> Path:
     leaf = CA.issue_cert("localhost")
     leaf.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
     leaf.private_key_pem.write_to_path(tmp_path / "key.pem")
-    (tmp_path / "password").write_text(hash_password("s3cret"))
+    hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    (tmp_path / "password").write_text(hasher.hash("s3cret"))
     return tmp_path
 
 
@@ -227,7 +228,7 @@ async def test_healthcheck_in_compose_is_that_of_the_server(command: list[str], 
     options = [each for each in on_this_machine(command, secrets) if not each.startswith("--cluster")]
     (code,) = re.findall(r"^ +- (import socket.*)$", COMPOSE, re.MULTILINE)
     check = on_this_machine(["-c", code], secrets)
-    tls = ssl.create_default_context() if "--tls-cert" in str(command) else None
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if "--tls-cert" in str(command) else None
     if tls is not None:
         CA.configure_trust(tls)
     with run_server_process(*options) as server:

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.invariants import HEAD, check, parse_case
+from tests.harness.texts import CHARACTERS
 
 CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())
 
@@ -14,7 +15,7 @@ pieces = st.one_of(
     st.sampled_from([b"\n", b"\r\n", b"\r", b"MSG ", b"JOIN ", b"PING ", b"HISTORY ", b"\xff", b"\xff\xff"]),
     st.sampled_from([b"\xff\xfd\x01", b"\xff\xfb", b"\xff\xfa", b"\xff\xf0", b"\xc3", b"\x1b[2J"]),
     st.sampled_from(["\u202e", "\u2028", "\u0085", "\u0301" * 5, "\ufe0f", "\ufeff", "😀"]).map(str.encode),
-    st.text(max_size=4).map(str.encode),
+    st.text(CHARACTERS, max_size=4).map(str.encode),
     st.binary(max_size=8),
     st.integers(1, 70).map(lambda size: b"x" * size),
 )

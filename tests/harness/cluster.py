@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-import sys
+import os
 from collections.abc import AsyncIterator, Sequence
-from subprocess import PIPE, Popen
 from typing import Any
 
 from simple_chat import Server as ChatServer
 from simple_chat import Settings, serve
+from tests.harness.forked_program import ForkedProgram
 from tests.harness.nats import NatsCluster
 from tests.harness.peer import Peer, connect
 from tests.harness.programs import ServerProcess
@@ -115,8 +115,9 @@ async def quick_server(*options: str) -> AsyncIterator[ServerProcess]:
     As a program: the client library leaves sockets open that it can't close in order, which in this process
     would fail the test.
     """
-    command = [sys.executable, "-m", "tests.harness.quick_server", "--port", "0", "--rate", "0", *options]
-    with await asyncio.to_thread(Popen, command, stderr=PIPE) as process:
+    arguments = ("--port", "0", "--rate", "0", *options)
+    starting = asyncio.to_thread(ForkedProgram, "tests.harness.quick_server", arguments, os.environ)
+    with await starting as process:
         try:
             with contextlib.ExitStack() as terminals:
                 server = await asyncio.to_thread(ServerProcess, process, terminals)

@@ -78,6 +78,7 @@ class NatsCluster:
         tls: None for plain text.
         operator: issues the credentials that clients need; None to let in everybody.
         login: user and password that clients need instead.
+        sync: whether what is acknowledged is stored at once; only if nobody kills them it need not be.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class NatsCluster:
         tls: NatsTls | None = None,
         operator: Operator | None = None,
         login: tuple[str, str] | None = None,
+        sync: bool = True,
     ) -> None:
         self._tls = tls
         self._login = {} if login is None else {"user": login[0], "password": login[1]}
@@ -103,7 +105,8 @@ class NatsCluster:
                     **_encryption(tls),
                     **_authorization(operator),
                     **({"authorization": self._login} if self._login else {}),
-                }
+                },
+                sync=sync,
             )
 
     def __enter__(self) -> Self:

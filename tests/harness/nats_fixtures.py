@@ -20,7 +20,7 @@ OWN_ROOM = "room"
 @pytest.fixture(scope="session")
 def nats_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsCluster]:
     """Three servers for all tests, none of which kills or pauses them."""
-    with NatsCluster(tmp_path_factory.mktemp("nats")) as cluster:
+    with NatsCluster(tmp_path_factory.mktemp("nats"), sync=False) as cluster:
         yield cluster
 
 

@@ -21,7 +21,7 @@ DEADLINE = 60.0
 
 _REQUEST_TIMEOUT = 1.0  # seconds
 _TAIL = 4000  # bytes of the log
-_LIMITS = {"max_mem": 2**28, "max_file": 2**32, "sync_interval": "always"}  # bytes
+_LIMITS = {"max_mem": 2**28, "max_file": 2**32}  # bytes
 
 
 class NatsServer:
@@ -61,17 +61,19 @@ class NatsServer:
         """Whether it runs and is not paused."""
         return self.running and not self.paused
 
-    def configure(self, options: dict[str, Any]) -> None:
+    def configure(self, options: dict[str, Any], *, sync: bool) -> None:
         """Write its configuration.
 
         Args:
             options: beside those that every server has.
+            sync: whether to store what is acknowledged at once.
         """
+        storage = {"store_dir": str(self._store), **_LIMITS, **({"sync_interval": "always"} if sync else {})}
         common = {
             "server_name": self.name,
             "listen": f"{HOST}:{self.client_port}",
             "http": f"{HOST}:{self._http_port}",
-            "jetstream": {"store_dir": str(self._store), **_LIMITS},
+            "jetstream": storage,
         }
         self._configuration.write_text(json.dumps(common | options, indent=2))  # NATS reads JSON too
 

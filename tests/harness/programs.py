@@ -15,10 +15,14 @@ import pexpect
 import pytest
 from pexpect.fdpexpect import fdspawn
 
+from tests.harness.forked_program import ForkedProgram
+
 DEADLINE = 10.0
 """Seconds after which a test stops waiting for a program."""
 
-_SERVER = (sys.executable, "-m", "simple_chat.server")
+_PLAIN_SERVER = (sys.executable, "-m", "simple_chat.server")
+_SERVER = _PLAIN_SERVER
+"""What tests replace to start a server in another way; unless they do, it is forked, which is sooner done."""
 
 
 def find_program(name: str) -> str:
@@ -85,7 +89,7 @@ class ServerProcess:
 
     status = 0
 
-    def __init__(self, process: Popen[bytes], terminals: ExitStack) -> None:
+    def __init__(self, process: Popen[bytes] | ForkedProgram, terminals: ExitStack) -> None:
         assert process.stderr is not None
         self.process = process
         self.log = fdspawn(process.stderr, encoding="utf-8", timeout=DEADLINE)
@@ -140,9 +144,7 @@ def run_server_process(*options: str, **variables: str) -> Iterator[ServerProces
         options: of its command line.
         variables: of its environment.
     """
-    with Popen(
-        [*_SERVER, "--port", "0", "--rate", "0", *options], env=_environment(variables), stderr=PIPE
-    ) as process:
+    with _start("--port", "0", "--rate", "0", *options, variables=variables) as process:
         try:
             with ExitStack() as terminals:
                 server = ServerProcess(process, terminals)
@@ -154,8 +156,35 @@ def run_server_process(*options: str, **variables: str) -> Iterator[ServerProces
 
 def run_server_to_exit(*options: str, **variables: str) -> CompletedProcess[str]:
     """Run a server that is expected to exit by itself."""
-    command, environment = [*_SERVER, *options], _environment(variables)
-    return run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    return _run_to_exit(_start(*options, variables=variables, stdout=PIPE))
+
+
+def run_module_to_exit(module: str, *arguments: str) -> CompletedProcess[str]:
+    """Run ``python -m MODULE``, which is expected to exit by itself."""
+    return _run_to_exit(ForkedProgram(module, arguments, os.environ, PIPE))
+
+
+def _run_to_exit(process: Popen[bytes] | ForkedProgram) -> CompletedProcess[str]:
+    """Return what a program writes, which is less than a pipe holds."""
+    with process:
+        try:
+            status = process.wait(DEADLINE)
+            assert process.stdout is not None
+            assert process.stderr is not None
+            output, errors = process.stdout.read().decode(), process.stderr.read().decode()
+            return CompletedProcess((), status, output, errors)
+        finally:
+            process.kill()
+
+
+def _start(
+    *options: str, variables: dict[str, str], stdout: int | None = None
+) -> Popen[bytes] | ForkedProgram:
+    """Start a server."""
+    environment = _environment(variables)
+    if _SERVER is _PLAIN_SERVER:
+        return ForkedProgram("simple_chat.server", options, environment, stdout)
+    return Popen([*_SERVER, *options], env=environment, stdout=stdout, stderr=PIPE)
 
 
 def _environment(variables: dict[str, str]) -> dict[str, str]:

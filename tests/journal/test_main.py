@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from signal import SIG_DFL, SIGINT, SIGTERM, Signals, signal
+from signal import SIGINT, SIGTERM, Signals
 from subprocess import PIPE, CompletedProcess, Popen, run
 
 import pexpect
@@ -20,7 +20,8 @@ import simple_chat
 from simple_chat.core.protocol import timestamp
 from simple_chat.journal.__main__ import main
 from simple_chat.journal.record import encode_records
-from tests.harness.programs import DEADLINE, run_server_process
+from tests.harness.forked_program import ForkedProgram
+from tests.harness.programs import DEADLINE, run_module_to_exit, run_server_process
 from tests.journal import harness
 from tests.journal.harness import append, time_of, write_segment
 
@@ -72,7 +73,7 @@ def tool(capsys: pytest.CaptureFixture[str]) -> Tool:
 
 def run_tool(*arguments: str | Path) -> CompletedProcess[str]:
     """Run the tool as a program."""
-    return run([*COMMAND, *arguments], capture_output=True, text=True, timeout=DEADLINE, check=False)
+    return run_module_to_exit("simple_chat.journal", *map(str, arguments))
 
 
 def assert_fails(ended: CompletedProcess[str], reason: str, stdout: Sequence[str] = ()) -> None:
@@ -317,20 +318,11 @@ def test_unreadable_segment_is_named(paths: list[Path]) -> None:
 # Following
 
 
-def _obey_interrupts() -> None:
-    """Restore the default SIGINT, which programs in the background inherit as ignored."""
-    signal(SIGINT, SIG_DFL)
-
-
 @contextmanager
 def following(directory: Path, *options: str) -> Iterator["fdspawn[str]"]:
     """Follow a journal, and end with SIGINT after every line was read; nothing may be on stderr."""
-    with Popen(
-        [*COMMAND, "--follow", *options, directory],
-        stdout=PIPE,
-        stderr=PIPE,
-        preexec_fn=_obey_interrupts,  # noqa: PLW1509 - there are no threads
-    ) as process:
+    arguments = ("--follow", *options, str(directory))
+    with ForkedProgram("simple_chat.journal", arguments, os.environ, PIPE) as process:
         try:
             assert process.stdout is not None
             output = fdspawn(process.stdout, encoding="utf-8", timeout=DEADLINE)
@@ -339,7 +331,6 @@ def following(directory: Path, *options: str) -> Iterator["fdspawn[str]"]:
             output.expect(pexpect.EOF)
             assert output.before == ""
             assert process.wait(DEADLINE) == 128 + SIGINT
-            assert process.stderr is not None
             assert process.stderr.read() == b""
         finally:
             process.kill()

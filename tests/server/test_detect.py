@@ -55,7 +55,9 @@ HEADERS = [  # as many as a browser sends
 def tls_hello() -> bytes:
     """What a client sends first that talks TLS."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="chat.example")
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
+        incoming, outgoing, server_hostname="chat.example"
+    )
     with pytest.raises(ssl.SSLWantReadError):
         client.do_handshake()
     return outgoing.read()

@@ -1,10 +1,12 @@
 """However a member goes, and by whichever way it came: one LEFT, no part of a line, and nothing is left."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import Popen, run
 
@@ -264,6 +266,32 @@ def test_lines_that_a_shell_sends_and_does_not_wait_for_are_executed(loop: str) 
         expected = [[f"JOINED n{n}", f"MSG n{n} hi", f"LEFT n{n}"] for n in range(1, CLIENTS + 1)]
         received = ann.wait_for(f"LEFT n{CLIENTS}")
         assert sorted([*received, f"LEFT n{CLIENTS}"]) == sorted(line for lines in expected for line in lines)
+
+
+def flood(address: tuple[str, int] | str) -> None:
+    """Join, and send without ever reading until the server ends the connection."""
+    with socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET) as sock:
+        sock.settimeout(DEADLINE)
+        sock.connect(address)
+        sock.sendall(b"JOIN ann\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                sock.sendall(b"WHO\n" * 1_000_000)
+
+
+@pytest.mark.parametrize("transport", ["tcp", "unix"])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_client_that_sends_on_while_it_is_dropped_delays_nobody(
+    loop: str, transport: str, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "socket")
+    where = ["--host", "127.0.0.1", "--unix", path, "--stall-timeout", "0.5"]
+    with run_server_process("--loop", loop, *where) as server, ThreadPoolExecutor() as flooding:
+        bob = server.join("bob")
+        sent = flooding.submit(flood, path if transport == "unix" else (server.host, int(server.port)))
+        assert bob.wait_for("LEFT ann") == ["JOINED ann"]
+        assert bob.barrier() == []
+        sent.result(DEADLINE)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from simple_chat.core.text import sanitize
 from simple_chat.server import logs
 from simple_chat.server.logs import MAX_LINES, WINDOW, LogFormatter, RateLimitFilter
 from tests.harness.programs import DEADLINE, ServerProcess, run_server_process
+from tests.harness.texts import CHARACTERS
 
 HOSTILE = "x\r\n2026-01-01 CRITICAL forged\x1b[2J\x07\x00\x85\u2028\u202etxt.exe\u2066\x9b31m\x7f"
 
@@ -122,7 +123,7 @@ def test_printable_text_is_logged_unchanged(written: Callable[[], list[str]]) ->
     assert written() == ["WARNING Grüße an [::1]:8090 👩‍👩‍👧"]
 
 
-@given(st.text(max_size=60), st.text(max_size=60))
+@given(st.text(CHARACTERS, max_size=60), st.text(CHARACTERS, max_size=60))
 def test_any_text_is_one_harmless_line(message: str, argument: str) -> None:
     record = logging.LogRecord("x", logging.INFO, "", 0, message.replace("%", "%%") + "%s", (argument,), None)
     line = LogFormatter().format(record)
@@ -131,7 +132,7 @@ def test_any_text_is_one_harmless_line(message: str, argument: str) -> None:
     assert sanitize(line) == line
 
 
-@given(st.text(max_size=60))
+@given(st.text(CHARACTERS, max_size=60))
 def test_any_exception_makes_harmless_lines_that_are_set_off(text: str) -> None:
     try:
         fail(text)

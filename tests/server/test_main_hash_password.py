@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from subprocess import CompletedProcess, run
@@ -26,6 +27,7 @@ from simple_chat.server.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
 
+QUICK_HASHER = partial(argon2.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
 CTRL_C, CTRL_D = "\x03", "\x04"
 
 
@@ -45,6 +47,8 @@ class HashPassword:
 
 @pytest.fixture
 def hash_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> HashPassword:
+    """The command, with hashes that are quickly made."""
+    monkeypatch.setattr(argon2, "PasswordHasher", QUICK_HASHER)
     return HashPassword(monkeypatch, capsys)
 
 
@@ -161,9 +165,7 @@ def test_missing_argon2_names_the_package_to_install(arguments: list[str]) -> No
 def file(tmp_path: Path) -> str:
     """A file with the hash of a password."""
     path = tmp_path / "password"
-    path.write_text(
-        f"{argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash('open sesame')}\n"
-    )
+    path.write_text(f"{QUICK_HASHER().hash('open sesame')}\n")
     return str(path)
 
 
@@ -202,11 +204,11 @@ def test_byte_order_mark_is_no_part_of_the_hash(file: str) -> None:
         ),
         (
             lambda path: path.write_bytes(b""),
-            "the password's hash is not an argon2 hash, make one with hash-password",
+            "can't read {path}: no password's hash, make one with hash-password",
         ),
         (
             lambda path: path.write_text("open sesame\n"),
-            "the password's hash is not an argon2 hash, make one with hash-password",
+            "can't read {path}: no password's hash, make one with hash-password",
         ),
     ],
     ids=["missing", "folder", "binary", "empty", "password"],

@@ -62,7 +62,7 @@ def server(files: Path) -> Iterator[ServerProcess]:
 
 @contextmanager
 def talk(server: ServerProcess, shows: trustme.CA | None = None) -> Iterator[BlockingPeer]:
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     AUTHORITY.configure_trust(context)
     if shows is not None:
         shows.issue_cert("ann@example.org").configure_cert(context)

@@ -5,11 +5,14 @@ import sys
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, Signals
 
+import argon2
 import pytest
 
-from simple_chat.server.auth import hash_password
 from tests.harness import programs
+from tests.harness.loops import LOOPS
 from tests.harness.programs import DEADLINE, ServerProcess, run_server_process
+
+HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 def test_sighup_reloads_nothing_without_files(server: ServerProcess) -> None:
@@ -41,28 +44,51 @@ def test_signals_that_were_ignored_at_start_stay_ignored(monkeypatch: pytest.Mon
         assert server.wait().count("reloaded") == 0
 
 
-HUNG_UP_WHILE_STARTING = """
+SIGNALLED = """
 import os, signal, sys
 from simple_chat.server import __main__
-real = __main__.asyncio.Runner
-def runner(**options):
-    os.kill(os.getpid(), signal.SIGHUP)
-    return real(**options)
-__main__.asyncio.Runner = runner
+real = __main__.{where}
+def signalled(*arguments, **options):
+    os.kill(os.getpid(), signal.{signal})
+    return real(*arguments, **options)
+__main__.{where} = signalled
 sys.exit(__main__.main())
 """
 
 
+def signal_at(monkeypatch: pytest.MonkeyPatch, number: Signals, where: str) -> None:
+    """Let servers receive a signal where they call a function."""
+    program = SIGNALLED.format(where=where, signal=number.name)
+    monkeypatch.setattr(programs, "_SERVER", (sys.executable, "-c", program))
+
+
 def test_sighup_while_it_starts_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "_SERVER", (sys.executable, "-c", HUNG_UP_WHILE_STARTING))
+    signal_at(monkeypatch, SIGHUP, "asyncio.Runner")
     with run_server_process() as server:
         assert server.join("ann").barrier() == []
+
+
+@pytest.mark.parametrize("where", ["cli.parse", "LogWriter", "logs.configure"])
+def test_sigint_while_it_starts_ends_it_without_a_word(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    signal_at(monkeypatch, SIGINT, where)
+    ended = programs.run_server_to_exit("--port", "0")
+    assert (ended.returncode, ended.stderr) == (128 + SIGINT, "")
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM], ids=str)
+def test_signal_behind_the_end_does_not_change_the_status(
+    monkeypatch: pytest.MonkeyPatch, number: Signals, loop: str
+) -> None:
+    signal_at(monkeypatch, number, "LogWriter.close")
+    with run_server_process("--loop", loop) as server:
+        assert "shutting down" in server.stop()
 
 
 @pytest.fixture
 def password_file(tmp_path: Path) -> Path:
     path = tmp_path / "password"
-    path.write_text(hash_password("first"))
+    path.write_text(HASHER.hash("first"))
     return path
 
 
@@ -76,7 +102,7 @@ def test_sighup_reloads_the_password_and_drops_nobody(password_file: Path) -> No
         ann = server.nc()
         ann.type("PASS first", "JOIN ann")
         ann.wait_for("OK JOIN ann")
-        password_file.write_text(hash_password("second"))
+        password_file.write_text(HASHER.hash("second"))
         assert not try_password(server, "second")
         server.process.send_signal(SIGHUP)
         server.log.expect_exact(f" INFO reloaded: {password_file}\n")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from simple_chat import Settings
 from tests.harness.peer import DEADLINE, Peer, TlsPeer
 from tests.harness.server import TRANSPORTS, ServerHarness, run_server_in_loop
+from tests.harness.texts import CHARACTERS
 from tests.server.conftest import LoopFactory, pytest_asyncio_loop_factories
 
 EXAMPLES = int(os.environ.get("TRACE_EXAMPLES", "8"))
@@ -202,7 +203,7 @@ def compare(ours: list[Trace], others: list[Trace]) -> None:
 
 names = st.sampled_from([b"ann", b"Ann", b"bob", b"cleo", b"-", b"n" * 33])
 texts = st.one_of(
-    st.text(max_size=20).map(str.encode),
+    st.text(CHARACTERS, max_size=20).map(str.encode),
     st.binary(max_size=20),
     st.sampled_from([b"\x1b[31m", b"\xe2\x80\xaeabc", b"tab\tand\0nul", b"x" * 60, b"x" * 61, b"x" * 70]),
 ).map(lambda text: text.translate(None, b"\n\xff"))

@@ -16,7 +16,7 @@ from tests.harness.line_socket import connect
 from tests.harness.loops import LOOPS
 from tests.harness.programs import DEADLINE, ServerProcess, run_server_process
 
-ENDS = int(os.environ.get("ENDS", "2"))
+ENDS = int(os.environ.get("ENDS", "1"))
 CONNECTING = 4  # threads
 STALLED = 1000  # connections, whose log lines are more than a pipe holds
 

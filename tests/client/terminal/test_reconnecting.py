@@ -136,7 +136,7 @@ def test_client_reports_the_bye_and_reconnects(start: Start) -> None:
         ben.join("ben")
         ann.wait_until(lambda: "* back in the room" in ann.rows())
         ann.type("send and back")
-        assert ben.wait_for("MSG ann and back") == ["JOINED ann"]
+        assert ben.wait_for("MSG ann and back") in ([], ["JOINED ann"])  # [] if she was there before ben
         ann.press("send b\t", "!")
         ann.wait_until(lambda: ann.rows()[-1] == "ann> send ben !")
 
