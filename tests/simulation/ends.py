@@ -1,8 +1,8 @@
 """One end of a simulated connection: an asyncio transport whose bytes come late, and in any pieces.
 
 What it writes waits in its buffer, then on the wire and in the kernel of its peer, which together hold a
-window of bytes. As on Linux, a close with unread bytes is a reset, a reset that arrives does not take away what
-came before it, and an end that is not read from notices nothing.
+window of bytes. As on Linux, a close with unread bytes is a reset, a reset that arrives does not take away
+what came before it, and an end that is not read from notices nothing.
 """
 
 import asyncio

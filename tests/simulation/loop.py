@@ -22,7 +22,7 @@ _Entry = tuple[asyncio.Handle, Machine | None]
 
 
 class Deadlock(AssertionError):  # noqa: N818 - a finding
-    """Nothing can happen any more, and somebody still waits."""
+    """Nothing can happen any more and somebody still waits, or it goes on and on."""
 
 
 class SimulatedLoop(asyncio.AbstractEventLoop):
@@ -185,6 +185,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
     def _step(self) -> None:
         """Run what is ready, or go on to the next time at which something is due."""
+        if self.steps > _STEPS_MAX:
+            raise Deadlock(f"{_STEPS_MAX} steps, and no end")
         if not self._ready:
             if not self._timers:
                 raise Deadlock("nothing can happen any more")
@@ -200,6 +202,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             self.steps += 1
             handle._run()
 
+
+_STEPS_MAX = 5_000_000  # some ten times as many as a busy world takes
 
 _CALL_SECONDS = 0.0002  # that a call in a thread takes
 
