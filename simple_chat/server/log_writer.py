@@ -78,25 +78,25 @@ class LogWriter(logging.Handler):
     def _run(self) -> None:
         while lines := self._next_lines():
             for line in lines:
-                try:
-                    self._write_whole(line)
-                except OSError:  # the disk is full, say, or the reader is gone
-                    self._count_dropped()
+                written = self._try_to_write(line)
+                with self._changed:
+                    self._pending_bytes -= len(line)
+                    self._dropped += not written
 
     def _next_lines(self) -> list[bytes]:
         """Wait for lines; there are none after `close`."""
         with self._changed:
             self._changed.wait_for(lambda: self._pending or self._closed)
-            lines, self._pending, self._pending_bytes = self._pending, [], 0
+            lines, self._pending = self._pending, []
             return lines
 
-    def _write_whole(self, line: bytes) -> None:
+    def _try_to_write(self, line: bytes) -> bool:
+        """Write a line, however long it takes, and return whether that was possible."""
         while line:
             try:
                 line = line[os.write(self._descriptor, line) :]
             except BlockingIOError:  # somebody who shares the descriptor has made it non-blocking
                 select.select([], [self._descriptor], [])
-
-    def _count_dropped(self) -> None:
-        with self._changed:
-            self._dropped += 1
+            except OSError:  # the disk is full, say, or the reader is gone
+                return False
+        return True
