@@ -183,7 +183,8 @@ class Connection(asyncio.Protocol):
         if self.transport.get_extra_info("sslcontext") is not None or self.session.throttled:
             return
         with contextlib.suppress(OSError):
-            self.session.receive(os.read(self.sock.fileno(), _REST_SIZE))
+            if data := os.read(self.sock.fileno(), _REST_SIZE):
+                self.session.receive(data)
 
     @property
     def _has_input_to_execute(self) -> bool:

@@ -30,7 +30,7 @@ class Disk:
         full: whether a write finds no room.
         failing: whether writes and syncs fail.
         slow: seconds that each call takes in addition.
-        damaged: whether a power cut took away what could not be synced: a start may refuse the journal.
+        damaged: whether something could not be synced: a server may end with an error, or refuse the journal.
     """
 
     def __init__(self, root: Path, seed: str) -> None:
@@ -39,7 +39,6 @@ class Disk:
         self.failing = False
         self.slow = 0.0
         self.damaged = False
-        self._unsynced: set[Path] = set()  # by a failed sync
         self._choice = random.Random(f"{seed} disk")
         self._files: list[FileIO] = []
         self._synced: dict[Path, int] = {}
@@ -134,7 +133,7 @@ class Disk:
     def _sync(self, number: int) -> None:
         path = Path(f"/proc/self/fd/{number}").readlink()
         if self.failing:
-            self._unsynced.add(path)
+            self.damaged = True
         self._fail_perhaps()
         if path.suffix == _SUFFIX:
             self._synced[path] = os.fstat(number).st_size
@@ -142,5 +141,4 @@ class Disk:
     def _cut(self, path: Path, safe: int) -> None:
         size = path.stat().st_size
         if size > safe:
-            self.damaged = self.damaged or path in self._unsynced
             os.truncate(path, self._choice.randint(safe, size))

@@ -113,7 +113,7 @@ async def journal(world: World) -> None:
         for number in range(choice.randint(1, 4)):
             await _journal_run(world, settings, disk, number)
     except JournalError:
-        if not disk.damaged:  # what the disk could not sync, and lost, has to be refused
+        if not disk.damaged:  # otherwise it has to say so
             raise
     finally:
         disk.remove()
