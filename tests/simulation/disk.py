@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 _SECONDS = 0.0002  # that a call takes
+_SYNC_SECONDS = 0.001  # that a sync takes in addition
 _SUFFIX = ".log"
 
 
@@ -72,7 +73,7 @@ class Disk:
             return seconds, self._write(file, cast("bytes", arguments[0]))
         if name in {"fdatasync", "fsync"}:
             self._sync(cast("int", arguments[0]))
-            return self._take() * 5, None
+            return _SYNC_SECONDS + self._take(), None
         result = called(*arguments, **options)
         if name == "fsync_directory":
             self._named = self._all()
