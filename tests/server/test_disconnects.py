@@ -276,7 +276,7 @@ def flood(address: tuple[str, int] | str) -> None:
         sock.sendall(b"JOIN ann\n")
         with contextlib.suppress(ConnectionError):
             while True:
-                sock.sendall((b"MSG %b\n" % (b"x" * 1000)) * 1000)
+                sock.sendall((b"PING %b\n" % (b"x" * 1000)) * 1000)
 
 
 @pytest.mark.parametrize("transport", ["tcp", "unix"])
