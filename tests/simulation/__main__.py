@@ -8,14 +8,19 @@ import time
 from collections.abc import Iterator, Sequence
 
 from tests.simulation.plan import SHAPES, Plan
+from tests.simulation.planted import hunt
+from tests.simulation.planted_faults import PLANTED
 from tests.simulation.run import run, shrink
 
+_PLANTED_SEEDS = 200  # worlds in which a planted fault is looked for
 _PROGRESS = 5.0  # seconds between two lines of progress
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run worlds; return 1 if something was found."""
     options = _parse(arguments)
+    if options.planted is not None:
+        return _look_for_planted(options)
     if options.tell:
         return _tell(next(_plans(options)))
     began, last, virtual, count = time.monotonic(), time.monotonic(), 0.0, 0
@@ -36,6 +41,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             break
     print(_progress(count, virtual, time.monotonic() - began))
     return 0
+
+
+def _look_for_planted(options: argparse.Namespace) -> int:
+    """Look for planted faults; return 1 if one is not found."""
+    start, missed = options.start or 0, 0
+    seeds = range(start, start + (options.seeds or _PLANTED_SEEDS))
+    for fault in PLANTED:
+        if options.planted in fault.name:
+            found = hunt(fault, seeds)
+            result = "NOT FOUND" if found.finding is None else f"{found.plan}: {found.finding[:120]}"
+            print(f"{found.seeds:4} seeds {found.seconds:6.1f} s  {fault.name} | {result}", flush=True)
+            missed += found.finding is None
+    print(f"{missed} not found")
+    return 1 if missed else 0
 
 
 def _progress(count: int, virtual: float, seconds: float) -> str:
@@ -72,6 +91,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, metavar="M", help="stop after so many minutes")
     parser.add_argument("--shape", choices=SHAPES, help="(default: all in turn)")
     parser.add_argument("--seed", type=int, metavar="S", help="only this one")
+    parser.add_argument(
+        "--planted",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="look for planted faults: all, or those whose name has this in it",
+    )
     parser.add_argument("--tell", action="store_true", help="print its story")
     for name, kind in (("people", int), ("faults", int), ("seconds", float)):
         parser.add_argument(f"--{name}", type=kind, help="at most so many")

@@ -34,6 +34,7 @@ class Crowd:
         self.programs = [Program(world, f"bot{n}", hosts[n:] + hosts[:n]) for n in range(programs)]
         self._size = min(size, world.plan.people)
         self._names = [f"name{number}" for number in range(2 * size)]  # few enough for some to be taken
+        self._names += [f"NAME{number}" for number in range(size)]
 
     async def live(self, seconds: float) -> None:
         """Let them come and go for some seconds, then leave."""
@@ -60,10 +61,7 @@ class Crowd:
                 await asyncio.sleep(1.0)
                 continue
             self.all.append(person)
-            living = asyncio.create_task(person.live(), context=person.machine.context.copy())
-            try:
-                async with asyncio.timeout_at(self._until):
-                    await living
-            except TimeoutError:
-                if person.end is None:
-                    await person.quit()
+            person.leaves_at = self._until
+            await asyncio.create_task(person.live(), context=person.machine.context.copy())
+            if person.end is None:
+                await person.quit()

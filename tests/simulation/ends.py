@@ -8,6 +8,7 @@ what came before it, and an end that is not read from notices nothing.
 import asyncio
 import contextvars
 import errno
+import math
 import socket
 import sys
 from collections import deque
@@ -20,8 +21,11 @@ from tests.simulation.machine import Machine
 if TYPE_CHECKING:
     from tests.simulation.network import Network
 
-_WINDOW = 32 * 1024
+_WINDOW = 40 * 1024
 """Bytes that one direction holds beyond the sender's buffer."""
+
+_TICK = 0.001
+"""Seconds between two moments at which packets arrive: often several at once, as where a server was busy."""
 
 _KEEPALIVE = 90.0
 """Seconds after which an end notices that the other is gone without a word."""
@@ -218,7 +222,8 @@ class End(asyncio.Transport):
             self._lost.append((arrive, arguments))
             return
         low, high = self._network.latency
-        self._last_arrival = max(self._last_arrival, self._loop.time() + self._random.uniform(low, high))
+        arrival = self._loop.time() + self._random.uniform(low, high)
+        self._last_arrival = max(self._last_arrival, math.ceil(arrival / _TICK) * _TICK)
         self._loop.call_at(self._last_arrival, arrive, *arguments, context=_WORLD)
 
     def send_again(self) -> None:
@@ -278,15 +283,18 @@ class End(asyncio.Transport):
         self.peer._on_read(len(piece))
         return piece
 
-    def read(self) -> bytes:
-        """Read as `os.read` does.
+    def read(self, size: int) -> bytes:
+        """Read as `os.read` does: all that has come, but for what is left of a piece that is too large.
 
         Raises:
             OSError: it was reset, or there is nothing.
         """
-        if self._incoming:
-            return self.take()
-        raise self._error or BlockingIOError(errno.EAGAIN, "nothing")
+        if not self._incoming:
+            raise self._error or BlockingIOError(errno.EAGAIN, "nothing")
+        found = b""
+        while self._incoming and len(found) + len(self._incoming[0]) <= max(size, len(self._incoming[0])):
+            found += self.take()
+        return found
 
     @property
     def failed(self) -> bool:

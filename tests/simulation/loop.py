@@ -8,7 +8,7 @@ import asyncio
 import contextvars
 import heapq
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -176,6 +176,14 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             return task.result()
         finally:
             asyncio._set_running_loop(None)
+
+    def timers_of(self, machines: Collection[Machine]) -> list[str]:
+        """Return what is still to be called later on some machines."""
+        return [
+            str(timer)
+            for _, _, timer, machine in self._timers
+            if machine in machines and not timer.cancelled()
+        ]
 
     def resume(self, machine: Machine) -> None:
         """Let a paused machine go on with what waited."""

@@ -5,12 +5,15 @@ Each waits for PONG after what it did, and so learns what was refused; what it s
 """
 
 import asyncio
+import contextlib
+import math
 import random
-from collections.abc import Awaitable, Callable, Collection
-from itertools import count
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
 from tests.harness.checker import End, Recording
+from tests.simulation.answers import Answers
 from tests.simulation.machine import Machine
 from tests.simulation.refusals import without_refusals
 
@@ -18,8 +21,11 @@ if TYPE_CHECKING:
     from tests.simulation.ends import End as NetworkEnd
     from tests.simulation.world import World
 
-PATIENCE = 120.0
-"""Virtual seconds after which an answer counts as missing, if no fault explains it."""
+PATIENCE = 300.0
+"""Virtual seconds after which an answer counts as missing."""
+
+CALM_PATIENCE = 4.0
+"""The same, where no fault and no limit of rate explains it."""
 
 _GARBAGE = (
     b"\xc3\x28\n",
@@ -49,6 +55,8 @@ class Person(asyncio.Protocol):
         end: how the connection ended; None while it is open.
         sent: the lines that were sent.
         received: what came.
+        leaves_at: when they do nothing more.
+        certain: texts that have to be heard, though the connection was lost right behind them.
     """
 
     def __init__(self, world: "World", label: str, names: list[str]) -> None:
@@ -59,6 +67,8 @@ class Person(asyncio.Protocol):
         self.received = bytearray()
         self.host = ""
         self.kept: list[str] = []  # messages whose PONG has come
+        self.certain: list[str] = []
+        self.leaves_at = math.inf
         self._world = world
         self._names = names
         self._choice = random.Random(f"{world.seed} {label}")
@@ -68,6 +78,12 @@ class Person(asyncio.Protocol):
         self._read_to = 0
         self._unkept: list[str] = []
         self._transport: NetworkEnd
+        self._line_end = self._choice.choice(("\n", "\n", "\r\n"))
+        self._reads = True  # as fast as it can
+        # With a journal that is not written, PONG alone comes behind one's own lines;
+        # in a cluster without its log WHO and HISTORY do, too.
+        self._answers_wait = world.plan.shape != "journal"
+        self._unwelcome_at = 0.0  # when the server must have ended the connection
 
     # The connection
 
@@ -88,6 +104,8 @@ class Person(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Keep what comes."""
         self.received += data
+        if self._line_end == "\r\n":
+            self.received[self._read_to :] = self.received[self._read_to :].replace(b"\r\n", b"\n")
         self._world.tell(self.label, "<", data)
         self._changed.set()
 
@@ -100,6 +118,8 @@ class Person(asyncio.Protocol):
         if self.end is None:
             complete = self.received.rfind(b"\nBYE ") >= 0 and self.received.endswith(b"\n")
             self.end = End.CLEAN if complete else End.VANISHED
+            if not complete and self._reads and (self._world.calm or self.host in self._world.ending):
+                self._world.find(f"{self.label} lost its connection to {self.host}")
         self._world.tell(self.label, "ends", str(exc or self.end.name.lower()).encode())
         self._changed.set()
 
@@ -107,7 +127,7 @@ class Person(asyncio.Protocol):
         """Send lines."""
         self.sent += lines
         self._unkept += [line for line in lines if line.startswith("MSG ")]
-        self.write("".join(f"{line}\n" for line in lines).encode())
+        self.write("".join(f"{line}{self._line_end}" for line in lines).encode())
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
@@ -129,7 +149,7 @@ class Person(asyncio.Protocol):
 
     async def _until(self, last: str) -> list[str]:
         found: list[str] = []
-        deadline = self._world.loop.time() + PATIENCE
+        began = self._world.loop.time()
         while True:
             while (at := self.received.find(b"\n", self._read_to)) >= 0:
                 line = self.received[self._read_to : at].decode()
@@ -140,12 +160,18 @@ class Person(asyncio.Protocol):
             if self.end is not None:
                 raise Gone
             self._changed.clear()
-            try:
-                async with asyncio.timeout_at(deadline):
+            patience = self._patience
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(began + patience):
                     await self._changed.wait()
-            except TimeoutError:
-                self._world.find(f"{self.label} at {self.host} waits for {last!r} for {PATIENCE:.0f} s")
-                raise Gone from None
+            if not self._changed.is_set() and patience == self._patience:
+                self._world.find(f"{self.label} at {self.host} waits for {last!r} for {patience:.0f} s")
+                raise Gone
+
+    @property
+    def _patience(self) -> float:
+        """Seconds that an answer may take."""
+        return CALM_PATIENCE if self._world.calm and self._world.takes_all else PATIENCE
 
     async def wait_for_end(self) -> None:
         """Wait until the server has closed the connection."""
@@ -176,6 +202,13 @@ class Person(asyncio.Protocol):
             end=self.end or End.VANISHED,
         )
 
+    def check_answers(self, messages: Sequence[str], history: int, observer: str) -> list[str]:
+        """Return what is wrong with the answers to WHO and HISTORY; see `Answers`."""
+        lines = self.received.decode(errors="replace").split("\n")[:-1]
+        return [
+            f"{self.label}: {each}" for each in Answers(messages, history, observer, self.sent).check(lines)
+        ]
+
     def room_lines(self) -> list[str]:
         """Return the lines of the room that came."""
         lines = self.received[: self.received.rfind(b"\n") + 1].decode().split("\n")
@@ -184,10 +217,13 @@ class Person(asyncio.Protocol):
     # What they do
 
     async def live(self) -> None:
-        """Join, and do this and that until they leave."""
+        """Join, and do this and that until they leave, or the time has come: nothing is broken off."""
         try:
+            if (first := self._choice.random()) < 0.1:
+                await (self.stay_out() if first < 0.03 else self.look_in())
+                return
             await self.join()
-            while True:
+            while self._world.loop.time() < self.leaves_at:
                 await asyncio.sleep(self._choice.expovariate(1 / self._world.pause))
                 await self._choose()()
                 if self.end is not None:
@@ -196,8 +232,12 @@ class Person(asyncio.Protocol):
             return
 
     async def join(self) -> None:
-        """Try names until one is free."""
-        while True:
+        """Try names until one is free.
+
+        Raises:
+            Gone: the connection ended before, or the time has come.
+        """
+        while self._world.loop.time() < self.leaves_at:
             name = self._choice.choice(self._names)
             lines = await self.ask(f"JOIN {name}")
             if f"OK JOIN {name}" in lines:
@@ -205,6 +245,7 @@ class Person(asyncio.Protocol):
             if not any(line.startswith(("ERR name-taken", "ERR busy")) for line in lines):
                 self._world.find(f"{self.label}: JOIN {name} was answered {lines}")
             await asyncio.sleep(self._choice.uniform(0.1, 2.0))
+        raise Gone
 
     def _choose(self) -> Callable[[], Awaitable[object]]:
         actions: dict[Callable[[], Awaitable[object]], int] = {
@@ -220,6 +261,7 @@ class Person(asyncio.Protocol):
             self.reset: 2,
             self.reset_mid_line: 1,
             self.vanish: 1,
+            self.freeze: 1,
         }
         return self._choice.choices([*actions], [*actions.values()])[0]
 
@@ -234,12 +276,17 @@ class Person(asyncio.Protocol):
 
     async def ask_around(self) -> None:
         """Ask the server something."""
-        await self.ask(self._choice.choice(("WHO", "HISTORY", "HISTORY 3", "HELP", "WHO")))
+        question = self._choice.choice(("WHO", "HISTORY", "HISTORY 3", "HELP", "WHO"))
+        comes_in_place = self._answers_wait and (question != "HELP" or self._world.calm)
+        before = [self.message() for _ in range(self._choice.randint(0, 2) * comes_in_place)]
+        await self.ask(*before, question)
 
     async def misspell(self) -> None:
         """Send what is no command; each line is answered by itself, or not at all."""
         for _ in range(self._choice.randint(1, 3)):
             garbage = self._choice.choice(_GARBAGE)
+            if self._world.calm and self._choice.random() < 0.5:
+                self.send(self.message())
             if garbage.strip():
                 self.sent.append("garbage")
             self.write(garbage)
@@ -247,10 +294,42 @@ class Person(asyncio.Protocol):
 
     async def read_slowly(self) -> None:
         """Read nothing for a while."""
+        self._reads = False
         self._transport.pause_reading()
-        await asyncio.sleep(self._choice.uniform(0.1, 30.0))
+        leaves = self._choice.random() < 0.3
+        for _ in range(self._choice.randint(0, 4)):
+            await asyncio.sleep(self._choice.uniform(0.1, 5.0))
+            self.send(self.message(), *[self._choice.choice(("WHO", "HISTORY"))] * self._answers_wait)
+        if self._choice.random() < 0.1:
+            await self.reset()
+            return
+        self.send(*["LEAVE"] * leaves)
+        await asyncio.sleep(self._choice.uniform(0.1, 15.0))
         self._transport.resume_reading()
         await self.ask()
+        self._reads = True
+        if leaves:
+            await self.join()
+
+    async def freeze(self) -> None:
+        """Ask for much, and read nothing of it, for longer than the server bears with."""
+        self._reads = False
+        self._transport.pause_reading()
+        self.send(*["HELP"] * 400)
+        self._unwelcome_at = self._world.loop.time() + 90.0
+        await self.quit()
+
+    async def stay_out(self) -> None:
+        """Never join."""
+        self._unwelcome_at = self._world.loop.time() + 40.0
+        await self.quit()
+
+    async def look_in(self) -> None:
+        """Join, and be gone at once."""
+        self.send(f"JOIN {self._choice.choice(self._names)}")
+        await asyncio.sleep(self._choice.uniform(0.0, 0.02))
+        self._say_last()
+        self._transport.abort()
 
     async def rejoin(self) -> None:
         """Leave, and come back."""
@@ -259,7 +338,15 @@ class Person(asyncio.Protocol):
         await self.join()
 
     async def quit(self) -> None:
-        """Say goodbye."""
+        """Say goodbye, if the server does not do so first."""
+        if (late := self._unwelcome_at - self._world.loop.time()) > 0:
+            await asyncio.sleep(late)
+            self._transport.resume_reading()
+            await asyncio.sleep(1.0)
+            if self.end is not None:
+                return
+            if self._world.calm:
+                self._world.find(f"{self.label} may stay for ever")
         self._transport.resume_reading()
         if "QUIT" not in self.sent:  # or a half-close, after which nothing can be sent
             self.send(self.message(), "QUIT")
@@ -268,28 +355,44 @@ class Person(asyncio.Protocol):
     async def half_close(self) -> None:
         """Close the sending side."""
         self.send(self.message())
+        if self._world.calm and self._choice.random() < 0.5:
+            self.sent.append("garbage")
+            self.write(b"MSG that has no end")
         self.sent.append("QUIT")  # it means the same
         self._transport.write_eof()
         await self.wait_for_end()
 
     async def close(self) -> None:
         """Close without a word."""
-        self.send(self.message())
-        self.end = End.VANISHED
+        self._say_last(*self._last_messages())
         self._transport.close()
 
     async def reset(self) -> None:
         """Reset the connection."""
-        self.send(self.message())
-        self.end = End.VANISHED
+        self._say_last(*self._last_messages())
         self._transport.abort()
 
     async def reset_mid_line(self) -> None:
         """Reset it in the middle of a line."""
-        self.send(self.message(), "LEAVE", f"JOIN {self._choice.choice(self._names)}", self.message())
-        self.write(b"MSG that is not com")
-        self.end = End.VANISHED
+        name = self._choice.choice(self._names)
+        self._say_last(
+            self.message(), "LEAVE", f"JOIN {name}", self.message(), unfinished=b"MSG that is not com"
+        )
         self._transport.abort()
+
+    def _last_messages(self) -> list[str]:
+        return [
+            self.message() for _ in range(self._choice.choice((1, 1, 300)))
+        ]  # more than one turn executes
+
+    def _say_last(self, *lines: str, unfinished: bytes = b"") -> None:
+        """Send lines before the connection is lost."""
+        self.send(*lines)
+        self.write(unfinished)
+        self.end = End.VANISHED
+        takes_all = self._world.takes_all and self._world.plan.shape == "single"  # nobody kills the server
+        if takes_all and not self._transport.get_write_buffer_size():
+            self.certain += [line[4:] for line in takewhile(lambda line: line.startswith("MSG "), lines)]
 
     async def vanish(self) -> None:
         """Be cut off by a dead network."""

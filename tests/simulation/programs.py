@@ -16,7 +16,7 @@ from tests.simulation.refusals import without_refusals
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-_ANSWER_SECONDS = 120.0
+_ANSWER_SECONDS = 300.0
 
 
 class Program:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from simple_chat.core.codes import Code
 
 _BUSY = f"ERR {Code.BUSY} "
+_UNASKED = f"ERR {Code.JOIN_TIMEOUT} "  # answers no line
 
 
 def without_refusals(
@@ -27,6 +28,8 @@ def without_refusals(
     accepted: list[str] = []
     start = busy = 0
     for line in received:
+        if line.startswith(_UNASKED):
+            continue
         if line.startswith(_BUSY):
             busy += 1
             continue

@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from simple_chat.errors import JournalError
@@ -12,6 +13,7 @@ from simple_chat.server.config import Settings
 from tests.harness.checker import End, Recording, check
 from tests.simulation.crowd import Crowd
 from tests.simulation.disk import Disk
+from tests.simulation.leftovers import leftovers
 from tests.simulation.people import Person
 from tests.simulation.trouble import DiskTrouble, Trouble
 from tests.simulation.world import Node, World
@@ -24,14 +26,26 @@ async def single(world: World) -> None:
     choice = world.choice
     rate = choice.choice((0, 20))
     backlog = choice.choice((20_000, 200_000, 8 * 1024 * 1024))
-    node = world.start("s1", Settings(backlog=backlog, history=choice.choice((0, 5, 100)), rate=rate))
+    history = choice.choice((0, 5, 100))
+    node = world.start("s1", Settings(backlog=backlog, history=history, rate=rate))
     await node.started
+    world.calm, world.takes_all = True, rate == 0
+    world.pause = choice.choice((0.1, 0.5, 2.0))
     observer = await observe(world, node)
     crowd = Crowd(world, [node], choice.randint(2, 20), programs=choice.randint(0, 2))
-    await crowd.live(choice.uniform(20.0, 60.0))
-    await wait_until_alone(world, observer)
-    await end(world, [node], observer)
-    check_all(world, observer, crowd)
+    seconds = choice.uniform(20.0, 60.0)
+    living = asyncio.create_task(crowd.live(seconds))
+    if choice.random() < 0.3:  # under load
+        await asyncio.sleep(choice.uniform(0.0, min(seconds, world.plan.seconds)))
+        world.takes_all = False
+        await asyncio.sleep(1.0)
+        await end(world, [node], observer)
+        await living
+    else:
+        await living
+        await wait_until_alone(world, [node], observer)
+        await end(world, [node], observer)
+    check_all(world, observer, crowd, history if backlog > 10**6 else 0)
 
 
 async def cluster(world: World) -> None:
@@ -70,7 +84,7 @@ async def _replaced_log(world: World, nodes: list[Node]) -> None:
     observer = await observe(world, nodes[0], "last")
     crowd = Crowd(world, nodes, choice.randint(3, 12), run=number + 1)
     await crowd.live(choice.uniform(5.0, 20.0))
-    await wait_until_alone(world, observer)
+    await wait_until_alone(world, nodes, observer)
     await end(world, nodes, observer)
     check_all(world, observer, crowd)
 
@@ -89,16 +103,21 @@ def _with_everybody_left(received: bytearray) -> bytearray:
 
 async def _failing_cluster(world: World, nodes: list[Node], settings: Settings) -> None:
     choice = world.choice
+    world.calm = world.takes_all = True
     observer = await observe(world, nodes[0])
     world.pause = choice.choice((1.0, 5.0, 30.0))
     crowd = Crowd(world, nodes, choice.randint(3, 30), programs=choice.randint(0, 3))
-    trouble = asyncio.create_task(Trouble(world, nodes, settings).go_on())
+    trouble = Trouble(world, nodes, settings)
+    going_wrong = [
+        asyncio.create_task(trouble.go_on(kinds)) for kinds in (trouble.of_servers, trouble.of_log)
+    ]
     await crowd.live(world.pause * choice.uniform(20.0, 60.0))
-    trouble.cancel()
-    await asyncio.gather(trouble, return_exceptions=True)
-    await wait_until_alone(world, observer)
+    for each in going_wrong:
+        each.cancel()
+    await asyncio.wait(going_wrong)
+    await wait_until_alone(world, nodes, observer)
     await end(world, nodes, observer)
-    check_all(world, observer, crowd)
+    check_all(world, observer, crowd, 0 if trouble.has_lost_entries else settings.history)
 
 
 async def journal(world: World) -> None:
@@ -137,7 +156,7 @@ async def _journal_run(world: World, settings: Settings, disk: Disk, number: int
     trouble.cancel()
     await asyncio.gather(trouble, return_exceptions=True)
     if how == "stop":
-        await wait_until_alone(world, observer)
+        await wait_until_alone(world, [node], observer)
         await end(world, [node], observer)
     else:
         world.kill(node, power=how == "power")
@@ -150,6 +169,21 @@ async def _journal_run(world: World, settings: Settings, disk: Disk, number: int
     lines = [record.line.decode() for record in after[len(before) :]]
     safe = how == "stop" or settings.sync is Sync.DISK or (settings.sync is Sync.OS and how == "kill")
     check_journal(world, [line for line in lines if line != "START"], observer, crowd, safe=safe)
+
+
+def with_all_left(recording: Recording, observer: Person) -> Recording:
+    """Return what an observer received, with LEFT for all who were in the room when its server ended."""
+    present: dict[str, None] = {}
+    for line in observer.room_lines():
+        verb, name = line.split(" ", 2)[:2]
+        if verb == "JOINED":
+            present[name] = None
+        elif verb == "LEFT":
+            present.pop(name, None)
+    left = "".join(f"LEFT {name}\n" for name in present)
+    return replace(
+        recording, received=recording.received.replace(b"BYE shutdown\n", f"{left}BYE shutdown\n".encode())
+    )
 
 
 def check_journal(world: World, lines: list[str], observer: Person, crowd: Crowd, *, safe: bool) -> None:
@@ -203,36 +237,67 @@ async def observe(world: World, node: Node, name: str = "observer") -> Person:
 
 async def end(world: World, nodes: list[Node], observer: Person) -> None:
     """End the servers, that of the observer last, and check that they leave nothing."""
+    began = world.loop.time()
     for node in reversed(nodes):
         await node.stop()
     await observer.wait_for_end()
+    if world.calm and world.takes_all and world.loop.time() - began > len(nodes):
+        world.find(f"the end took {world.loop.time() - began:.0f} seconds")
+    if observer.end is not End.CLEAN:
+        world.find("the end of the last server was not in order")
     machines = [node.machine for node in nodes]
     if leftovers := [each for each in world.network.open_ends if each.machine in machines]:
         world.find(f"{len(leftovers)} connections are left")
     if tasks := [str(task) for machine in machines for task in machine.tasks]:
         world.find(f"tasks are left: {tasks}")
+    if timers := world.loop.timers_of(machines):
+        world.find(f"timers are left: {timers}")
 
 
-def check_all(world: World, observer: Person, crowd: Crowd) -> None:
-    """Check what everybody received."""
-    texts = {
-        line.split(" ", 2)[2] for line in observer.received.decode().split("\n") if line.startswith("MSG ")
-    }
+def check_all(world: World, observer: Person, crowd: Crowd, history: int = 0) -> None:
+    """Check what everybody received.
+
+    Args:
+        world: the world.
+        observer: who received everything.
+        crowd: everybody else.
+        history: messages that HISTORY has to reach back; 0 if that is not certain.
+    """
+    messages = [line for line in observer.room_lines() if line.startswith("MSG ")]
+    texts = {line.split(" ", 2)[2]: None for line in messages}
     of_programs = [each for program in crowd.programs for each in program.recordings(texts)]
     others = [*(person.recording(texts) for person in crowd.all), *of_programs]
-    check(observer.recording(texts), others, leaving_together=world.plan.shape == "cluster")
+    whole = with_all_left(observer.recording(texts), observer)
+    together = world.plan.shape == "cluster" or whole.received.count(b"LEFT ") > observer.received.count(
+        b"LEFT "
+    )
+    check(whole, others, leaving_together=together)
     for program in crowd.programs:
         if lost := [text for text in program.kept if text not in texts]:
             world.find(f"{program.label} was told that {lost[0]!r} is kept")
+    for person in crowd.all:
+        for problem in person.check_answers(messages, history, observer.label):
+            world.find(problem)
+        if lost := [text for text in person.certain if text not in texts]:
+            world.find(f"{lost[0]!r} reached the server, and nobody heard it")
 
 
-async def wait_until_alone(world: World, observer: Person) -> None:
-    """Wait until everybody else has left the room."""
+async def wait_until_alone(world: World, nodes: list[Node], observer: Person) -> None:
+    """Wait until everybody else has left the room; asking, which wakes a server, only when it seems so."""
     for _ in range(300):
-        if "OK WHO 1" in await observer.ask("WHO"):
-            return
+        lines = observer.room_lines()
+        joined = sum(line.startswith("JOINED ") for line in lines)
+        if joined == sum(line.startswith("LEFT ") for line in lines) and "OK WHO 1" in await observer.ask(
+            "WHO"
+        ):
+            break
         await asyncio.sleep(1.0)
-    world.find("members stay though nobody is connected")
+    else:
+        world.find("members stay though nobody is connected")
+    await asyncio.sleep(5.0)
+    for node in nodes:
+        for problem in leftovers(node.server, int(node.host == observer.host)):
+            world.find(f"{node.host} has {problem}")
 
 
 SCENARIOS = {"single": single, "journal": journal, "cluster": cluster}

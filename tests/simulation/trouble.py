@@ -1,7 +1,10 @@
 """What goes wrong in simulated worlds; each kind ends by itself, so that everything can recover."""
 
 import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
+from simple_chat.errors import JournalError
 from simple_chat.server.config import Settings
 from tests.simulation.disk import Disk
 from tests.simulation.world import Node, World
@@ -43,6 +46,11 @@ class Trouble:
         world: the world.
         nodes: the servers; the first one never fails.
         settings: of the servers that are started again.
+
+    Attributes:
+        of_servers: kinds of trouble that servers have.
+        of_log: kinds of trouble with the log.
+        has_lost_entries: whether some are missing in the log.
     """
 
     def __init__(self, world: World, nodes: list[Node], settings: Settings) -> None:
@@ -50,13 +58,9 @@ class Trouble:
         self._nodes = nodes
         self._settings = settings
 
-    async def go_on(self) -> None:
-        """Do one thing after another, and repair it."""
-        choice = self._world.choice
-        kinds = (
-            self.kill,
-            self.stop,
-            self.pause,
+        self.has_lost_entries = False
+        self.of_servers = (self.kill, self.stop, self.pause)
+        self.of_log = (
             self.cut_off,
             self.deafen,
             self.rewind,
@@ -66,8 +70,14 @@ class Trouble:
             self.repeat,
             self.lose_entries,
         )
+
+    async def go_on(self, kinds: Sequence[Callable[[int], Coroutine[Any, Any, None]]]) -> None:
+        """Do one thing after another, and repair it."""
+        choice = self._world.choice
         for _ in range(self._world.plan.faults):
             await asyncio.sleep(choice.expovariate(1 / 5.0))
+            self._world.calm = self._world.takes_all = False
+            self._world.ending.clear()
             repairing = asyncio.create_task(choice.choice(kinds)(choice.randint(1, len(self._nodes) - 1)))
             try:
                 await asyncio.shield(repairing)
@@ -83,7 +93,11 @@ class Trouble:
 
     async def stop(self, index: int) -> None:
         """End a server in order, and start it again."""
-        await self._nodes[index].stop()
+        node, log = self._nodes[index], self._world.log
+        if log.is_reachable_by(node.machine) and not (log.losing_answers or log.delays):
+            self._world.ending.add(node.host)
+        await node.stop()
+        self._world.ending.clear()
         await asyncio.sleep(self._world.choice.uniform(0.1, 5.0))
         await self._start(index)
 
@@ -92,6 +106,8 @@ class Trouble:
         try:
             async with asyncio.timeout(_START_TIMEOUT):
                 await asyncio.shield(node.started)
+        except JournalError:  # the log was away for too long
+            await self._start(index)
         except TimeoutError:
             self._world.find(f"{node.host} does not start within {_START_TIMEOUT:.0f} s")
             raise
@@ -133,7 +149,7 @@ class Trouble:
         """Let the log elect a leader."""
         self._world.tell("log", "is away")
         self._world.log.away = True
-        await asyncio.sleep(self._world.choice.uniform(0.1, 15.0))
+        await asyncio.sleep(self._world.choice.choice((0.1, 2.0, 12.0, 45.0)))
         self._world.log.away = False
         self._world.tell("log", "is back")
 
@@ -160,6 +176,7 @@ class Trouble:
         log, choice = self._world.log, self._world.choice
         if not log.is_heard_by(self._nodes[0].machine):
             return
+        self.has_lost_entries = True
         match choice.choice(("one", "oldest", "all")):
             case "one":
                 position = max(log.last - choice.randint(0, 50), 1)

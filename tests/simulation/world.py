@@ -51,6 +51,9 @@ class World:
         choice: the source of randomness for what goes wrong.
         story: the lines of its story, if that is kept.
         findings: what must not be, and was.
+        calm: whether no connection is lost but those that people lose themselves.
+        ending: the hosts whose servers end in order, and can.
+        takes_all: whether a server executes at once whatever reaches it.
         pause: mean of the seconds between two actions of a person.
     """
 
@@ -64,6 +67,9 @@ class World:
         self.choice = random.Random(f"{seed} world")
         self.story: list[str] = []
         self.findings: list[str] = []
+        self.calm = False
+        self.takes_all = False
+        self.ending: set[str] = set()
         self.pause = 2.0
         self._telling = telling
         self._idents = random.Random(f"{seed} idents")
@@ -132,7 +138,7 @@ class World:
         network = self.network
         with ExitStack() as stack:
             for module, name, stub in (
-                (connection, "os", SimpleNamespace(read=lambda number, _: network.end(number).read())),
+                (connection, "os", SimpleNamespace(read=lambda number, size: network.end(number).read(size))),
                 (watchdog, "select", _Select(network)),
                 (server, "time", SimpleNamespace(time=self.wall_clock)),
                 (file, "time", SimpleNamespace(time=self.wall_clock)),
