@@ -112,9 +112,10 @@ class SimulatedLog:
         """Take whatever is published for new, as when the duplicate window is over."""
         self._idents.clear()
 
-    def repeat(self, position: int) -> None:
-        """Store a message once more, which a server published again after the duplicate window."""
-        for message in [each for each in self._messages if each.position == position]:
+    def repeat_last_of(self, node: str) -> None:
+        """Store the last entry of a server once more: it publishes it again after the duplicate window."""
+        own = [each for each in self._messages if each.data.startswith(f"{node} ".encode())]
+        for message in own[-1:]:
             self._add(message.subject, message.data)
 
     # What a machine asks for

@@ -118,7 +118,7 @@ class Person(asyncio.Protocol):
         if self.end is None:
             complete = self.received.rfind(b"\nBYE ") >= 0 and self.received.endswith(b"\n")
             self.end = End.CLEAN if complete else End.VANISHED
-            if not complete and self._reads and (self._world.calm or self.host in self._world.ending):
+            if not complete and self._reads and self._world.calm:
                 self._world.find(f"{self.label} lost its connection to {self.host}")
         self._world.tell(self.label, "ends", str(exc or self.end.name.lower()).encode())
         self._changed.set()
@@ -296,7 +296,7 @@ class Person(asyncio.Protocol):
         """Read nothing for a while."""
         self._reads = False
         self._transport.pause_reading()
-        leaves = self._choice.random() < 0.3
+        leaves = self._answers_wait and self._choice.random() < 0.3
         for _ in range(self._choice.randint(0, 4)):
             await asyncio.sleep(self._choice.uniform(0.1, 5.0))
             self.send(self.message(), *[self._choice.choice(("WHO", "HISTORY"))] * self._answers_wait)

@@ -1,7 +1,7 @@
 """Planted faults: small wrong changes to shipped code, each of which some seed has to find.
 
 A fault is an `Edit` or several: a few characters in the source of one function are replaced, as a slip of the
-pen would do it. Many of them were in the code once.
+pen would do it.
 """
 
 import inspect

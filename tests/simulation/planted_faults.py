@@ -481,7 +481,7 @@ _CLUSTER = [
     ),
     Planted(
         "a server that starts has no messages of before",
-        _long(42),
+        _long(82),
         Edit(ReplicatedRoom, "restore", "set(state.message_entries)", "set()"),
     ),
     Planted(

@@ -77,7 +77,6 @@ class Trouble:
         for _ in range(self._world.plan.faults):
             await asyncio.sleep(choice.expovariate(1 / 5.0))
             self._world.calm = self._world.takes_all = False
-            self._world.ending.clear()
             repairing = asyncio.create_task(choice.choice(kinds)(choice.randint(1, len(self._nodes) - 1)))
             try:
                 await asyncio.shield(repairing)
@@ -93,11 +92,7 @@ class Trouble:
 
     async def stop(self, index: int) -> None:
         """End a server in order, and start it again."""
-        node, log = self._nodes[index], self._world.log
-        if log.is_reachable_by(node.machine) and not (log.losing_answers or log.delays):
-            self._world.ending.add(node.host)
-        await node.stop()
-        self._world.ending.clear()
+        await self._nodes[index].stop()
         await asyncio.sleep(self._world.choice.uniform(0.1, 5.0))
         await self._start(index)
 
@@ -166,9 +161,9 @@ class Trouble:
         log, choice = self._world.log, self._world.choice
         log.forget_idents()
         for _ in range(choice.randint(1, 3)):
-            position = max(log.last - choice.randint(0, 200), 1)
-            self._world.tell("log", f"stores entry {position} again")
-            log.repeat(position)
+            node = choice.choice([each for each in self._nodes if each.machine.on and each.started.done()])
+            self._world.tell("log", f"stores the last entry of {node.host} again")
+            log.repeat_last_of(node.server._replicator.room.node)  # type: ignore[union-attr]
             await asyncio.sleep(choice.uniform(0.0, 1.0))
 
     async def lose_entries(self, _: int) -> None:

@@ -52,7 +52,6 @@ class World:
         story: the lines of its story, if that is kept.
         findings: what must not be, and was.
         calm: whether no connection is lost but those that people lose themselves.
-        ending: the hosts whose servers end in order, and can.
         takes_all: whether a server executes at once whatever reaches it.
         pause: mean of the seconds between two actions of a person.
     """
@@ -69,7 +68,6 @@ class World:
         self.findings: list[str] = []
         self.calm = False
         self.takes_all = False
-        self.ending: set[str] = set()
         self.pause = 2.0
         self._telling = telling
         self._idents = random.Random(f"{seed} idents")
