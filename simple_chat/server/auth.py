@@ -5,7 +5,6 @@ hash. In a thread it blocks no other connection, and two at a time bound the mem
 """
 
 import asyncio
-import codecs
 import logging
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -52,12 +51,8 @@ class Authenticator:
         Raises:
             ConfigError: `encoded` is not an argon2 hash.
         """
-        try:
-            argon2.extract_parameters(encoded)
-        except argon2.exceptions.InvalidHashError:
-            raise ConfigError(
-                "the password's hash is not an argon2 hash, make one with hash-password"
-            ) from None
+        if not _is_hash(encoded):
+            raise ConfigError("the password's hash is not an argon2 hash, make one with hash-password")
         self._encoded = encoded
 
     def start(self, connection: Hashable, secret: str, on_checked: Callable[[bool], object]) -> None:
@@ -134,10 +129,17 @@ def read_hash(path: str | Path) -> str:
         ConfigError: the file can't be read, or has something else.
     """
     try:
-        encoded = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8).decode("ascii").strip()
-        argon2.extract_parameters(encoded)
-    except (UnicodeDecodeError, argon2.exceptions.InvalidHashError):
-        raise ConfigError(f"can't read {path}: no password's hash, make one with hash-password") from None
+        encoded = Path(path).read_text("utf-8-sig", errors="replace").strip()
     except (OSError, ValueError) as error:
         raise ConfigError(f"can't read {path}: {describe_error(error)}") from error
+    if not _is_hash(encoded):
+        raise ConfigError(f"can't read {path}: no password's hash, make one with hash-password")
     return encoded
+
+
+def _is_hash(encoded: str) -> bool:
+    try:
+        argon2.extract_parameters(encoded)
+    except argon2.exceptions.InvalidHashError:
+        return False
+    return encoded.isascii()

@@ -92,7 +92,6 @@ class End(asyncio.Transport):
         self._reading = True
         self._wire = 0  # bytes sent that the peer's protocol has not got
         self._last_arrival = 0.0
-        self._lost: list[tuple[Callable[..., None], tuple[object, ...]]] = []  # while the link is cut
         self._incoming: deque[bytes] = deque()  # in this end's kernel
         self._eof_sent = self._eof_received = self._eof_delivered = False
         self._closing = False
@@ -218,19 +217,10 @@ class End(asyncio.Transport):
 
     def _transmit(self, arrive: Callable[..., None], *arguments: object) -> None:
         """Have something arrive at the peer, behind all that was sent before."""
-        if self._network.is_cut(self.machine, self.peer.machine):
-            self._lost.append((arrive, arguments))
-            return
         low, high = self._network.latency
         arrival = self._loop.time() + self._random.uniform(low, high)
         self._last_arrival = max(self._last_arrival, math.ceil(arrival / _TICK) * _TICK)
         self._loop.call_at(self._last_arrival, arrive, *arguments, context=_WORLD)
-
-    def send_again(self) -> None:
-        """Send what was lost while the link was cut."""
-        lost, self._lost = self._lost, []
-        for arrive, arguments in lost:
-            self._transmit(arrive, *arguments)
 
     def _on_read(self, size: int) -> None:
         """Note that the peer's protocol has got bytes: the window moves on."""

@@ -25,7 +25,6 @@ class Machine:
 
     Attributes:
         context: what runs in it belongs to this machine.
-        clock_offset: seconds that its wall clock is ahead of the world's.
         on: whether it is switched on.
         paused: whether it does nothing for now.
         reads_slowly: whether its kernel takes only so much of what is sent to it.
@@ -37,7 +36,6 @@ class Machine:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.clock_offset = 0.0
         self.on = True
         self.paused = False
         self.reads_slowly = True

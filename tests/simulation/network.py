@@ -31,7 +31,6 @@ class Network:
         self._listeners: dict[str, Callable[[SimulatedSocket, str], None]] = {}
         self._ends: dict[int, End] = {}
         self._machines: dict[str, Machine] = {}
-        self._cuts: set[frozenset[Machine]] = set()  # pairs of machines whose packets get lost
         self._count = 0
         self._descriptors = 0
 
@@ -54,7 +53,7 @@ class Network:
         """
         await asyncio.sleep(0.001)
         other = self._machines.get(host)
-        if other is None or self.is_cut(machine, other) or other.paused:
+        if other is None or other.paused:
             await asyncio.sleep(3.0)
             raise OSError(errno.ETIMEDOUT, "timed out")
         if not other.on or (on_accept := self._listeners.get(host)) is None:
@@ -66,21 +65,6 @@ class Network:
             self._ends[end.descriptor] = end
         other.context.run(self.loop.call_soon, on_accept, far.sock, "127.0.0.1")
         return near.sock
-
-    def cut(self, one: Machine, other: Machine) -> None:
-        """Lose every packet between two machines."""
-        self._cuts.add(frozenset((one, other)))
-
-    def mend(self, one: Machine, other: Machine) -> None:
-        """End `cut`: what waited is sent again."""
-        self._cuts.discard(frozenset((one, other)))
-        for end in [*self._ends.values()]:
-            if {end.machine, end.peer.machine} == {one, other}:
-                end.send_again()
-
-    def is_cut(self, one: Machine, other: Machine) -> bool:
-        """Return whether packets between two machines get lost."""
-        return frozenset((one, other)) in self._cuts
 
     def switch_off(self, machine: Machine, *, power: bool) -> None:
         """End a machine's connections: by resets if its kernel survives, or without a word."""

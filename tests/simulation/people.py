@@ -66,7 +66,6 @@ class Person(asyncio.Protocol):
         self.sent: list[str] = []
         self.received = bytearray()
         self.host = ""
-        self.kept: list[str] = []  # messages whose PONG has come
         self.certain: list[str] = []
         self.leaves_at = math.inf
         self._world = world
@@ -76,7 +75,6 @@ class Person(asyncio.Protocol):
         self._tokens = count(1)
         self._changed = asyncio.Event()
         self._read_to = 0
-        self._unkept: list[str] = []
         self._transport: NetworkEnd
         self._line_end = self._choice.choice(("\n", "\n", "\r\n"))
         self._reads = True  # as fast as it can
@@ -126,7 +124,6 @@ class Person(asyncio.Protocol):
     def send(self, *lines: str) -> None:
         """Send lines."""
         self.sent += lines
-        self._unkept += [line for line in lines if line.startswith("MSG ")]
         self.write("".join(f"{line}{self._line_end}" for line in lines).encode())
 
     def write(self, data: bytes) -> None:
@@ -142,10 +139,7 @@ class Person(asyncio.Protocol):
         """
         token = f"{self.label}.{next(self._tokens)}"
         self.send(*lines, f"PING {token}")
-        answer = await self._until(f"PONG {token}")
-        self.kept += self._unkept
-        self._unkept.clear()
-        return answer
+        return await self._until(f"PONG {token}")
 
     async def _until(self, last: str) -> list[str]:
         found: list[str] = []
