@@ -31,12 +31,14 @@ if TYPE_CHECKING:
         InvalidMessageError,
         JoinRefusedError,
         JournalError,
+        KickedError,
         ListenError,
         MessageRefusedError,
     )
     from simple_chat.journal.base import Sync
     from simple_chat.server.config import Settings
-    from simple_chat.server.server import Server, serve
+    from simple_chat.server.serve import serve
+    from simple_chat.server.server import Server
 
 __version__ = "0.1.0"
 
@@ -55,6 +57,7 @@ _LAZY_IMPORTS = {
     "JoinRefusedError": "errors",
     "Joined": "client.events",
     "JournalError": "errors",
+    "KickedError": "errors",
     "Left": "client.events",
     "ListenError": "errors",
     "Message": "client.events",
@@ -67,7 +70,7 @@ _LAZY_IMPORTS = {
     "Settings": "server.config",
     "Sync": "journal.base",
     "connect": "client.chat",
-    "serve": "server.server",
+    "serve": "server.serve",
 }
 
 __all__ = [
@@ -85,6 +88,7 @@ __all__ = [
     "JoinRefusedError",
     "Joined",
     "JournalError",
+    "KickedError",
     "Left",
     "ListenError",
     "Message",

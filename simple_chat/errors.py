@@ -36,6 +36,19 @@ class JournalError(ConfigError):
     """A journal can't be used; the message says which file, which line and why."""
 
 
+class AdminError(ChatError):
+    """An operator's command can't be carried out.
+
+    Args:
+        code: one word for programs.
+        problem: what is wrong, for people.
+    """
+
+    def __init__(self, code: str, problem: str) -> None:
+        super().__init__(problem)
+        self.code = code
+
+
 class ConnectError(ChatError):
     """No connection to a chat server; the message says the address and why."""
 
@@ -52,6 +65,20 @@ class JoinRefusedError(ChatError):
         super().__init__(f"{code}: {advice}")
         self.code = code
         self.advice = advice
+
+
+class KickedError(ChatError):
+    """An operator ended the connection, to a chat that is not to come back.
+
+    Args:
+        code: ``kicked`` or ``banned``.
+        reason: in the server's words.
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code = code
+        self.reason = reason
 
 
 class ConnectionLostError(ChatError):

@@ -19,11 +19,13 @@ from simple_chat.client.event_queue import EventQueue
 from simple_chat.client.events import ChatEvent, Missed, Notice, Reconnected
 from simple_chat.client.history_position import MISSED_MAX, HistoryPosition
 from simple_chat.client.requests import Request, RequestQueue
+from simple_chat.core.codes import Code
 from simple_chat.core.commands import History, Leave, Msg, Ping, Quit, Who
 from simple_chat.core.protocol import Bye, Err, Event, Gap, HistoryMessage, Info, Joined, Left, Message, Names
-from simple_chat.errors import ConnectionLostError, JoinRefusedError, quote_messages
+from simple_chat.errors import ConnectionLostError, JoinRefusedError, KickedError, quote_messages
 
 _BYE_TIMEOUT = 5.0  # seconds for BYE after QUIT
+_FINAL_CODES = {Code.KICKED, Code.BANNED}  # who comes back after these fights an operator
 
 
 class Chat:
@@ -82,8 +84,7 @@ class Chat:
         finally:
             self._reader.cancel()
             await asyncio.wait({self._reader})
-            if self._connection is not None:
-                self._connection.abort()
+            self._drop_connection()
 
     async def send(self, text: str) -> None:
         """Send a message to everybody else; wait while the write buffer is full.
@@ -183,23 +184,30 @@ class Chat:
         try:
             while self._connection is not None:
                 end = await self._read_connection(self._connection)
-                self._connection.abort()
-                self._connection = None
+                self._drop_connection()
                 reason = f"the server said {end}" if isinstance(end, Bye) else str(end)
                 self._requests.fail_all(reason)
                 self._process_history()
-                if not self._leaving and self._reconnects:
-                    await self._reconnect(reason)
-                elif not self._leaving and isinstance(end, ConnectionLostError):
+                if self._leaving:
+                    return
+                if isinstance(end, KickedError) or (isinstance(end, Exception) and not self._reconnects):
                     raise end
-        except (ConnectionLostError, JoinRefusedError) as error:
+                if self._reconnects:
+                    await self._reconnect(reason)
+        except (ConnectionLostError, JoinRefusedError, KickedError) as error:
             self._failure = error
         finally:
+            self._drop_connection()
             self._requests.fail_all("connection lost")
             self._ended = True
             self._event_added.set()
 
-    async def _read_connection(self, connection: ClientConnection) -> Bye | ConnectionLostError:
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.abort()
+            self._connection = None
+
+    async def _read_connection(self, connection: ClientConnection) -> Bye | ConnectionLostError | KickedError:
         """Read and dispatch until the connection ends, and return how it does."""
         while True:
             try:
@@ -208,6 +216,8 @@ class Chat:
                 return error
             if isinstance(event, Bye):
                 return event
+            if isinstance(event, Err) and event.code in _FINAL_CODES:
+                return KickedError(event.code, event.advice)
             self._dispatch(event, connection)
 
     def _dispatch(self, event: Event, connection: ClientConnection) -> None:

@@ -24,7 +24,7 @@ _HISTORY_ERRORS = {Code.BAD_SYNTAX, Code.NOT_JOINED, Code.UNKNOWN_COMMAND}  # th
 # These are about the connection, and end it.
 _ENDING = {
     *(Code.AUTH_FAILED, Code.TOO_MANY_CONNECTIONS, Code.TOO_MANY_ERRORS, Code.JOIN_TIMEOUT, Code.NOT_CHAT),
-    *("kicked", "banned"),
+    *(Code.KICKED, Code.BANNED),
 }
 
 

@@ -14,10 +14,12 @@ from simple_chat.cluster.entry import END, JOIN, LEAVE, Entry, encode_entry
 from simple_chat.cluster.nodes import Nodes
 from simple_chat.cluster.outbox import Outbox, Proposal
 from simple_chat.cluster.snapshot import Snapshot, decode_snapshot, encode_snapshot
+from simple_chat.core.bans import parse_ban
 from simple_chat.core.codes import Code
 from simple_chat.core.commands import Command, History, Join, Leave, Msg, Ping, Quit, Who
 from simple_chat.core.delivery import Subscriber
 from simple_chat.core.membership import Member
+from simple_chat.core.moderation import AddBan, Order, apply_order, encode_order, is_order, parse_order
 from simple_chat.core.protocol import encode_message
 from simple_chat.core.room import BATCH_BYTES, OnCommit, Room
 from simple_chat.core.sequence import HISTORY, MESSAGE
@@ -75,6 +77,7 @@ class ReplicatedRoom:
         self._entry_messages = 0  # in the entry that is being applied
         self._to_restore: set[int] = set()  # positions before the snapshot's
         self._outbox = Outbox()
+        self._orders: list[Order] = []  # applied, and not carried out yet
         self.begin("")
 
     def begin(self, node: str) -> None:
@@ -109,12 +112,14 @@ class ReplicatedRoom:
         if line is None:
             return self.room.submit(subscriber, command, on_commit)
         immediate = not isinstance(command, Leave | Ping)
-        proposal = Proposal(line, subscriber, command, on_commit, immediate)
+        self._add(Proposal(line, subscriber, command, on_commit, immediate))
+        return False
+
+    def _add(self, proposal: Proposal) -> None:
         if self._ending:
             self._after_end.append(proposal)
         else:
             self._outbox.add(proposal)
-        return False
 
     def _submit_message(self, subscriber: Subscriber, command: Msg) -> None:
         name = self.room.member_of(subscriber).name
@@ -173,6 +178,10 @@ class ReplicatedRoom:
         """Propose that this server leaves, after all that is proposed already; nothing more is taken."""
         self._outbox.add(Proposal(END, None, None, self._close))
         self._ending = True
+
+    def propose(self, order: Order) -> None:
+        """Propose what an operator orders."""
+        self._add(Proposal(encode_order(order), None, None, lambda _: self._apply_order(order)))
 
     # From the log
 
@@ -239,9 +248,20 @@ class ReplicatedRoom:
             member = self.room.membership.find(line[len(LEAVE) : -1].decode())
             if member is not None and member.node == node:
                 self.room.remove_remote(member)
+        elif is_order(line):
+            self._apply_order(parse_order(line))
         elif line == END:
             self._nodes.remove(node)
             self._evict_node(node)
+
+    def _apply_order(self, order: Order) -> None:
+        apply_order(order, self.room.bans)
+        self._orders.append(order)
+
+    def take_orders(self) -> list[Order]:
+        """Return the orders that were applied since the last call, to be carried out on connections."""
+        orders, self._orders = self._orders, []
+        return orders
 
     def _evict_node(self, node: str) -> None:
         """Remove all members of a server."""
@@ -286,7 +306,12 @@ class ReplicatedRoom:
         for member in self.room.membership:
             names[member.node or self.node].append(member.name)
         positions = [each.position for each in self._index]
-        return encode_snapshot(Snapshot(self.position, positions, self._nodes.snapshot(), names))
+        bans = [str(ban) for ban in self.room.bans]
+        return encode_snapshot(Snapshot(self.position, positions, self._nodes.snapshot(), names, bans))
+
+    def restore_bans(self, snapshot: bytes) -> None:
+        """Take over the bans of a snapshot, also of one that is too old for everything else."""
+        self.room.bans.replace(map(parse_ban, decode_snapshot(snapshot).bans))
 
     def restore(self, snapshot: bytes | None, end: int) -> int:
         """Start from another server's snapshot, with nobody here.
@@ -300,9 +325,12 @@ class ReplicatedRoom:
         """
         if snapshot is not None:
             state = decode_snapshot(snapshot)
+            self.restore_bans(snapshot)
         else:
             last = list(range(max(end - HISTORY, 0) + 1, end + 1))
             state = Snapshot(end, last, Nodes().snapshot(), {})
+            for ban in self.room.bans:  # the log has them no more
+                self.propose(AddBan(ban))
         self.evicted = False
         self.position = state.position
         self._nodes.restore(state.nodes)

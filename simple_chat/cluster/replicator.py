@@ -9,8 +9,9 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Protocol, Self, TypeVar
+from typing import Self, TypeVar
 
+from simple_chat.cluster.base import Moderator, ReplicatorHost
 from simple_chat.cluster.config import ClusterConfig
 from simple_chat.cluster.connection import RETRY_INTERVAL, UNAVAILABLE, cancel, describe_nats_error
 from simple_chat.cluster.entry import Entry
@@ -18,6 +19,7 @@ from simple_chat.cluster.nodes import Nodes
 from simple_chat.cluster.replicated import Message, ReplicatedRoom
 from simple_chat.cluster.snapshot import position_after
 from simple_chat.cluster.stream import START_TIMEOUT, LogStream
+from simple_chat.core.moderation import Order
 from simple_chat.core.room import BATCH_BYTES, Room
 from simple_chat.errors import JournalError
 
@@ -35,30 +37,6 @@ _SNAPSHOT_BYTES = 64 * 1024 * 1024  # of the stream, after which a snapshot is d
 _Answer = TypeVar("_Answer")
 
 
-class ReplicatorHost(Protocol):
-    """The server, as a replicator sees it."""
-
-    def on_commit(self) -> None:
-        """Go on: what was proposed is committed, and more can be."""
-
-    def on_unavailable(self, text: str) -> None:
-        """Suspend: nothing can be committed for now.
-
-        Args:
-            text: the notice for members.
-        """
-
-    def on_recovered(self, text: str) -> None:
-        """End the suspension; `on_commit` follows.
-
-        Args:
-            text: the notice for members.
-        """
-
-    def on_evicted(self) -> None:
-        """Abort all connections: the other servers removed their members."""
-
-
 class Replicator:
     """Replicates a room over several servers. It is the `simple_chat.core.scheduler.Committer` of each.
 
@@ -72,6 +50,7 @@ class Replicator:
     """
 
     _host: ReplicatorHost
+    _moderator: Moderator
 
     def __init__(self, stream: LogStream, room: ReplicatedRoom, heartbeat: float) -> None:
         self.room = room
@@ -119,13 +98,17 @@ class Replicator:
         """Whether a message is in flight, or none can be."""
         return self._message is not None or not self.room.node
 
-    async def start(self, host: ReplicatorHost) -> None:
+    async def start(self, host: ReplicatorHost, moderator: Moderator) -> None:
         """Learn who is in the room, and join the other servers.
+
+        Args:
+            host: is told of commits and outages.
+            moderator: carries out orders.
 
         Raises:
             JournalError: that is not possible.
         """
-        self._host = host
+        self._host, self._moderator = host, moderator
         await self._restore()
         self._publishing = asyncio.create_task(self._publish())
         self._join_as_new_node()
@@ -139,6 +122,12 @@ class Replicator:
     def commit(self) -> None:
         """Publish what members proposed."""
         self._enqueue(self.room.next_message())
+
+    def propose(self, order: Order) -> None:
+        """Have all servers carry out an order, in its place in the log."""
+        self.room.propose(order)
+        if not self.busy:
+            self.commit()
 
     async def leave(self) -> None:
         """Leave the other servers, after everything that members proposed."""
@@ -196,6 +185,8 @@ class Replicator:
             await asyncio.sleep(1)
         if len(ends) > 1:
             raise JournalError("no other server publishes a snapshot: see their logs")
+        if snapshot is not None:
+            self.room.restore_bans(snapshot)
         return None, first, last
 
     def _join_as_new_node(self) -> None:
@@ -266,6 +257,8 @@ class Replicator:
 
     def _apply(self, entry: Entry) -> None:
         self.room.apply(entry)
+        for order in self.room.take_orders():
+            self._moderator.on_order(order)
         if self.room.evicted:
             logger.error("the lease of this server ran out: aborting all connections, joining as a new node")
             self._host.on_evicted()

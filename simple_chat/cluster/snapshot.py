@@ -13,12 +13,14 @@ class Snapshot(NamedTuple):
         message_entries: positions of the entries with the last messages, for HISTORY.
         nodes: as `Nodes.snapshot` returns them.
         names: of the members, by their node.
+        bans: in their text form.
     """
 
     position: int
     message_entries: list[int]
     nodes: dict[str, Any]
     names: dict[str, list[str]]
+    bans: list[str] = []  # noqa: RUF012 - never changed; older servers' snapshots have none
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:

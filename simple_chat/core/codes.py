@@ -22,6 +22,8 @@ class Code(StrEnum):
     TOO_MANY_ERRORS = "too-many-errors"
     JOIN_TIMEOUT = "join-timeout"
     NOT_CHAT = "not-chat"
+    KICKED = "kicked"
+    BANNED = "banned"
     BUSY = "busy"
 
     @property
@@ -47,5 +49,7 @@ _ADVICE = {
     Code.TOO_MANY_ERRORS: "none of that was a command, HELP lists all there is",
     Code.JOIN_TIMEOUT: "nobody joined, come back and JOIN sooner",
     Code.NOT_CHAT: "this is a chat server, its clients are nc, telnet and simple_chat.client",
+    Code.KICKED: "an operator has ended this connection",
+    Code.BANNED: "an operator has banned you",
     Code.BUSY: "this was not sent, the room can't take it now: try again later",
 }

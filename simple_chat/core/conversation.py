@@ -74,7 +74,7 @@ class Conversation(Session):
             self._execute_unauthenticated(command, self._handshake)
         elif isinstance(command, Msg):
             self._sequencer.submit(self.subscriber, command)
-        else:
+        elif not (isinstance(command, Join) and self._disconnect_banned(command.name)):
             self.submit(command, partial(self._reply, command))
 
     def _execute_unauthenticated(self, command: Command, handshake: Handshake) -> None:
@@ -95,6 +95,7 @@ class Conversation(Session):
                 self._handshake = None
                 self.enter(Event.JOINED)
                 self._answer(encode(Ok("JOIN", name)))
+                self._disconnect_banned(name)  # since the command was submitted
             case Leave():
                 self._answer(encode(Ok("LEAVE")))
             case Quit():
@@ -169,9 +170,21 @@ class Conversation(Session):
         """Leave the room and send BYE, after everything that is owed; execute nothing more."""
         self.start_close(encode(Bye(reason)))
 
-    def disconnect(self, code: Code) -> None:
-        """Close the connection because of what the client does: send ERR and BYE."""
-        self.start_close(encode(Err(code, code.advice), Bye(code)), code)
+    def disconnect(self, code: Code, text: str = "") -> None:
+        """Close the connection because of what the client does, or an operator wants: send ERR and BYE.
+
+        Args:
+            code: why.
+            text: for people; by default the code's advice.
+        """
+        self.start_close(encode(Err(code, text or code.advice), Bye(code)), code)
+
+    def _disconnect_banned(self, name: str) -> bool:
+        """Close the connection if the name that it wants, or got, is banned; return whether it is."""
+        ban = self._room.bans.of_name(name)
+        if ban is not None:
+            self.disconnect(Code.BANNED, ban.text)
+        return ban is not None
 
 
 def _who(names: tuple[str, ...]) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from itertools import count
 from typing import Protocol
 
 from simple_chat.core.backlog import BACKLOG, NO_AUTHOR, Batch
+from simple_chat.core.bans import Bans
 from simple_chat.core.codec import LF, Rendering
 from simple_chat.core.codes import Code
 from simple_chat.core.commands import Command, Join, Leave, Msg
@@ -69,6 +70,7 @@ class Room:
         membership: who is in the room.
         sequence: its lines.
         delivery: what is written to whom.
+        bans: who may not join.
         closed: whether it takes no more lines, not even the LEFT of those who go.
     """
 
@@ -78,6 +80,7 @@ class Room:
         self.membership = Membership(presence_limit)
         self.sequence = Sequence(backlog=backlog, history=history)
         self.delivery = Delivery(self.sequence)
+        self.bans = Bans()
         self.closed = False
         self._idents = count()
 

@@ -59,6 +59,7 @@ class Session(ABC):
         awaiting_commit: whether a command waits to be committed; later lines wait for it.
         input_drained: whether everything that came in was executed.
         throttled: whether more lines than allowed came in, so that the next ones have to wait a while.
+        executed: number of lines.
     """
 
     __slots__ = (
@@ -70,6 +71,7 @@ class Session(ABC):
         "_room",
         "_sequencer",
         "awaiting_commit",
+        "executed",
         "input_drained",
         "state",
         "subscriber",
@@ -98,6 +100,7 @@ class Session(ABC):
         self.awaiting_commit = False
         self.input_drained = True
         self.throttled = False
+        self.executed = 0
 
     # What a protocol has to say
 
@@ -187,13 +190,15 @@ class Session(ABC):
         if codec.has_replies and self.state.accepts_input and not subscriber.blocked:
             output += codec.take_replies()
         write, subscriber.write = subscriber.write, output.extend
+        allowed = LINES_PER_TURN
         if limits.rate:
-            allowed = min(LINES_PER_TURN, limits.allowed(self._exhausted_at, now))
-            if executed := self._process_lines(allowed, output):
+            allowed = min(allowed, limits.allowed(self._exhausted_at, now))
+        executed = self._process_lines(allowed, output)
+        self.executed += executed
+        if limits.rate:
+            if executed:
                 self._exhausted_at = limits.after(executed, self._exhausted_at, now)
             self.throttled = executed == allowed and allowed < LINES_PER_TURN and not self.input_drained
-        else:
-            self._process_lines(LINES_PER_TURN, output)
         subscriber.write = write
         if codec.rendering is not subscriber.rendering:
             self._room.delivery.use_rendering(subscriber, codec.rendering)

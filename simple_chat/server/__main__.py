@@ -14,9 +14,11 @@ from functools import partial
 
 from simple_chat.errors import ChatError, ConfigError
 from simple_chat.process import open_standard_descriptors
-from simple_chat.server import cli, logs, signals
+from simple_chat.server import cli, ctl, logs, signals
+from simple_chat.server.admin_execution import Controls
 from simple_chat.server.log_writer import LogWriter
-from simple_chat.server.server import Server, serve
+from simple_chat.server.serve import serve
+from simple_chat.server.server import Server
 from simple_chat.tls import server_context
 
 logger = logging.getLogger("simple_chat.server")  # __name__ is __main__ here
@@ -37,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signals.disarm()
     open_standard_descriptors()
     try:
+        words = sys.argv[1:] if arguments is None else arguments
+        if words[:1] == ["ctl"]:
+            return ctl.main(words[1:])
         options = cli.parse(arguments)
         if options.command == "hash-password":
             return _print_password_hash()
@@ -76,11 +81,17 @@ async def _run(options: argparse.Namespace, rate_limit: logs.RateLimitFilter) ->
         unix=options.unix,
         tls=_tls_context(options),
         password=_password_hash(options),
+        admin=options.admin,
         settings=cli.settings_from(options),
     )
     async with _reporting_suppressed(rate_limit), serving as server:
         signals.on_stop(stop_requested.set)
-        signals.on_reload(partial(_reload, server, options))
+        server.controls = Controls(
+            drain=stop_requested.set,
+            reload=partial(_reload, server, options),
+            set_verbose=logs.set_verbose,
+        )
+        signals.on_reload(partial(_reload_and_log, server, options))
         await stop_requested.wait()
         logger.info("shutting down")
         signals.on_stop(server.abort_all)  # a second signal ends the drain
@@ -109,18 +120,27 @@ def _tls_context(options: argparse.Namespace) -> ssl.SSLContext | None:
     return server_context(options.tls_cert, options.tls_key, options.tls_client_ca)
 
 
-def _reload(server: Server, options: argparse.Namespace) -> None:
-    """Reload the certificate and the password, both or neither; they apply to new connections."""
+def _reload(server: Server, options: argparse.Namespace) -> list[str]:
+    """Reload the certificate, the password and the bans, all or none; return what was reloaded.
+
+    Raises:
+        ConfigError: a file can't be used.
+    """
     files = [path for path in (options.tls_cert, options.password_file) if path is not None]
+    tls, password = _tls_context(options), _password_hash(options)
+    server.moderation.load()
+    if password is not None:
+        server.replace_password(password)
+    server.tls = tls
+    return [f"reloaded: {', '.join(files) or 'nothing, there is neither certificate nor password'}"]
+
+
+def _reload_and_log(server: Server, options: argparse.Namespace) -> None:
     try:
-        tls, password = _tls_context(options), _password_hash(options)
-        if password is not None:
-            server.replace_password(password)
+        for line in _reload(server, options):
+            logger.info("%s", line)
     except ConfigError as error:
         logger.error("nothing reloaded: %s", error)  # noqa: TRY400 - a traceback adds nothing
-    else:
-        server.tls = tls
-        logger.info("reloaded: %s", ", ".join(files) or "nothing, there is neither certificate nor password")
 
 
 def _password_hash(options: argparse.Namespace) -> str | None:

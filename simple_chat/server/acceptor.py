@@ -9,9 +9,11 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
+from simple_chat.core.bans import Bans
+from simple_chat.core.network import network_of
 from simple_chat.errors import describe_error
 from simple_chat.server import listeners
-from simple_chat.server.admission import Admission, Slot, network_of
+from simple_chat.server.admission import Admission, Slot
 from simple_chat.server.config import Settings
 from simple_chat.server.connection import Connection
 from simple_chat.tls import HANDSHAKE_TIMEOUT
@@ -32,18 +34,25 @@ class Acceptor:
         make_connection: makes the protocol of a connection that has a slot.
         settings: of the server.
         tls: for TCP connections; None for plain text.
+        bans: of the room.
 
     Attributes:
+        admission: how many connections there are, and may be.
         tls: for TCP connections from now on. Unix sockets are always plain text.
     """
 
     def __init__(
-        self, make_connection: Callable[[Slot], Connection], settings: Settings, tls: ssl.SSLContext | None
+        self,
+        make_connection: Callable[[Slot], Connection],
+        settings: Settings,
+        tls: ssl.SSLContext | None,
+        bans: Bans,
     ) -> None:
         self.tls = tls
+        self._bans = bans
         self._make_connection = make_connection
         self._settings = settings
-        self._admission = Admission(_limit_clients(settings.max_clients), settings.max_per_ip)
+        self.admission = Admission(_limit_clients(settings.max_clients), settings.max_per_ip)
         self._listeners: list[listeners.Listener] = []
         self._starting: dict[asyncio.Task[None], bool] = {}  # and whether it takes a TLS handshake
 
@@ -79,7 +88,7 @@ class Acceptor:
     def release(self, connection: Connection) -> None:
         """Release the slot of a connection, if it still has one."""
         if connection.slot is not None:
-            self._admission.release(connection.slot)
+            self.admission.release(connection.slot)
             connection.slot = None
 
     async def close(self) -> None:
@@ -92,9 +101,11 @@ class Acceptor:
         await asyncio.gather(*self._starting, return_exceptions=True)
 
     def _on_accept(self, sock: socket.socket, host: str) -> None:
-        slot = self._admission.acquire(network_of(host))
+        banned = self._bans.of_host(host) is not None
+        slot = self.admission.acquire(network_of(host), banned=banned)
         if slot is None:
-            logger.info("connection from %s closed: too many connections", host or "a Unix socket")
+            reason = "banned" if banned else "too many connections"
+            logger.info("connection from %s closed: %s", host or "a Unix socket", reason)
             sock.close()
             return
         tls = None if sock.family == socket.AF_UNIX else self.tls

@@ -4,7 +4,8 @@ Pure.
 """
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from simple_chat.core.network import Network
 
 MAX_PER_IP = 32
 """Connections from one address, by default: a household or an office behind one NAT router."""
@@ -18,12 +19,12 @@ class Slot:
     """What a connection occupies, together with all others of its network or with all refused ones.
 
     Attributes:
-        network: as `network_of` returns it.
+        network: as `simple_chat.core.network.network_of` returns it.
         admitted: whether its connections are admitted; otherwise they are answered with an error.
         count: the number of its connections.
     """
 
-    network: str | None
+    network: Network | None
     admitted: bool
     count: int = 0
 
@@ -34,28 +35,39 @@ class Admission:
     Args:
         max_clients: connections that are admitted at a time.
         max_per_ip: of these, connections from one network.
+
+    Attributes:
+        max_clients: the same.
+        admitted: connections at present.
     """
 
     def __init__(self, max_clients: int, max_per_ip: int) -> None:
-        self._max_clients = max_clients
+        self.max_clients = max_clients
         self._max_per_ip = max_per_ip
-        self._admitted = 0
-        self._slots: dict[str | None, Slot] = {}
+        self.admitted = 0
+        self._slots: dict[Network | None, Slot] = {}
         self._refused = Slot(None, admitted=False)
 
-    def acquire(self, network: str | None) -> Slot | None:
+    @property
+    def refused(self) -> int:
+        """Connections that are refused, and still read why."""
+        return self._refused.count
+
+    def acquire(self, network: Network | None, *, banned: bool = False) -> Slot | None:
         """Count a connection.
 
         Args:
-            network: where it comes from, as `network_of` returns it.
+            network: where it comes from, as `simple_chat.core.network.network_of` returns it.
+            banned: whether it is to be refused in any case.
 
         Returns:
             Its slot, to be released; None if there are too many connections even for an error.
         """
         slot = self._slots.get(network) or Slot(network, admitted=True)
-        if self._admitted < self._max_clients and (network is None or slot.count < self._max_per_ip):
+        in_network = network is None or slot.count < self._max_per_ip
+        if not banned and in_network and self.admitted < self.max_clients:
             self._slots[network] = slot
-            self._admitted += 1
+            self.admitted += 1
         elif self._refused.count < _MAX_REFUSED:
             slot = self._refused
         else:
@@ -67,28 +79,6 @@ class Admission:
         """Uncount a connection."""
         slot.count -= 1
         if slot.admitted:
-            self._admitted -= 1
+            self.admitted -= 1
             if not slot.count:
                 del self._slots[slot.network]
-
-
-def network_of(host: str) -> str | None:
-    """Return the network that a connection is counted for.
-
-    Args:
-        host: an IP address, with or without a scope; empty for a Unix socket.
-
-    Returns:
-        An IPv4 address, or the /64 that an IPv6 customer usually has (RFC 6177). None for this machine's own
-        addresses and Unix sockets, which are not limited by network.
-    """
-    if not host:
-        return None
-    address: IPv4Address | IPv6Address = ip_address(host.partition("%")[0])
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    if address.is_loopback:
-        return None
-    if isinstance(address, IPv6Address):
-        return str(IPv6Address(int(address) >> 64 << 64))
-    return str(address)

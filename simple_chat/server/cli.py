@@ -88,6 +88,7 @@ def _parser() -> Parser:
     )
     _add_listeners(parser.add_argument_group("listeners"))
     _add_access(parser.add_argument_group("TLS and authentication"))
+    _add_admin(parser.add_argument_group("operators"))
     _add_limits(parser.add_argument_group("connection limits"))
     _add_room(parser.add_argument_group("room"))
     _add_journal(parser.add_argument_group("journal"))
@@ -121,6 +122,21 @@ def _add_access(group: argparse._ArgumentGroup) -> None:
     add_file("password-file", "require the password whose hash is in this file; see hash-password")
     group.add_argument(
         "--insecure", action="store_true", help="allow a password over a network without TLS, in clear text"
+    )
+
+
+def _add_admin(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--admin",
+        type=non_empty,
+        metavar="PATH",
+        help="let operators steer the server by this Unix socket; see ctl",
+    )
+    group.add_argument(
+        "--bans",
+        type=non_empty,
+        metavar="FILE",
+        help="keep the bans in this file (default: the path of --admin with .bans)",
     )
 
 

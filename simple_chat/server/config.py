@@ -25,6 +25,8 @@ class Settings:
         stall_timeout: seconds that a client may acknowledge nothing of what it is sent; 0 for no limit.
         drain: seconds that clients have at shutdown to read what is left for them.
         insecure: accept a password over a network without TLS.
+        bans: file that keeps the bans; None for the path of the admin socket with ``.bans``, or none without
+            one. Not used in a cluster, whose log keeps them.
         reuse_port: share the TCP port with other servers of the same user.
 
     Input:
@@ -64,6 +66,7 @@ class Settings:
     stall_timeout: float = 60.0
     drain: float = 10.0
     insecure: bool = False
+    bans: str | None = None
     reuse_port: bool = False
 
     max_line: int = MAX_LINE

@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import termios
+import time
 from typing import Protocol, cast
 
 from simple_chat.address import format_address
@@ -15,6 +16,7 @@ from simple_chat.core.conversation import Conversation
 from simple_chat.core.handshake import Event
 from simple_chat.core.limits import Limits
 from simple_chat.core.room import Room, Sequencer
+from simple_chat.server.activity import Activity
 from simple_chat.server.admission import Slot
 from simple_chat.server.config import Settings
 
@@ -90,6 +92,7 @@ class Connection(asyncio.Protocol):
         slot: what it is counted as; None once that is released.
 
     Attributes:
+        activity: for operators.
         lost: whether the event loop has reported its end.
     """
 
@@ -99,12 +102,14 @@ class Connection(asyncio.Protocol):
         "_peer_ended",
         "_reading",
         "_throttle_timer",
+        "activity",
         "lost",
         "session",
         "slot",
         "transport",
     )
 
+    activity: Activity
     session: Conversation
     transport: asyncio.Transport
 
@@ -121,6 +126,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the client."""
+        self.activity = Activity(time.time())
         self.transport = cast("asyncio.Transport", transport)
         manager = self._manager
         session = _LoggedConversation(
@@ -298,10 +304,29 @@ class Connection(asyncio.Protocol):
             return None
         return self.transport.get_write_buffer_size() + _unacknowledged(self.sock)
 
-    def __str__(self) -> str:
+    # What people are told
+
+    @property
+    def host(self) -> str:
+        """The IP address of its peer; empty for a Unix socket."""
         peer = self.transport.get_extra_info("peername")
-        where = format_address(*peer[:2]) if isinstance(peer, tuple) else "a Unix socket"
-        return f"connection {self.session.subscriber.ident} from {where}"
+        return str(peer[0]) if isinstance(peer, tuple) else ""
+
+    @property
+    def address(self) -> str:
+        """Address and port of its peer; empty for a Unix socket."""
+        peer = self.transport.get_extra_info("peername")
+        return format_address(*peer[:2]) if isinstance(peer, tuple) else ""
+
+    @property
+    def face(self) -> str:
+        """How it is connected: ``unix``, ``tls`` or ``plain``."""
+        if not self.host:
+            return "unix"
+        return "plain" if self.transport.get_extra_info("sslcontext") is None else "tls"
+
+    def __str__(self) -> str:
+        return f"connection {self.session.subscriber.ident} from {self.address or 'a Unix socket'}"
 
 
 def _unacknowledged(sock: socket.socket) -> int:

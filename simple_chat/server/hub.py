@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from simple_chat.core.codes import Code
 from simple_chat.core.limits import Limits
 from simple_chat.core.room import Room, Sequencer
 from simple_chat.core.scheduler import Committer, Scheduler
+from simple_chat.server.activity import WINDOW
 from simple_chat.server.config import Settings
 from simple_chat.server.connection import LINGER, Connection
 from simple_chat.server.watchdog import Watchdog
@@ -44,6 +46,7 @@ class Hub:
         limits: of each connection.
         auth_required: whether clients need a password.
         connections: all of them.
+        window_started: when the current window of everybody's activity began, by the event loop's clock.
         watches_closing: whether connections may close without the event loop reporting it, as over TLS.
     """
 
@@ -63,6 +66,7 @@ class Hub:
         self.limits = Limits(settings.max_line, settings.rate, settings.burst)
         self.auth_required = authenticator is not None
         self.connections: dict[Connection, None] = {}
+        self.window_started = 0.0
         self.watches_closing = False
         self._authenticator = authenticator
         self._release_slot = release_slot
@@ -78,7 +82,7 @@ class Hub:
             settings.join_timeout, settings.stall_timeout, max(settings.drain, LINGER) + _SWEEP_INTERVAL
         )
         self._sweep_timer: asyncio.TimerHandle | None = None
-        self._removed = asyncio.Event()  # a connection was
+        self._progress = asyncio.Event()
 
     # What connections ask for
 
@@ -87,6 +91,8 @@ class Hub:
         self.connections[connection] = None
         if self.room.closed:
             self._start_close(connection)
+        elif ban := self.room.bans.of_host(connection.host):
+            self._disconnect(connection, Code.BANNED, ban.text)
         elif connection.slot is None or not connection.slot.admitted:
             self._disconnect(connection, Code.TOO_MANY_CONNECTIONS)
         else:
@@ -101,7 +107,7 @@ class Hub:
             self._authenticator.cancel(connection)
         self._release_slot(connection)
         self._scheduler.request_turn()  # for the others to get its LEFT
-        self._removed.set()
+        self._progress.set()
 
     def schedule(self, connection: Connection) -> None:
         """Give a connection a turn soon."""
@@ -127,8 +133,8 @@ class Hub:
     def _run_turn(self) -> None:
         self._scheduler.run_turn(asyncio.get_running_loop().time())
 
-    def _disconnect(self, connection: Connection, code: Code) -> None:
-        connection.session.disconnect(code)
+    def _disconnect(self, connection: Connection, code: Code, text: str = "") -> None:
+        connection.session.disconnect(code, text)
         self.schedule(connection)
 
     def _start_close(self, connection: Connection) -> None:
@@ -144,24 +150,52 @@ class Hub:
     def on_commit(self) -> None:
         """Go on after something was committed."""
         self._scheduler.on_commit()
+        self._progress.set()
 
     def on_unavailable(self, text: str) -> None:
         """Suspend: nothing can be committed for now. Members are told why."""
-        self._notify(text)
+        self.notify(text)
         self._scheduler.on_unavailable()
 
     def on_recovered(self, text: str) -> None:
         """End the suspension. Members are told."""
         self._scheduler.on_recovered()
-        self._notify(text)
+        self.notify(text)
 
     def on_evicted(self) -> None:
         """Abort all connections: the other servers removed their members."""
         self._for_each(lambda connection: connection.session.abandon())
         self.abort_all()
 
-    def _notify(self, text: str) -> None:
+    # What operators want
+
+    def notify(self, text: str) -> None:
+        """Send INFO to all members that are connected here."""
         self._for_each(lambda connection: connection.session.notify(text))
+
+    def find(self, name: str) -> Connection | None:
+        """Return the connection of the member that has a name, in any case, if it is connected here."""
+        member = self.room.membership.find(name)
+        having = (each for each in self.connections if each.session.subscriber.member is member)
+        return None if member is None else next(having, None)
+
+    def disconnect_member(self, name: str, code: Code, text: str) -> None:
+        """Disconnect the member that has a name, if it is connected here."""
+        connection = self.find(name)
+        if connection is not None:
+            self._disconnect(connection, code, text)
+
+    def disconnect_banned(self) -> None:
+        """Disconnect everybody who is banned."""
+        self._for_each(self._disconnect_if_banned)
+
+    def _disconnect_if_banned(self, connection: Connection) -> None:
+        member = connection.session.subscriber.member
+        ban = self.room.bans.of_host(connection.host)
+        if ban is None and member is not None:
+            ban = self.room.bans.of_name(member.name)
+        if ban is not None:
+            self._disconnect(connection, Code.BANNED, ban.text)
 
     def _for_each(self, step: Callable[[Connection], None]) -> None:
         """Run a step for every connection; one that fails is dropped, and the others go on."""
@@ -173,9 +207,18 @@ class Hub:
     def start(self) -> None:
         """Begin to sweep, once a second."""
         now = asyncio.get_running_loop().time()
+        self.room.bans.expire(time.time())
+        self._count_lines(now)
         self._sweep_timer = asyncio.get_running_loop().call_later(_SWEEP_INTERVAL, self.start)
         closing = list(self.connections) if self.watches_closing else []
         self._disconnect_overdue(self._watchdog.sweep(closing, now))
+
+    def _count_lines(self, now: float) -> None:
+        """Begin another window of everybody's activity, if it is time."""
+        if now - self.window_started >= WINDOW:
+            self.window_started = now
+            for connection in self.connections:
+                connection.activity.start_window(connection.session.executed)
 
     def _disconnect_overdue(self, overdue: list[Connection]) -> None:
         """Disconnect those that did not join in time: some at once, for there may be thousands."""
@@ -199,8 +242,12 @@ class Hub:
     async def wait_until_empty(self) -> None:
         """Wait until no connection is left."""
         while self.connections:
-            self._removed.clear()
-            await self._removed.wait()
+            await self.progress()
+
+    async def progress(self) -> None:
+        """Wait until something was committed, or a connection was removed."""
+        self._progress.clear()
+        await self._progress.wait()
 
     def stop(self) -> None:
         """Stop sweeping."""

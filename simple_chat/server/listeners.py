@@ -52,7 +52,9 @@ _RECEIVE_BUFFER = 64 * 1024
 # shorter.
 _KEEPALIVE = {"TCP_KEEPIDLE": 45, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 3}
 
-_UNIX_MODE = 0o660
+UNIX_MODE = 0o660
+"""Of a Unix socket, for its owner and group."""
+
 _MAX_PORT = 65_535
 
 
@@ -238,30 +240,31 @@ def _share_port(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
-def listen_unix(on_accept: OnAccept, path: str) -> Listener:
-    """Listen on a Unix socket that is accessible to its owner and group.
+def listen_unix(on_accept: OnAccept, path: str, mode: int = UNIX_MODE) -> Listener:
+    """Listen on a Unix socket.
 
     Args:
         on_accept: called with each connection.
         path: of the socket. One that a dead server left behind is replaced.
+        mode: who may connect to it, as file permissions.
 
     Raises:
         ListenError: another server listens there, or the path can't be used.
     """
     try:
-        return Listener(_bind_unix(path), on_accept, path)
+        return Listener(_bind_unix(path, mode), on_accept, path)
     except (OSError, ValueError) as error:
         raise ListenError(f"can't listen on unix:{path}: {describe_error(error)}") from error
 
 
-def _bind_unix(path: str) -> socket.socket:
+def _bind_unix(path: str, mode: int) -> socket.socket:
     if not path or "\0" in path:
         raise ValueError("this is not a path")
     _remove_if_stale(path)
     sock = socket.socket(socket.AF_UNIX)
     try:
         sock.bind(path)
-        Path(path).chmod(_UNIX_MODE)  # nobody can connect before it listens
+        Path(path).chmod(mode)  # nobody can connect before it listens
     except BaseException:
         sock.close()
         raise

@@ -41,7 +41,7 @@ class RateLimitFilter(logging.Filter):
     """Limit the lines of each kind to `MAX_LINES` in a `WINDOW`. DEBUG is not limited.
 
     The kind of a record is its ``kind`` if it has one (``extra={"kind": ...}``), otherwise its message
-    without arguments.
+    without arguments. One that is ``unlimited`` (what operators do) always passes.
 
     Args:
         clock: returns the monotonic time in seconds.
@@ -55,7 +55,7 @@ class RateLimitFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Count a record, and return whether it passes."""
-        if record.levelno <= logging.DEBUG or record.name == __name__:
+        if record.levelno <= logging.DEBUG or record.name == __name__ or hasattr(record, "unlimited"):
             return True
         if self._clock() >= self._window_end:
             self.report_suppressed()
@@ -85,5 +85,10 @@ def configure(handler: logging.Handler, *, verbose: bool) -> RateLimitFilter:
     handler.setFormatter(LogFormatter())
     handler.addFilter(rate_limit := RateLimitFilter(time.monotonic))
     logging.getLogger().addHandler(handler)
-    logging.getLogger("simple_chat").setLevel(logging.DEBUG if verbose else logging.INFO)
+    set_verbose(verbose)
     return rate_limit
+
+
+def set_verbose(verbose: bool) -> None:  # noqa: FBT001 - what there is to set
+    """Log each connection too, or not."""
+    logging.getLogger("simple_chat").setLevel(logging.DEBUG if verbose else logging.INFO)

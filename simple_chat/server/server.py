@@ -5,24 +5,27 @@ import contextlib
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, format_address, parse_addresses
+from simple_chat.address import format_address
+from simple_chat.core.network import network_of
 from simple_chat.core.room import Room
 from simple_chat.core.scheduler import BatchCommitter
 from simple_chat.errors import ConfigError, ListenError
-from simple_chat.journal.base import Journal, Policy
+from simple_chat.journal.base import Journal
 from simple_chat.journal.memory import MemoryJournal
 from simple_chat.server.acceptor import Acceptor
-from simple_chat.server.admission import Slot, network_of
+from simple_chat.server.admin import AdminListener
+from simple_chat.server.admission import Admission, Slot
 from simple_chat.server.config import Settings
 from simple_chat.server.connection import Connection
 from simple_chat.server.hub import Hub
+from simple_chat.server.moderation import Moderation
 
 if TYPE_CHECKING:
     from simple_chat.cluster.replicator import Replicator
+    from simple_chat.server.admin_execution import Controls
     from simple_chat.server.auth import Authenticator
 
 logger = logging.getLogger(__name__)
@@ -45,7 +48,13 @@ class Server:
     Attributes:
         settings: how it was set up.
         room: the room.
+        hub: its connections.
+        moderation: what operators can do to them.
+        controls: what only the program around it can do; None without one.
+        started: when it was, by the event loop's clock.
     """
+
+    started: float
 
     def __init__(
         self,
@@ -59,13 +68,15 @@ class Server:
     ) -> None:
         self.settings = settings
         self.room = room
+        self.controls: Controls | None = None
+        self._admin: AdminListener | None = None
         self._authenticator = authenticator
         self._replicator = replicator
         self._journal = journal or MemoryJournal()
         for batch in self._journal.recovered:
             room.restore(batch)
-        self._acceptor = Acceptor(self._make_connection, settings, tls)
-        self._hub = Hub(
+        self._acceptor = Acceptor(self._make_connection, settings, tls, room.bans)
+        self.hub = Hub(
             settings,
             room,
             room if replicator is None else replicator.room,
@@ -73,10 +84,13 @@ class Server:
             authenticator=authenticator,
             release_slot=self._acceptor.release,
         )
-        self._hub.watches_closing = tls is not None
+        self.hub.watches_closing = tls is not None
+        self.moderation = Moderation(
+            self.hub, replicator, None if settings.bans is None else Path(settings.bans)
+        )
 
     def _make_connection(self, slot: Slot) -> Connection:
-        return Connection(self._hub, slot)
+        return Connection(self.hub, slot)
 
     @property
     def tls(self) -> ssl.SSLContext | None:
@@ -86,7 +100,7 @@ class Server:
     @tls.setter
     def tls(self, tls: ssl.SSLContext | None) -> None:
         self._acceptor.tls = tls
-        self._hub.watches_closing = tls is not None
+        self.hub.watches_closing = tls is not None
 
     def replace_password(self, encoded: str) -> None:
         """Check passwords against another argon2 hash from now on; members stay.
@@ -97,6 +111,11 @@ class Server:
         if self._authenticator is None:
             raise ConfigError("a server that was started without a password can't be given one")
         self._authenticator.replace_hash(encoded)
+
+    @property
+    def admission(self) -> Admission:
+        """How many connections there are, and may be."""
+        return self._acceptor.admission
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -115,15 +134,18 @@ class Server:
         return self.addresses[0]
 
     async def open(self) -> None:
-        """Start the journal, or join the other servers.
+        """Read the bans, and start the journal or join the other servers.
 
         Raises:
-            JournalError: that is not possible.
+            ConfigError: the bans can't be read.
+            JournalError: the journal or the other servers can't be used.
         """
+        self.started = asyncio.get_running_loop().time()
+        self.moderation.load()
         if self._replicator is not None:
-            await self._replicator.start(self._hub)
+            await self._replicator.start(self.hub, self.moderation)
         else:
-            self._journal.start(self._hub)
+            self._journal.start(self.hub)
 
     async def listen(self, host: str, port: int) -> None:
         """Listen on one more TCP address, or on all addresses of a name that this machine has.
@@ -141,6 +163,16 @@ class Server:
         """
         self._acceptor.listen_unix(path)
 
+    def listen_admin(self, path: str) -> None:
+        """Let operators steer it by a Unix socket.
+
+        Raises:
+            ListenError: another server listens there, or the path can't be used.
+        """
+        admin = AdminListener(self)
+        admin.listen(path)
+        self._admin = admin
+
     def start(self) -> None:
         """Check the configuration against the addresses, and begin to watch connections.
 
@@ -156,7 +188,7 @@ class Server:
             raise ConfigError(f"on {exposed[0]} a password needs TLS (or --insecure)")
         if exposed and self._authenticator is None and not self._demands_certificates:
             logger.warning("no password: anybody who reaches %s can join", " or ".join(exposed))
-        self._hub.start()
+        self.hub.start()
 
     @property
     def _demands_certificates(self) -> bool:
@@ -174,7 +206,9 @@ class Server:
                 stack.push_async_callback(self._replicator.close)
             if self._authenticator is not None:
                 stack.callback(self._authenticator.close)
-            stack.callback(self._hub.stop)
+            if self._admin is not None:
+                stack.push_async_callback(self._admin.close)
+            stack.callback(self.hub.stop)
             await self._disconnect_all(asyncio.get_running_loop().time() + self.settings.drain)
 
     async def _close_journal(self) -> None:
@@ -187,144 +221,14 @@ class Server:
             async with asyncio.timeout_at(deadline):
                 if self._replicator is not None:
                     await self._replicator.leave()
-                self._hub.close_all()
-                await self._hub.wait_until_empty()
+                self.hub.close_all()
+                await self.hub.wait_until_empty()
         self.room.closed = True
         self.abort_all()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_ABORT_TIMEOUT):
-                await self._hub.wait_until_empty()
+                await self.hub.wait_until_empty()
 
     def abort_all(self) -> None:
         """Abort all connections, whatever is still to be written."""
-        self._hub.abort_all()
-
-
-@contextlib.asynccontextmanager
-async def serve(
-    host: str | Sequence[str] | None = None,
-    port: int | None = None,
-    *,
-    unix: str | None = None,
-    tls: ssl.SSLContext | None = None,
-    password: str | None = None,
-    settings: Settings | None = None,
-) -> AsyncIterator[Server]:
-    """Run a server for the length of an ``async with`` block; leaving it shuts the server down in order.
-
-    Without `host` and `port` it listens on 127.0.0.1:8090, or with `unix` on the Unix socket only.
-
-    Args:
-        host: name or address to listen on, such as ``"0.0.0.0"``, ``"::1"`` or ``"[::1]:8091"``; or several,
-            as a list or separated by commas. None for 127.0.0.1.
-        port: TCP port where `host` has none, 0 for a free one, which `Server.address` has. None for 8090.
-        unix: path of a Unix socket to listen on.
-        tls: for the TCP port, as `simple_chat.tls.server_context` makes it; None for plain text.
-        password: argon2 hash of the password that clients need, as ``hash-password`` makes it; None for none.
-        settings: everything else that can be set.
-
-    Raises:
-        ListenError: it can't listen where it should.
-        ConfigError: the password can't be used, or would cross a network in clear text; or there is no TCP
-            address for `tls`.
-        JournalError: the journal can't be used, or the cluster can't be reached; or at the end: lines are
-            lost that the journal could not keep.
-    """
-    addresses = _tcp_addresses(host, port, unix)
-    server = await _make_server(settings or Settings(), tls, _make_authenticator(password))
-    try:
-        await server.open()
-        await _listen(server, addresses, unix)
-        yield server
-    finally:
-        await server.close()
-
-
-async def _listen(server: Server, addresses: Iterable[tuple[str, int]], unix: str | None) -> None:
-    for host, port in addresses:
-        await server.listen(host, port)
-    if unix is not None:
-        server.listen_unix(unix)
-    server.start()
-    for address in server.addresses:
-        logger.info("listening on %s", format_address(*address))
-    if unix is not None:
-        logger.info("listening on unix:%s", unix)
-
-
-def _tcp_addresses(
-    host: str | Sequence[str] | None, port: int | None, unix: str | None
-) -> list[tuple[str, int]]:
-    """Return where to listen beside the Unix socket.
-
-    Raises:
-        ListenError: a host is no address.
-    """
-    if host is None and port is None and unix is not None:
-        return []
-    try:
-        return parse_addresses(DEFAULT_HOST if host is None else host, DEFAULT_PORT if port is None else port)
-    except ValueError as error:
-        raise ListenError(f"can't listen: {error}") from error
-
-
-async def _make_server(
-    settings: Settings, tls: ssl.SSLContext | None, authenticator: "Authenticator | None"
-) -> Server:
-    """Return a server with the journal or the replicator that the settings ask for.
-
-    Raises:
-        ConfigError: they ask for both.
-    """
-    if settings.journal is not None and settings.cluster is not None:
-        raise ConfigError("a journal and a cluster exclude each other: in a cluster NATS stores the messages")
-    room = Room(backlog=settings.backlog, history=settings.history, presence_limit=settings.presence_limit)
-    journal, replicator = await _open_journal(settings), await _open_replicator(settings, room)
-    return Server(
-        settings, room, tls=tls, authenticator=authenticator, journal=journal, replicator=replicator
-    )
-
-
-# What not every server needs is imported when it is, for it may not be installed.
-
-
-def _make_authenticator(password: str | None) -> "Authenticator | None":
-    if password is None:
-        return None
-    from simple_chat.server.auth import Authenticator  # noqa: PLC0415
-
-    return Authenticator(password)
-
-
-async def _open_replicator(settings: Settings, room: Room) -> "Replicator | None":
-    if settings.cluster is None:
-        return None
-    from simple_chat.cluster.config import ClusterConfig  # noqa: PLC0415
-    from simple_chat.cluster.replicator import Replicator  # noqa: PLC0415
-
-    config = ClusterConfig(
-        servers=settings.cluster,
-        room=settings.cluster_room,
-        replicas=settings.cluster_replicas,
-        creds=settings.cluster_creds,
-        ca=settings.cluster_ca,
-        cert=settings.cluster_cert,
-        key=settings.cluster_key,
-        lease=settings.cluster_lease,
-        heartbeat=settings.cluster_heartbeat,
-    )
-    return await Replicator.open(config, room, history=settings.history, max_line=settings.max_line)
-
-
-async def _open_journal(settings: Settings) -> Journal | None:
-    if settings.journal is None:
-        return None
-    from simple_chat.journal.file import FileJournal  # noqa: PLC0415
-
-    policy = Policy(
-        sync=settings.sync,
-        segment_bytes=settings.journal_segment,
-        retention=settings.journal_keep,
-        recover_bytes=settings.backlog,
-    )
-    return await FileJournal.open(Path(settings.journal), policy)
+        self.hub.abort_all()

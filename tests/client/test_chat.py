@@ -76,7 +76,7 @@ async def test_error_about_no_line_of_the_client_is_a_notice() -> None:
         server.peer.send("ERR busy nobody asked")
         assert await anext(ann) == Notice("nobody asked")
         await ann.send("hello")
-        server.peer.send("ERR kicked enough", "BYE kicked")
+        server.peer.send("ERR too-many-errors enough", "BYE too-many-errors")
         assert await collect_events(ann) == [Notice("enough")]
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from simple_chat.core.backlog import BACKLOG
+from simple_chat.core.bans import Ban
 from simple_chat.core.codes import Code
 from simple_chat.core.handshake import State
 from simple_chat.core.protocol import Err
@@ -130,3 +131,15 @@ def test_client_that_is_lost_and_removed_within_a_turn_is_not_waited_for(
     harness.turn()
     assert ann.session.awaiting_commit
     assert not harness._scheduler._awaiting
+
+
+def test_name_that_is_banned_while_its_join_is_committed_is_refused_right_afterwards() -> None:
+    harness = DeferredHarness()
+    ann, ben = harness.join("ann"), harness.connect()
+    ben.send("JOIN ben")
+    harness.turn()
+    harness.room.bans.add(Ban("ben", None, None, "spam"))
+    harness.commit()
+    harness.commit()
+    assert ben.read() == ["OK JOIN ben", "ERR banned spam", "BYE banned"]
+    assert ann.read() == ["JOINED ben", "LEFT ben"]

@@ -193,6 +193,7 @@ def test_error_codes_match_the_specification() -> None:
         *["unknown-command", "bad-syntax", "bad-name", "name-taken", "already-joined", "not-joined"],
         *["empty-message", "line-too-long", "not-utf8", "incomplete-line", "auth-required", "auth-failed"],
         *["too-many-connections", "too-many-errors", "join-timeout", "not-chat", "busy"],
+        *["kicked", "banned"],
     }
 
 

@@ -44,7 +44,7 @@ async def chat_server(nats: NatsCluster, room: str, **more: Any) -> AsyncIterato
             yield harness
         finally:
             await harness.close_peers()
-    assert not server._hub.connections
+    assert not server.hub.connections
 
 
 @contextlib.asynccontextmanager

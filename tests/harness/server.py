@@ -98,6 +98,15 @@ class ServerHarness:
             assert await peer.line() == f"LIMITS max-line={max_line}"
         return peer
 
+    async def connect_from(self, source: str) -> Peer:
+        """Connect a peer from an address of this machine, and read its HELLO."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(DEADLINE):
+            _, peer = await loop.create_connection(Peer, *self.server.address, local_addr=(source, 0))
+        self._peers.append(peer)
+        assert (await peer.line()).startswith("HELLO simple_chat/1 ")
+        return peer
+
     async def join(self, name: str, *, receive_buffer: int | None = None) -> Peer:
         """Connect a peer and join; the JOINED of the others is not read."""
         peer = await self.connect(receive_buffer=receive_buffer)
@@ -118,7 +127,7 @@ class ServerHarness:
 
     def connection(self, subscriber: Subscriber) -> Connection:
         """Return the server's side of a connection: tests of memory must know what it holds."""
-        return next(each for each in self.server._hub.connections if each.session.subscriber is subscriber)
+        return next(each for each in self.server.hub.connections if each.session.subscriber is subscriber)
 
     def set_send_buffer(self, name: str, size: int) -> None:
         """Set how many bytes the kernel buffers from the server to a member, roughly."""
@@ -130,13 +139,13 @@ class ServerHarness:
         await eventually(lambda: self._keeps_only(number))
 
     def _keeps_only(self, number: int) -> bool:
-        server, watchdog, scheduler = self.server, self.server._hub._watchdog, self.server._hub._scheduler
+        server, watchdog, scheduler = self.server, self.server.hub._watchdog, self.server.hub._scheduler
         known = {
             *(*scheduler._ready, *scheduler._ready_pre_join, *scheduler._awaiting),
             *(*watchdog._join_deadlines, *watchdog._backpressured, *watchdog._closing_since),
         }
-        admitted = server._acceptor._admission._admitted
-        return len(server._hub.connections) == admitted == number and known <= {*server._hub.connections}
+        admitted = server._acceptor.admission.admitted
+        return len(server.hub.connections) == admitted == number and known <= {*server.hub.connections}
 
     async def close_peers(self) -> None:
         """Close all connections."""
@@ -152,6 +161,7 @@ async def run_server_in_loop(
     limited: bool = False,
     tls: ssl.SSLContext | None = None,
     password: str | None = None,
+    admin: str | None = None,
     transport: str = "tcp",
 ) -> AsyncIterator[ServerHarness]:
     """Run a server; on exit the peers close, then the server, and no task or connection may be left.
@@ -162,6 +172,7 @@ async def run_server_in_loop(
         limited: whether the rate limit of the settings applies to peers.
         tls: for the TCP port; None for plain text.
         password: its hash; None for none.
+        admin: path of the admin socket; None for none.
         transport: by which peers connect, one of `TRANSPORTS`; a certificate or path is made if needed.
     """
     settings = settings or Settings()
@@ -173,11 +184,13 @@ async def run_server_in_loop(
     with TemporaryDirectory(prefix="chat") as directory:  # the path of a Unix socket has 107 bytes at most
         if transport == "unix" and unix is None:
             unix = str(Path(directory) / "socket")
-        async with serve("127.0.0.1", 0, unix=unix, tls=tls, password=password, settings=settings) as server:
+        async with serve(
+            "127.0.0.1", 0, unix=unix, tls=tls, password=password, admin=admin, settings=settings
+        ) as server:
             harness = ServerHarness(server, unix if transport == "unix" else None)
             try:
                 yield harness
             finally:
                 await harness.close_peers()
     assert asyncio.all_tasks() == tasks
-    assert not server._hub.connections
+    assert not server.hub.connections

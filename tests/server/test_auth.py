@@ -342,8 +342,8 @@ async def test_disconnect_during_the_check_starts_no_other(gate: Gate) -> None:
         ann.pause()  # so that it does not close
         ann.send("PASS open sesame", "JOIN ann")
         await gate.until(1, witness)
-        connection = next(each for each in harness.server._hub.connections if each.session.secret)
-        harness.server._hub._disconnect(connection, Code.JOIN_TIMEOUT)
+        connection = next(each for each in harness.server.hub.connections if each.session.secret)
+        harness.server.hub._disconnect(connection, Code.JOIN_TIMEOUT)
         gate.open()
         await linger(witness)
         ann.resume()
@@ -430,7 +430,7 @@ async def test_password_is_allowed_on_a_network_with_tls_or_insecure(tls: bool) 
     async with serve(
         "0.0.0.0", 0, password=HASH, tls=server_tls_context() if tls else None, settings=settings
     ) as server:
-        assert server._hub.auth_required  # and nothing was logged as wrong
+        assert server.hub.auth_required  # and nothing was logged as wrong
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -447,4 +447,4 @@ async def test_open_server_on_a_network_is_warned_once(
 
 async def test_required_client_certificates_need_no_password_warning() -> None:
     async with serve("0.0.0.0", 0, tls=server_tls_context(client_ca=CA)) as server:
-        assert not server._hub.auth_required  # and nothing was logged as wrong
+        assert not server.hub.auth_required  # and nothing was logged as wrong

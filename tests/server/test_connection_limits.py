@@ -11,6 +11,7 @@ from simple_chat import Settings
 from simple_chat.core.codes import Code
 from simple_chat.core.conversation import ERRORS_MAX
 from simple_chat.server import acceptor, connection, hub
+from tests.harness.addresses import external_address
 from tests.harness.peer import DEADLINE, Peer, connect
 from tests.harness.server import TRANSPORTS, ServerHarness, disconnect_lines, eventually, run_server_in_loop
 
@@ -59,8 +60,8 @@ async def test_refused_connection_that_stays_is_aborted(monkeypatch: pytest.Monk
         await harness.join("ann")
         stuck = await connect(harness.address)
         stuck.pause()
-        await eventually(lambda: len(harness.server._hub.connections) == 2)
-        await eventually(lambda: len(harness.server._hub.connections) == 1)
+        await eventually(lambda: len(harness.server.hub.connections) == 2)
+        await eventually(lambda: len(harness.server.hub.connections) == 1)
         await stuck.reset()
 
 
@@ -83,7 +84,7 @@ async def reset(harness: ServerHarness, peer: Peer) -> None:  # noqa: ARG001
 
 
 async def cut(harness: ServerHarness, peer: Peer) -> None:
-    next(iter(harness.server._hub.connections)).abort()
+    next(iter(harness.server.hub.connections)).abort()
     await peer.wait_closed()
 
 
@@ -98,13 +99,13 @@ async def send_http(harness: ServerHarness, peer: Peer) -> None:  # noqa: ARG001
 
 
 async def time_out(harness: ServerHarness, peer: Peer) -> None:
-    harness.server._hub._watchdog.start_join_timer(next(iter(harness.server._hub.connections)), -1e9)
+    harness.server.hub._watchdog.start_join_timer(next(iter(harness.server.hub.connections)), -1e9)
     assert await peer.rest() == disconnect_lines(Code.JOIN_TIMEOUT)
 
 
 async def flood(harness: ServerHarness, peer: Peer) -> None:
     peer.send("JOIN flooder", *["MSG flood"] * 1000)
-    session = next(iter(harness.server._hub.connections)).session
+    session = next(iter(harness.server.hub.connections)).session
     await eventually(lambda: session.throttled)
     await peer.reset()
 
@@ -118,9 +119,9 @@ async def test_slot_is_released_however_a_connection_ends(
             peer = await harness.connect()
             await end(harness, peer)
             await (await join_when_free(harness, name)).close()
-            await eventually(lambda: not harness.server._hub.connections)
-        assert harness.server._acceptor._admission._admitted == 0
-        assert harness.server._acceptor._admission._refused.count == 0
+            await eventually(lambda: not harness.server.hub.connections)
+        assert harness.server._acceptor.admission.admitted == 0
+        assert harness.server._acceptor.admission._refused.count == 0
 
 
 async def read_to_end(sock: socket.socket) -> list[str]:
@@ -164,33 +165,23 @@ async def test_limited_number_of_refused_connections_is_answered(monkeypatch: py
 # How many from one place
 
 
-async def connect_from(harness: ServerHarness, source: str) -> Peer:
-    """Connect from an address of this machine, and read what one is greeted with."""
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(DEADLINE):
-        _, peer = await loop.create_connection(Peer, *harness.server.address, local_addr=(source, 0))
-    harness._peers.append(peer)
-    assert (await peer.line()).startswith("HELLO ")
-    return peer
-
-
 async def check_network_limit(harness: ServerHarness, here: str, there: str) -> None:
     """Check that two may come from one place, whoever comes from elsewhere."""
-    ann, bob, eve = [await connect_from(harness, here) for _ in range(3)]
+    ann, bob, eve = [await harness.connect_from(here) for _ in range(3)]
     assert await eve.rest() == FULL
-    cleo = await connect_from(harness, there)
+    cleo = await harness.connect_from(there)
     assert await cleo.ask("JOIN cleo") == ["OK JOIN cleo"]
     assert await bob.ask("JOIN bob") == ["OK JOIN bob"]
     await ann.close()
     async with asyncio.timeout(DEADLINE):
         while True:
-            dora = await connect_from(harness, here)
+            dora = await harness.connect_from(here)
             dora.send("JOIN dora")
             if (line := await dora.line()) == "OK JOIN dora":
                 break
             assert line == FULL[0]
             await dora.wait_closed()
-    assert await (await connect_from(harness, here)).rest() == FULL
+    assert await (await harness.connect_from(here)).rest() == FULL
     assert await dora.ask("WHO") == ["NAMES cleo bob dora", "OK WHO 3"]
 
 
@@ -200,20 +191,10 @@ async def test_connections_from_one_network_are_limited(monkeypatch: pytest.Monk
         await check_network_limit(harness, NEAR, ELSEWHERE)
 
 
-def external_address() -> str:
-    """An address by which this machine is known to others."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("203.0.113.1", 9))  # set aside for documentation (RFC 5737); nothing is sent
-        except OSError as error:
-            pytest.skip(f"this machine is in no network: {error}")
-        return str(probe.getsockname()[0])
-
-
 async def test_external_address_is_limited_and_loopback_is_not() -> None:
     far = external_address()
     async with run_server_in_loop(Settings(max_per_ip=2)) as harness:
-        near = [await connect_from(harness, NEAR) for _ in range(5)]
+        near = [await harness.connect_from(NEAR) for _ in range(5)]
         try:
             await check_network_limit(harness, far, "127.0.0.1")
         except OSError as error:

@@ -24,10 +24,10 @@ def _short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def wait_for_sweeps(harness: ServerHarness, times: int) -> None:
     """Wait for a number of sweeps."""
-    ticks = {harness.server._hub._sweep_timer}
+    ticks = {harness.server.hub._sweep_timer}
 
     def enough() -> bool:
-        ticks.add(harness.server._hub._sweep_timer)
+        ticks.add(harness.server.hub._sweep_timer)
         return len(ticks) > times
 
     await eventually(enough)
@@ -52,8 +52,8 @@ async def test_join_timeout_ends_with_the_first_join() -> None:
         ann, bob = await harness.join_all("ann", "bob")
         assert await bob.ask("LEAVE") == ["OK LEAVE"]
         late = await harness.connect()
-        for each in harness.server._hub.connections:
-            harness.server._hub._watchdog.start_join_timer(each, -1e9)  # the time is up
+        for each in harness.server.hub.connections:
+            harness.server.hub._watchdog.start_join_timer(each, -1e9)  # the time is up
         assert await late.rest() == disconnect_lines(Code.JOIN_TIMEOUT)
         await wait_for_sweeps(harness, 2)
         assert await ann.barrier() == ["LEFT bob"]
@@ -166,11 +166,11 @@ async def test_members_come_first_and_few_others_have_a_turn() -> None:
         ann = await harness.join("ann")
         newcomers = [await harness.connect() for _ in range(100)]
         member = harness.connection(harness.subscriber("ann"))
-        for each in (*{*harness.server._hub.connections} - {member}, member):
-            harness.server._hub.schedule(each)
-        harness.server._hub._run_turn()
-        assert not harness.server._hub._scheduler._ready
-        assert len(harness.server._hub._scheduler._ready_pre_join) == 100 - PRE_JOIN_PER_TURN
+        for each in (*{*harness.server.hub.connections} - {member}, member):
+            harness.server.hub.schedule(each)
+        harness.server.hub._run_turn()
+        assert not harness.server.hub._scheduler._ready
+        assert len(harness.server.hub._scheduler._ready_pre_join) == 100 - PRE_JOIN_PER_TURN
         for peer in (ann, *newcomers):
             assert await peer.barrier() == []
 

@@ -140,7 +140,7 @@ def test_connections_that_start_at_the_end_do_not_hold_it_up(loop: str, transpor
                 await asyncio.sleep(0)
             async with asyncio.timeout(DEADLINE):
                 await harness.server.close()
-            assert not harness.server._hub.connections
+            assert not harness.server.hub.connections
             await asyncio.gather(*connecting, return_exceptions=True)
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
@@ -178,7 +178,7 @@ async def test_journal_is_closed_though_connections_fail_to_end(
     await server.listen("127.0.0.1", 0)
     ann, bob = await enter(server, "ann", "bob")
     with monkeypatch.context() as patch:
-        patch.setattr(Hub, "abort_all", lambda _: fail(next(iter(server._hub.connections))))
+        patch.setattr(Hub, "abort_all", lambda _: fail(next(iter(server.hub.connections))))
         patch.setattr(Hub, "_start_close", lambda _, connection: fail(connection))
         with pytest.raises(RuntimeError):
             await server.close()

@@ -143,8 +143,8 @@ async def test_stall_timer_restarts_when_everything_was_read(transport: str) -> 
 async def test_stall_timeout_zero_aborts_nobody(transport: str) -> None:
     async with stalled(transport, stall_timeout=0.0) as scene:
         for _ in range(10):
-            tick = scene.harness.server._hub._sweep_timer
-            await eventually(lambda: scene.harness.server._hub._sweep_timer is not tick)  # noqa: B023
+            tick = scene.harness.server.hub._sweep_timer
+            await eventually(lambda: scene.harness.server.hub._sweep_timer is not tick)  # noqa: B023
             await scene.talk.say(1)
         assert scene.harness.subscriber("stalled").blocked
         watchdog = Watchdog(0, 0.0)
@@ -198,8 +198,8 @@ async def test_sweep_returns_each_connection_once_that_has_not_joined_in_time() 
     async with run_server_in_loop(Settings(join_timeout=0)) as harness:
         await harness.join("ann")
         await harness.connect()
-        (ann,) = (each for each in harness.server._hub.connections if each.session.subscriber.member)
-        (stranger,) = {*harness.server._hub.connections} - {ann}
+        (ann,) = (each for each in harness.server.hub.connections if each.session.subscriber.member)
+        (stranger,) = {*harness.server.hub.connections} - {ann}
         watchdog = Watchdog(30.0, 0)
         for connection in (ann, stranger):
             watchdog.start_join_timer(connection, 100.0)
@@ -214,15 +214,15 @@ async def test_sweep_removes_a_connection_that_is_stuck_in_closing(monkeypatch: 
         assert await ann.line() == "JOINED bob"
         stuck = harness.connection(harness.subscriber("bob"))
         watchdog = Watchdog(0, 0, close_timeout=10.0)
-        assert watchdog.sweep(harness.server._hub.connections, 100.0) == []
+        assert watchdog.sweep(harness.server.hub.connections, 100.0) == []
         with monkeypatch.context() as patch:
             patch.setattr(type(stuck), "connection_lost", lambda *_: None)
             stuck.abort()
             await bob.wait_closed()
             for now in (200.0, 209.9):
-                watchdog.sweep([*harness.server._hub.connections], now)
+                watchdog.sweep([*harness.server.hub.connections], now)
                 assert await ann.barrier() == []
-        watchdog.sweep([*harness.server._hub.connections], 210.0)
+        watchdog.sweep([*harness.server.hub.connections], 210.0)
         assert await ann.line() == "LEFT bob"
         await harness.wait_for_connections(1)
 
@@ -240,7 +240,7 @@ async def test_kernel_forgets_an_aborted_connection() -> None:
         sides = scene.harness.server.address, scene.peer.transport.get_extra_info("sockname")
         assert kernel_has(*sides)
         scene.connection.abort()
-        await eventually(lambda: len(scene.harness.server._hub.connections) == 2)
+        await eventually(lambda: len(scene.harness.server.hub.connections) == 2)
         assert not kernel_has(*sides)
         sock = scene.peer.transport.get_extra_info("socket")
         assert reset_is_read(sock.fileno())

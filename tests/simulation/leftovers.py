@@ -12,11 +12,11 @@ def leftovers(server: Server, connections: int) -> Iterator[str]:
         server: nobody has come or gone for some seconds.
         connections: how many it should have.
     """
-    hub = server._hub
+    hub = server.hub
     watchdog, scheduler = hub._watchdog, hub._scheduler
     counts = {
         "connections": len(hub.connections),
-        "admitted connections": server._acceptor._admission._admitted,
+        "admitted connections": server._acceptor.admission.admitted,
     }
     yield from (
         f"{count} {what}, not {connections}" for what, count in counts.items() if count != connections

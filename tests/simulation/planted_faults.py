@@ -299,7 +299,7 @@ _SERVER = [
     Planted(
         "a slot is not released",
         _single(3),
-        Edit(Acceptor, "release", "self._admission.release(connection.slot)", "pass"),
+        Edit(Acceptor, "release", "self.admission.release(connection.slot)", "pass"),
     ),
     Planted(
         "the timer of a close outlives the connection",

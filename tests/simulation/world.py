@@ -14,7 +14,7 @@ from simple_chat.client import connection as client_connection
 from simple_chat.client import endpoints
 from simple_chat.cluster import replicator, stream
 from simple_chat.journal import directory, file
-from simple_chat.server import connection, server, watchdog
+from simple_chat.server import connection, serve, server, watchdog
 from simple_chat.server.config import Settings
 from simple_chat.server.server import Server
 from tests.simulation.disk import Disk
@@ -182,7 +182,7 @@ class Node:
         self.started = world.loop.create_task(self._start(settings), context=self.machine.context.copy())
 
     async def _start(self, settings: Settings) -> None:
-        self.server = await server._make_server(settings, None, None)
+        self.server = await serve.make_server(settings, None, None)
         await self.server.open()
         self._world.network.listen(self.host, self.machine, self.server._acceptor._on_accept)  # type: ignore[arg-type]
         self.server.start()

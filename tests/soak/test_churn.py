@@ -92,7 +92,7 @@ async def churn_in_process() -> None:
             assert fluctuating < FLUCTUATING_MAX
             assert (alive(Connection), alive(Conversation), alive(Subscriber)) == (1, 1, 1)  # the observer's
             assert server.room.names() == (OBSERVER,)
-            assert len(server._hub.connections) == 1
+            assert len(server.hub.connections) == 1
         finally:
             observer.close()
 
@@ -100,7 +100,7 @@ async def churn_in_process() -> None:
 def drop(server: Server, name: str) -> None:
     """Abort a member's connection, as the server does after an error."""
     member = server.room.membership.find(name)
-    next(each for each in server._hub.connections if each.session.subscriber.member is member).abort()
+    next(each for each in server.hub.connections if each.session.subscriber.member is member).abort()
 
 
 def alive(kind: type) -> int:

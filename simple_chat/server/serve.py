@@ -1,0 +1,159 @@
+"""`serve`: a server with all its parts, listening, for the length of a block."""
+
+import contextlib
+import logging
+import ssl
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, format_address, parse_addresses
+from simple_chat.core.room import Room
+from simple_chat.errors import ConfigError, ListenError
+from simple_chat.journal.base import Journal, Policy
+from simple_chat.server.config import Settings
+from simple_chat.server.server import Server
+
+if TYPE_CHECKING:
+    from simple_chat.cluster.replicator import Replicator
+    from simple_chat.server.auth import Authenticator
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def serve(  # noqa: PLR0913 - most are for keywords: an address each
+    host: str | Sequence[str] | None = None,
+    port: int | None = None,
+    *,
+    unix: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    password: str | None = None,
+    admin: str | None = None,
+    settings: Settings | None = None,
+) -> AsyncIterator[Server]:
+    """Run a server for the length of an ``async with`` block; leaving it shuts the server down in order.
+
+    Without `host` and `port` it listens on 127.0.0.1:8090, or with `unix` on the Unix socket only.
+
+    Args:
+        host: name or address to listen on, such as ``"0.0.0.0"``, ``"::1"`` or ``"[::1]:8091"``; or several,
+            as a list or separated by commas. None for 127.0.0.1.
+        port: TCP port where `host` has none, 0 for a free one, which `Server.address` has. None for 8090.
+        unix: path of a Unix socket to listen on.
+        tls: for the TCP port, as `simple_chat.tls.server_context` makes it; None for plain text.
+        password: argon2 hash of the password that clients need, as ``hash-password`` makes it; None for none.
+        admin: path of a Unix socket by which operators steer the server; None for none.
+        settings: everything else that can be set.
+
+    Raises:
+        ListenError: it can't listen where it should.
+        ConfigError: the password can't be used, or would cross a network in clear text; or there is no TCP
+            address for `tls`.
+        JournalError: the journal can't be used, or the cluster can't be reached; or at the end: lines are
+            lost that the journal could not keep.
+    """
+    addresses = _tcp_addresses(host, port, unix)
+    settings = settings or Settings()
+    if settings.bans is None and admin is not None:
+        settings = replace(settings, bans=f"{admin}.bans")
+    server = await make_server(settings, tls, _make_authenticator(password))
+    try:
+        await server.open()
+        if admin is not None:
+            server.listen_admin(admin)
+        await _listen(server, addresses, unix)
+        yield server
+    finally:
+        await server.close()
+
+
+async def _listen(server: Server, addresses: Iterable[tuple[str, int]], unix: str | None) -> None:
+    for host, port in addresses:
+        await server.listen(host, port)
+    if unix is not None:
+        server.listen_unix(unix)
+    server.start()
+    for address in server.addresses:
+        logger.info("listening on %s", format_address(*address))
+    if unix is not None:
+        logger.info("listening on unix:%s", unix)
+
+
+def _tcp_addresses(
+    host: str | Sequence[str] | None, port: int | None, unix: str | None
+) -> list[tuple[str, int]]:
+    """Return where to listen beside the Unix socket.
+
+    Raises:
+        ListenError: a host is no address.
+    """
+    if host is None and port is None and unix is not None:
+        return []
+    try:
+        return parse_addresses(DEFAULT_HOST if host is None else host, DEFAULT_PORT if port is None else port)
+    except ValueError as error:
+        raise ListenError(f"can't listen: {error}") from error
+
+
+async def make_server(
+    settings: Settings, tls: ssl.SSLContext | None, authenticator: "Authenticator | None"
+) -> Server:
+    """Return a server with the journal or the replicator that the settings ask for.
+
+    Raises:
+        ConfigError: they ask for both.
+    """
+    if settings.journal is not None and settings.cluster is not None:
+        raise ConfigError("a journal and a cluster exclude each other: in a cluster NATS stores the messages")
+    room = Room(backlog=settings.backlog, history=settings.history, presence_limit=settings.presence_limit)
+    journal, replicator = await _open_journal(settings), await _open_replicator(settings, room)
+    return Server(
+        settings, room, tls=tls, authenticator=authenticator, journal=journal, replicator=replicator
+    )
+
+
+# What not every server needs is imported when it is, for it may not be installed.
+
+
+def _make_authenticator(password: str | None) -> "Authenticator | None":
+    if password is None:
+        return None
+    from simple_chat.server.auth import Authenticator  # noqa: PLC0415
+
+    return Authenticator(password)
+
+
+async def _open_replicator(settings: Settings, room: Room) -> "Replicator | None":
+    if settings.cluster is None:
+        return None
+    from simple_chat.cluster.config import ClusterConfig  # noqa: PLC0415
+    from simple_chat.cluster.replicator import Replicator  # noqa: PLC0415
+
+    config = ClusterConfig(
+        servers=settings.cluster,
+        room=settings.cluster_room,
+        replicas=settings.cluster_replicas,
+        creds=settings.cluster_creds,
+        ca=settings.cluster_ca,
+        cert=settings.cluster_cert,
+        key=settings.cluster_key,
+        lease=settings.cluster_lease,
+        heartbeat=settings.cluster_heartbeat,
+    )
+    return await Replicator.open(config, room, history=settings.history, max_line=settings.max_line)
+
+
+async def _open_journal(settings: Settings) -> Journal | None:
+    if settings.journal is None:
+        return None
+    from simple_chat.journal.file import FileJournal  # noqa: PLC0415
+
+    policy = Policy(
+        sync=settings.sync,
+        segment_bytes=settings.journal_segment,
+        retention=settings.journal_keep,
+        recover_bytes=settings.backlog,
+    )
+    return await FileJournal.open(Path(settings.journal), policy)

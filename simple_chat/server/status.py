@@ -1,0 +1,115 @@
+"""What operators can see: the server in figures, and its connections."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import simple_chat
+from simple_chat.address import format_address
+from simple_chat.core.bans import format_time
+from simple_chat.core.handshake import State
+from simple_chat.server.connection import Connection
+
+if TYPE_CHECKING:
+    from simple_chat.server.server import Server
+
+_STATES = {
+    State.AUTHENTICATING: "authenticating",
+    State.VERIFYING: "authenticating",
+    State.HANDSHAKE: "connected",
+    State.ESTABLISHED: "left",  # and has not joined again
+    State.CLOSING: "closing",
+    State.CLOSED: "closing",
+    State.LOST: "closing",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatus:
+    """A connection, as LIST shows it.
+
+    Attributes:
+        connection: its number.
+        name: of its member; ``-`` if it is not in the room.
+        address: of its peer; ``unix`` for a Unix socket.
+        face: how it talks: ``plain``, ``tls`` or ``unix``.
+        since: when it was made, in UTC.
+        lines_per_minute: that were executed, in the last minute or so.
+        behind: lines of the room that it has not received yet.
+        unsent: bytes that wait for it: those that its kernel has not acknowledged.
+        state: where it is in its life; ``slowed`` too while it sends more than it may, and ``blocked`` while
+            it accepts no more.
+    """
+
+    connection: int
+    name: str
+    address: str
+    face: str
+    since: str
+    lines_per_minute: int
+    behind: int
+    unsent: int
+    state: str
+
+
+def list_connections(server: "Server", pattern: str) -> Iterator[ConnectionStatus]:
+    """Return the connections whose name or address a pattern matches, whatever its case; oldest first.
+
+    Args:
+        server: whose.
+        pattern: as of a shell.
+    """
+    hub, end = server.hub, server.room.sequence.backlog.end
+    elapsed = asyncio.get_running_loop().time() - hub.window_started
+    for connection in [*hub.connections]:
+        status = _connection_status(connection, end, elapsed)
+        host = connection.host or status.address
+        if any(fnmatchcase(each.lower(), pattern.lower()) for each in (status.name, status.address, host)):
+            yield status
+
+
+def _connection_status(connection: Connection, end: int, elapsed: float) -> ConnectionStatus:
+    subscriber = connection.session.subscriber
+    member, cursor = subscriber.member, subscriber.cursor
+    return ConnectionStatus(
+        connection=subscriber.ident,
+        name="-" if member is None else member.name,
+        address=connection.address or "unix",
+        face=connection.face,
+        since=format_time(connection.activity.since),
+        lines_per_minute=connection.activity.lines_per_minute(connection.session.executed, elapsed),
+        behind=0 if cursor is None else end - cursor,
+        unsent=connection.unsent or 0,
+        state=_state(connection),
+    )
+
+
+def _state(connection: Connection) -> str:
+    session = connection.session
+    words = ["joined" if session.subscriber.member is not None else _STATES[session.state]]
+    if session.throttled:
+        words.append("slowed")
+    if session.subscriber.blocked:
+        words.append("blocked")
+    return ",".join(words)
+
+
+def figures(server: "Server") -> Iterator[tuple[str, object]]:
+    """Return the server in figures, each with its name; times are in seconds."""
+    room, settings, admission = server.room, server.settings, server.admission
+    yield "version", simple_chat.__version__
+    yield "pid", os.getpid()
+    yield "uptime", round(asyncio.get_running_loop().time() - server.started)
+    yield "addresses", " ".join(format_address(*each) for each in server.addresses) or "none"
+    yield "members", len(room.membership)
+    yield "members_here", len(room.delivery.joined())
+    yield "connections", admission.admitted
+    yield "connections_refused", admission.refused
+    yield "max_clients", admission.max_clients
+    yield "lines", room.sequence.end
+    yield "bans", len(list(room.bans))
+    yield "journal", settings.journal or "none"
+    yield "cluster_room", settings.cluster_room if settings.cluster else "none"
