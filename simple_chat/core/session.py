@@ -194,6 +194,7 @@ class Session(ABC):
             self.throttled = executed == allowed and allowed < LINES_PER_TURN and not self.input_drained
         else:
             self._process_lines(LINES_PER_TURN, output)
+            self.throttled = False  # it may have been, if there was a rate before
         subscriber.write = write
         if codec.rendering is not subscriber.rendering:
             self._room.delivery.use_rendering(subscriber, codec.rendering)

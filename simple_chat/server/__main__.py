@@ -7,17 +7,15 @@ import getpass
 import logging
 import resource
 import signal
-import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
 
 from simple_chat.errors import ChatError, ConfigError
 from simple_chat.process import open_standard_descriptors
 from simple_chat.server import cli, logs, signals
+from simple_chat.server.loading import Reloader, load
 from simple_chat.server.log_writer import LogWriter
-from simple_chat.server.server import Server, serve
-from simple_chat.tls import server_context
+from simple_chat.server.server import serve
 
 logger = logging.getLogger("simple_chat.server")  # __name__ is __main__ here
 
@@ -40,21 +38,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = cli.parse(arguments)
         if options.command == "hash-password":
             return _print_password_hash()
+        if options.check_config:
+            return _check_config(options)
         with contextlib.closing(LogWriter(_STDERR)) as log:
-            status = _run_to_exit_status(options, log)
+            status = _run_to_exit_status(arguments, options, log)
             signals.ignore_stop()  # the last lines of the log are still written
             return status
     except KeyboardInterrupt:  # before there was a handler for SIGINT
         return 128 + signal.SIGINT
 
 
-def _run_to_exit_status(options: argparse.Namespace, log: LogWriter) -> int:
+def _run_to_exit_status(arguments: Sequence[str] | None, options: argparse.Namespace, log: LogWriter) -> int:
     """Run the server. What ends it is written by the log's writer: stderr itself may block."""
     rate_limit = logs.configure(log, verbose=options.verbose)
     _raise_descriptor_limit()
     try:
         with asyncio.Runner(loop_factory=_loop_factory(options.loop)) as runner:
-            runner.run(_run(options, rate_limit))
+            runner.run(_run(arguments, options, rate_limit))
     except asyncio.CancelledError:  # stopped before it listened
         return 0
     except (ChatError, ImportError) as error:
@@ -66,21 +66,24 @@ def _run_to_exit_status(options: argparse.Namespace, log: LogWriter) -> int:
     return 0
 
 
-async def _run(options: argparse.Namespace, rate_limit: logs.RateLimitFilter) -> None:
+async def _run(
+    arguments: Sequence[str] | None, options: argparse.Namespace, rate_limit: logs.RateLimitFilter
+) -> None:
     main_task: asyncio.Task[None] = asyncio.current_task()  # type: ignore[assignment] # there is one
     signals.on_stop(main_task.cancel)
     stop_requested = asyncio.Event()
+    loaded = load(options)
     serving = serve(
         options.hosts,
         options.port,
         unix=options.unix,
-        tls=_tls_context(options),
-        password=_password_hash(options),
-        settings=cli.settings_from(options),
+        tls=loaded.tls,
+        password=loaded.password,
+        settings=loaded.settings,
     )
     async with _reporting_suppressed(rate_limit), serving as server:
         signals.on_stop(stop_requested.set)
-        signals.on_reload(partial(_reload, server, options))
+        signals.on_reload(Reloader(server, arguments, options).on_signal)
         await stop_requested.wait()
         logger.info("shutting down")
         signals.on_stop(server.abort_all)  # a second signal ends the drain
@@ -103,32 +106,18 @@ async def _reporting_suppressed(rate_limit: logs.RateLimitFilter) -> AsyncIterat
         rate_limit.report_suppressed()
 
 
-def _tls_context(options: argparse.Namespace) -> ssl.SSLContext | None:
-    if options.tls_cert is None:
-        return None
-    return server_context(options.tls_cert, options.tls_key, options.tls_client_ca)
+def _check_config(options: argparse.Namespace) -> int:
+    """Print what is in force, unless a server would refuse to start with it; return the exit status."""
+    from simple_chat.server.check import check, describe  # noqa: PLC0415 - seldom needed
 
-
-def _reload(server: Server, options: argparse.Namespace) -> None:
-    """Reload the certificate and the password, both or neither; they apply to new connections."""
-    files = [path for path in (options.tls_cert, options.password_file) if path is not None]
     try:
-        tls, password = _tls_context(options), _password_hash(options)
-        if password is not None:
-            server.replace_password(password)
-    except ConfigError as error:
-        logger.error("nothing reloaded: %s", error)  # noqa: TRY400 - a traceback adds nothing
-    else:
-        server.tls = tls
-        logger.info("reloaded: %s", ", ".join(files) or "nothing, there is neither certificate nor password")
-
-
-def _password_hash(options: argparse.Namespace) -> str | None:
-    if options.password_file is None:
-        return None
-    from simple_chat.server.auth import read_hash  # noqa: PLC0415 - argon2 is optional
-
-    return read_hash(options.password_file)
+        check(options)
+        _loop_factory(options.loop)
+    except (ChatError, ImportError) as error:
+        print(f"simple_chat: {error}", file=sys.stderr)
+        return 1
+    print(describe(options), end="")
+    return 0
 
 
 def _print_password_hash() -> int:

@@ -43,6 +43,11 @@ class Admission:
         self._slots: dict[str | None, Slot] = {}
         self._refused = Slot(None, admitted=False)
 
+    def change_limits(self, max_clients: int, max_per_ip: int) -> None:
+        """Change the limits. Connections that are beyond them stay."""
+        self._max_clients = max_clients
+        self._max_per_ip = max_per_ip
+
     def acquire(self, network: str | None) -> Slot | None:
         """Count a connection.
 

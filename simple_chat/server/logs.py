@@ -85,5 +85,10 @@ def configure(handler: logging.Handler, *, verbose: bool) -> RateLimitFilter:
     handler.setFormatter(LogFormatter())
     handler.addFilter(rate_limit := RateLimitFilter(time.monotonic))
     logging.getLogger().addHandler(handler)
-    logging.getLogger("simple_chat").setLevel(logging.DEBUG if verbose else logging.INFO)
+    set_verbose(verbose=verbose)
     return rate_limit
+
+
+def set_verbose(*, verbose: bool) -> None:
+    """Log each connection, too, from now on; or no more."""
+    logging.getLogger("simple_chat").setLevel(logging.DEBUG if verbose else logging.INFO)

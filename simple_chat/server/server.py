@@ -9,14 +9,15 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, format_address, parse_addresses
+from simple_chat.address import format_address
 from simple_chat.core.room import Room
 from simple_chat.core.scheduler import BatchCommitter
 from simple_chat.errors import ConfigError, ListenError
 from simple_chat.journal.base import Journal, Policy
 from simple_chat.journal.memory import MemoryJournal
 from simple_chat.server.acceptor import Acceptor
-from simple_chat.server.admission import Slot, network_of
+from simple_chat.server.access import check_access, exposed, tcp_addresses
+from simple_chat.server.admission import Slot
 from simple_chat.server.config import Settings
 from simple_chat.server.connection import Connection
 from simple_chat.server.hub import Hub
@@ -43,7 +44,7 @@ class Server:
             journal.
 
     Attributes:
-        settings: how it was set up.
+        settings: how it is set up now; see `reconfigure`.
         room: the room.
     """
 
@@ -87,6 +88,18 @@ class Server:
     def tls(self, tls: ssl.SSLContext | None) -> None:
         self._acceptor.tls = tls
         self._hub.watches_closing = tls is not None
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Change settings while it runs, all at once; see `Settings.needing_restart`. Nobody is dropped.
+
+        Raises:
+            ConfigError: some of them can't change while a server runs. Nothing has changed then.
+        """
+        if fixed := self.settings.needing_restart(settings):
+            raise ConfigError(f"this can't change while a server runs: {', '.join(fixed)}")
+        self.settings = settings
+        self._acceptor.reconfigure(settings)
+        self._hub.reconfigure(settings)
 
     def replace_password(self, encoded: str) -> None:
         """Check passwords against another argon2 hash from now on; members stay.
@@ -147,15 +160,10 @@ class Server:
         Raises:
             ConfigError: a password would cross a network in clear text, or what is for TCP has no address.
         """
-        if not self.addresses and (self.tls is not None or self.settings.reuse_port):
-            raise ConfigError(
-                "TLS and --reuse-port are for TCP, and --unix alone is not: add --host or --port"
-            )
-        exposed = [format_address(*each) for each in self.addresses if network_of(each[0]) is not None]
-        if exposed and self._authenticator is not None and self.tls is None and not self.settings.insecure:
-            raise ConfigError(f"on {exposed[0]} a password needs TLS (or --insecure)")
-        if exposed and self._authenticator is None and not self._demands_certificates:
-            logger.warning("no password: anybody who reaches %s can join", " or ".join(exposed))
+        open_to_all = self._authenticator is None and not self._demands_certificates
+        check_access(self.settings, self.addresses, self.tls, password_required=self._hub.auth_required)
+        if open_to_all and (reachable := exposed(self.addresses)):
+            logger.warning("no password: anybody who reaches %s can join", " or ".join(reachable))
         self._hub.start()
 
     @property
@@ -230,7 +238,7 @@ async def serve(
         JournalError: the journal can't be used, or the cluster can't be reached; or at the end: lines are
             lost that the journal could not keep.
     """
-    addresses = _tcp_addresses(host, port, unix)
+    addresses = tcp_addresses(host, port, unix)
     server = await _make_server(settings or Settings(), tls, _make_authenticator(password))
     try:
         await server.open()
@@ -250,22 +258,6 @@ async def _listen(server: Server, addresses: Iterable[tuple[str, int]], unix: st
         logger.info("listening on %s", format_address(*address))
     if unix is not None:
         logger.info("listening on unix:%s", unix)
-
-
-def _tcp_addresses(
-    host: str | Sequence[str] | None, port: int | None, unix: str | None
-) -> list[tuple[str, int]]:
-    """Return where to listen beside the Unix socket.
-
-    Raises:
-        ListenError: a host is no address.
-    """
-    if host is None and port is None and unix is not None:
-        return []
-    try:
-        return parse_addresses(DEFAULT_HOST if host is None else host, DEFAULT_PORT if port is None else port)
-    except ValueError as error:
-        raise ListenError(f"can't listen: {error}") from error
 
 
 async def _make_server(
@@ -313,7 +305,7 @@ async def _open_replicator(settings: Settings, room: Room) -> "Replicator | None
         lease=settings.cluster_lease,
         heartbeat=settings.cluster_heartbeat,
     )
-    return await Replicator.open(config, room, history=settings.history, max_line=settings.max_line)
+    return await Replicator.open(config, room, max_line=settings.max_line)
 
 
 async def _open_journal(settings: Settings) -> Journal | None:

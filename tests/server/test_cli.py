@@ -80,7 +80,7 @@ def test_cluster_comes_from_option_file_or_variable(tmp_path: Path, monkeypatch:
     assert cli.parse(["--cluster", text]).cluster == URLS
     (tmp_path / "urls").write_text(f"\ufeff{text}\n", "utf-8")
     (tmp_path / "lines").write_text("\r\n".join(URLS), "utf-8")
-    monkeypatch.setenv("SIMPLE_CHAT_CLUSTER", "nats://elsewhere")
+    monkeypatch.setenv("SIMPLE_CHAT_SERVER_CLUSTER", "nats://elsewhere")
     assert cli.parse([]).cluster == ("nats://elsewhere",)
     for file in ("urls", "lines"):
         options = cli.parse(["--cluster-file", str(tmp_path / file)])
@@ -118,12 +118,12 @@ def test_unusable_cluster_file_is_named_and_not_quoted(
 def test_journal_with_a_cluster_of_the_environment_names_the_variable(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("SIMPLE_CHAT_CLUSTER", "nats://h")
-    assert_refused(capsys, "SIMPLE_CHAT_CLUSTER", "--journal", "x")
+    monkeypatch.setenv("SIMPLE_CHAT_SERVER_CLUSTER", "nats://h")
+    assert_refused(capsys, "SIMPLE_CHAT_SERVER_CLUSTER", "--journal", "x")
 
 
 def test_invalid_cluster_in_the_environment_names_the_variable(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("SIMPLE_CHAT_CLUSTER", "nats://u:s3,cret@h")
-    assert_refused(capsys, ": SIMPLE_CHAT_CLUSTER: URL 1 is not a NATS URL")
+    monkeypatch.setenv("SIMPLE_CHAT_SERVER_CLUSTER", "nats://u:s3,cret@h")
+    assert_refused(capsys, ": SIMPLE_CHAT_SERVER_CLUSTER: URL 1 is not a NATS URL")
