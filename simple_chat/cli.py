@@ -162,7 +162,7 @@ class Parser(argparse.ArgumentParser):
         self._check_value(action, value)
         if isinstance(given, int | float) and isinstance(value, str | os.PathLike):
             raise argparse.ArgumentTypeError(f"{text} is a number, a text has quotes")
-        return [each.strip() for each in text.split(",")] if action.nargs == 1 else value
+        return value
 
     def _apply_defaults(self, options: argparse.Namespace) -> None:
         for action in self._actions:
@@ -211,7 +211,7 @@ def add_address_options(
     group.add_argument(
         "--host",
         *aliases,
-        type=CommaSeparated(_accepted_by(parse_addresses)),
+        type=CommaSeparated(_hosts),
         dest="hosts",
         action=_ExtendAction,
         nargs=1,
@@ -224,7 +224,7 @@ def add_address_options(
             "hosts",
             action=_ExtendAction,
             nargs="*",
-            type=_accepted_by(parse_addresses),
+            type=_hosts,
             metavar="HOST[:PORT]",
             help="the same as --host",
         )
@@ -237,19 +237,20 @@ def add_address_options(
 
 
 class _ExtendAction(argparse.Action):
-    """Like ``action="extend"``, but the first value replaces what is there."""
+    """Like ``action="extend"``, but each value is a list, and the first replaces what is there."""
 
     def __call__(
         self,
         parser: argparse.ArgumentParser,  # noqa: ARG002 - the signature is argparse's
         namespace: argparse.Namespace,
-        values: str | Sequence[str] | None,
+        values: str | Sequence[Any] | None,
         option_string: str | None = None,  # noqa: ARG002
     ) -> None:
         """Add the values of one more occurrence; a positional argument that is not given has none."""
         before = getattr(namespace, self.dest)
         if values:
-            setattr(namespace, self.dest, [*(before if isinstance(before, list) else []), *values])
+            hosts = [host for each in values for host in each]
+            setattr(namespace, self.dest, [*(before if isinstance(before, list) else []), *hosts])
 
 
 # Option types
@@ -283,6 +284,12 @@ def _accepted_by(parse: Callable[[str, int], object]) -> Callable[[str], str]:
         return text
 
     return check
+
+
+def _hosts(text: str) -> list[str]:
+    """Option type: addresses, separated by commas."""
+    _accepted_by(parse_addresses)(text)
+    return [each.strip() for each in text.split(",")]
 
 
 address = _accepted_by(parse_address)

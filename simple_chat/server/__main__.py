@@ -9,6 +9,7 @@ import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
+from io import TextIOWrapper
 
 from simple_chat.errors import ChatError, ConfigError
 from simple_chat.process import open_standard_descriptors
@@ -116,6 +117,8 @@ def _check_config(options: argparse.Namespace) -> int:
     except (ChatError, ImportError) as error:
         print(f"simple_chat: {error}", file=sys.stderr)
         return 1
+    if isinstance(sys.stdout, TextIOWrapper):  # a path may have what the terminal's encoding has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     print(describe(options), end="")
     return 0
 

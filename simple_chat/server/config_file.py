@@ -32,10 +32,7 @@ def read(path: str, names: Collection[str]) -> dict[str, Given]:
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        place = _PLACE.fullmatch(str(error))
-        raise ConfigError(
-            f"{path}:{place[2]}:{place[3]}: {place[1]}" if place else f"{path}: {error}"
-        ) from None
+        raise ConfigError(_syntax_error(path, text, str(error))) from None
     for key, value in values.items():
         _check(key, value, names, _place(path, text, key))
     return {
@@ -51,6 +48,12 @@ def _read_text(path: str) -> str:
         raise ConfigError(f"can't use {path}: it is not UTF-8") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"can't read {path}: {describe_error(error)}") from None
+
+
+def _syntax_error(path: str, text: str, message: str) -> str:
+    if place := _PLACE.fullmatch(message):
+        return f"{path}:{place[2]}:{place[3]}: {place[1]}"
+    return f"{path}:{len(text.splitlines())}: {message}"  # at the end
 
 
 def _check(key: str, value: object, names: Collection[str], place: str) -> None:
@@ -90,10 +93,9 @@ def write(values: Iterable[OptionValue]) -> str:
     values = [*values]
     width = max(len(each.name) for each in values)
     rows = [(_line(each, width), each.source) for each in values]
-    column = max((len(line) for line, _ in rows if len(line) <= _SOURCE_COLUMN_MAX), default=0)
-    return "".join(
-        f"{line}\n" if line.startswith("#") else f"{line:<{column}}  # {source}\n" for line, source in rows
-    )
+    lengths = [len(line) for line, _ in rows if line[0] != "#"]
+    column = max((length for length in lengths if length <= _SOURCE_COLUMN_MAX), default=0)
+    return "".join(f"{line}\n" if line[0] == "#" else f"{line:<{column}}  # {each}\n" for line, each in rows)
 
 
 def _line(value: OptionValue, width: int) -> str:
