@@ -10,7 +10,7 @@ from subprocess import run
 
 import pytest
 
-from simple_chat.cli import Parser, add_option_with_variable, number
+from simple_chat.cli import Parser, number
 from tests.harness.programs import DEADLINE
 
 Capture = pytest.CaptureFixture[str]
@@ -110,8 +110,8 @@ def test_error_in_a_variable_names_it_and_one_in_an_option_that(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("A_VARIABLE", "x")
-    parser = Parser("program", "Something.")
-    add_option_with_variable(parser, "--count", variable="A_VARIABLE", type_=number(1))
+    parser = Parser("program", "Something.", variable_of={"count": "A_VARIABLE"}.get)
+    parser.add_argument("--count", type=number(1))
     assert error_of(capsys, parser) == "A_VARIABLE: 'x' is not a whole number at least 1"
     assert (
         error_of(capsys, parser, "--count", "y") == "argument --count: 'y' is not a whole number at least 1"

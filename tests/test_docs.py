@@ -37,9 +37,7 @@ PLACE = re.compile(r"`([\w/]+\.py)(?::([\w.]+))?`")
 
 
 @pytest.fixture
-def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> argparse.ArgumentParser:
-    for variable in ("SERVER_HOST", "SERVER_PORT", "USERNAME", "CLUSTER"):
-        monkeypatch.delenv(f"SIMPLE_CHAT_{variable}", raising=False)
+def parser(request: pytest.FixtureRequest) -> argparse.ArgumentParser:
     parser = importlib.import_module(request.param)._parser()
     assert isinstance(parser, argparse.ArgumentParser)
     return parser

@@ -13,12 +13,17 @@ from collections.abc import Sequence
 from simple_chat.cli import (
     Parser,
     add_address_options,
-    add_option_with_variable,
     non_empty,
     number,
 )
 from simple_chat.core.text import is_name, name_problem
 from simple_chat.process import open_standard_descriptors
+
+_VARIABLES = {
+    "host": "SIMPLE_CHAT_SERVER_HOST",
+    "port": "SIMPLE_CHAT_SERVER_PORT",
+    "username": "SIMPLE_CHAT_USERNAME",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,6 +53,7 @@ def _parser() -> Parser:
     parser = Parser(
         "simple_chat.client",
         "Chat at a prompt, or through pipes where stdin or stdout is not a terminal.",
+        variable_of=_VARIABLES.get,
     )
     server = parser.add_argument_group("server and user")
     more = "for more servers of the same room, which are tried when this one fails"
@@ -55,11 +61,9 @@ def _parser() -> Parser:
     server.add_argument(
         "--unix", type=non_empty, metavar="PATH", help="Unix socket of the server; replaces host and port"
     )
-    add_option_with_variable(
-        server,
+    server.add_argument(
         "--username",
-        variable="SIMPLE_CHAT_USERNAME",
-        type_=_name,
+        type=_name,
         metavar="NAME",
         help="your name in the room (default: SIMPLE_CHAT_USERNAME, else you are asked)",
     )

@@ -58,7 +58,6 @@ class ReplicatedRoom:
     Args:
         room: of this server, with nobody in it.
         nodes: who of the servers is alive.
-        history: messages that HISTORY reaches back here.
 
     Attributes:
         room: the same.
@@ -67,11 +66,10 @@ class ReplicatedRoom:
         evicted: whether the others took this server for dead, so that nobody is in the room here any more.
     """
 
-    def __init__(self, room: Room, nodes: Nodes, *, history: int = HISTORY) -> None:
+    def __init__(self, room: Room, nodes: Nodes) -> None:
         self.room = room
         self.position = 0
         self._nodes = nodes
-        self._reach = max(history, HISTORY)  # messages that another server may want to have from this one
         self._index: deque[_IndexedEntry] = deque()  # the entries with the last messages
         self._indexed = 0  # messages in these
         self._entry_messages = 0  # in the entry that is being applied
@@ -292,7 +290,8 @@ class ReplicatedRoom:
         self._index.append(_IndexedEntry(self._entry_messages, position))
         self._indexed += self._entry_messages
         self._entry_messages = 0
-        while self._indexed - self._index[0].messages >= self._reach:
+        reach = max(self.room.sequence.history_limit, HISTORY)  # another server may want more than this one
+        while self._indexed - self._index[0].messages >= reach:
             self._indexed -= self._index.popleft().messages
 
     @property

@@ -70,13 +70,12 @@ class Replicator:
         self._publishing: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, config: ClusterConfig, room: Room, *, history: int, max_line: int) -> Self:
+    async def open(cls, config: ClusterConfig, room: Room, *, max_line: int) -> Self:
         """Connect to the stream.
 
         Args:
             config: where it is.
             room: of this server, with nobody in it.
-            history: messages that HISTORY reaches back.
             max_line: bytes that a line of a client may have.
 
         Raises:
@@ -89,7 +88,7 @@ class Replicator:
                 f"NATS takes {stream.max_size} bytes at a time: too few for lines of {max_line}"
             )
         nodes = Nodes(lease=config.lease, heartbeat=config.heartbeat)
-        return cls(stream, ReplicatedRoom(room, nodes, history=history), config.heartbeat)
+        return cls(stream, ReplicatedRoom(room, nodes), config.heartbeat)
 
     # What the server asks for
 

@@ -28,8 +28,13 @@ class Limits:
     refill_time: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
-        if self.rate:  # a client that sends once a second must not be allowed less than the rate
-            self.refill_time = max(self.burst, self.rate) / self.rate
+        self.change(self.max_line, self.rate, self.burst)
+
+    def change(self, max_line: int, rate: int, burst: int) -> None:
+        """Change the limits of all connections that share them; a line's length only for those to come."""
+        self.max_line, self.rate, self.burst = max_line, rate, burst
+        if rate:  # a client that sends once a second must not be allowed less than the rate
+            self.refill_time = max(burst, rate) / rate
 
     def allowed(self, empty_at: float, now: float) -> int:
         """Return how many lines may be executed.

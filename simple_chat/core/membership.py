@@ -32,10 +32,13 @@ class Membership:
 
     Args:
         presence_limit: members up to which JOINED and LEFT are announced.
+
+    Attributes:
+        presence_limit: the same; it may change at any time.
     """
 
     def __init__(self, presence_limit: int = PRESENCE_LIMIT) -> None:
-        self._presence_limit = presence_limit
+        self.presence_limit = presence_limit
         self._members: dict[str, Member] = {}  # by name key
         self._names: tuple[str, ...] | None = ()  # None when out of date
 
@@ -48,7 +51,7 @@ class Membership:
     @property
     def presence_announced(self) -> bool:
         """Whether JOINED and LEFT are announced at this number of members."""
-        return len(self._members) <= self._presence_limit
+        return len(self._members) <= self.presence_limit
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all members, as typed; those connected to this server come first."""

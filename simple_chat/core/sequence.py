@@ -47,6 +47,15 @@ class Sequence:
         """Number of the next line that will be appended."""
         return self._first + len(self._lines)
 
+    @property
+    def history_limit(self) -> int:
+        """Messages that HISTORY reaches back."""
+        return self._message_numbers.maxlen or 0
+
+    @history_limit.setter
+    def history_limit(self, messages: int) -> None:
+        self._message_numbers = deque(self._message_numbers, maxlen=messages)  # what was forgotten stays so
+
     def stamp(self, time: float) -> None:
         """Give the lines appended from here on a time of their own, in seconds since the epoch."""
         if self._times and self._times[-1][0] == self.end:

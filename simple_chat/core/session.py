@@ -190,15 +190,15 @@ class Session(ABC):
         if codec.has_replies and self.state.accepts_input and not subscriber.blocked:
             output += codec.take_replies()
         write, subscriber.write = subscriber.write, output.extend
-        allowed = LINES_PER_TURN
         if limits.rate:
-            allowed = min(allowed, limits.allowed(self._exhausted_at, now))
-        executed = self._process_lines(allowed, output)
-        self.executed += executed
-        if limits.rate:
-            if executed:
+            allowed = min(LINES_PER_TURN, limits.allowed(self._exhausted_at, now))
+            if executed := self._process_lines(allowed, output):
                 self._exhausted_at = limits.after(executed, self._exhausted_at, now)
             self.throttled = executed == allowed and allowed < LINES_PER_TURN and not self.input_drained
+        else:
+            executed = self._process_lines(LINES_PER_TURN, output)
+            self.throttled = False  # it may have been, if there was a rate before
+        self.executed += executed
         subscriber.write = write
         if codec.rendering is not subscriber.rendering:
             self._room.delivery.use_rendering(subscriber, codec.rendering)

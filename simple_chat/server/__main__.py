@@ -7,19 +7,17 @@ import getpass
 import logging
 import resource
 import signal
-import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
+from io import TextIOWrapper
 
 from simple_chat.errors import ChatError, ConfigError
 from simple_chat.process import open_standard_descriptors
 from simple_chat.server import cli, ctl, logs, signals
 from simple_chat.server.admin_execution import Controls
+from simple_chat.server.loading import Reloader, load
 from simple_chat.server.log_writer import LogWriter
 from simple_chat.server.serve import serve
-from simple_chat.server.server import Server
-from simple_chat.tls import server_context
 
 logger = logging.getLogger("simple_chat.server")  # __name__ is __main__ here
 
@@ -45,21 +43,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = cli.parse(arguments)
         if options.command == "hash-password":
             return _print_password_hash()
+        if options.check_config:
+            return _check_config(options)
         with contextlib.closing(LogWriter(_STDERR)) as log:
-            status = _run_to_exit_status(options, log)
+            status = _run_to_exit_status(arguments, options, log)
             signals.ignore_stop()  # the last lines of the log are still written
             return status
     except KeyboardInterrupt:  # before there was a handler for SIGINT
         return 128 + signal.SIGINT
 
 
-def _run_to_exit_status(options: argparse.Namespace, log: LogWriter) -> int:
+def _run_to_exit_status(arguments: Sequence[str] | None, options: argparse.Namespace, log: LogWriter) -> int:
     """Run the server. What ends it is written by the log's writer: stderr itself may block."""
     rate_limit = logs.configure(log, verbose=options.verbose)
     _raise_descriptor_limit()
     try:
         with asyncio.Runner(loop_factory=_loop_factory(options.loop)) as runner:
-            runner.run(_run(options, rate_limit))
+            runner.run(_run(arguments, options, rate_limit))
     except asyncio.CancelledError:  # stopped before it listened
         return 0
     except (ChatError, ImportError) as error:
@@ -71,27 +71,27 @@ def _run_to_exit_status(options: argparse.Namespace, log: LogWriter) -> int:
     return 0
 
 
-async def _run(options: argparse.Namespace, rate_limit: logs.RateLimitFilter) -> None:
+async def _run(
+    arguments: Sequence[str] | None, options: argparse.Namespace, rate_limit: logs.RateLimitFilter
+) -> None:
     main_task: asyncio.Task[None] = asyncio.current_task()  # type: ignore[assignment] # there is one
     signals.on_stop(main_task.cancel)
     stop_requested = asyncio.Event()
+    loaded = load(options)
     serving = serve(
         options.hosts,
         options.port,
         unix=options.unix,
-        tls=_tls_context(options),
-        password=_password_hash(options),
+        tls=loaded.tls,
+        password=loaded.password,
         admin=options.admin,
-        settings=cli.settings_from(options),
+        settings=loaded.settings,
     )
     async with _reporting_suppressed(rate_limit), serving as server:
         signals.on_stop(stop_requested.set)
-        server.controls = Controls(
-            drain=stop_requested.set,
-            reload=partial(_reload, server, options),
-            set_verbose=logs.set_verbose,
-        )
-        signals.on_reload(partial(_reload_and_log, server, options))
+        reloader = Reloader(server, arguments, options)
+        server.controls = Controls(stop_requested.set, reloader.reload, logs.set_verbose)
+        signals.on_reload(reloader.on_signal)
         await stop_requested.wait()
         logger.info("shutting down")
         signals.on_stop(server.abort_all)  # a second signal ends the drain
@@ -114,41 +114,20 @@ async def _reporting_suppressed(rate_limit: logs.RateLimitFilter) -> AsyncIterat
         rate_limit.report_suppressed()
 
 
-def _tls_context(options: argparse.Namespace) -> ssl.SSLContext | None:
-    if options.tls_cert is None:
-        return None
-    return server_context(options.tls_cert, options.tls_key, options.tls_client_ca)
+def _check_config(options: argparse.Namespace) -> int:
+    """Print what is in force, unless a server would refuse to start with it; return the exit status."""
+    from simple_chat.server.check import check, describe  # noqa: PLC0415 - seldom needed
 
-
-def _reload(server: Server, options: argparse.Namespace) -> list[str]:
-    """Reload the certificate, the password and the bans, all or none; return what was reloaded.
-
-    Raises:
-        ConfigError: a file can't be used.
-    """
-    files = [path for path in (options.tls_cert, options.password_file) if path is not None]
-    tls, password = _tls_context(options), _password_hash(options)
-    server.moderation.load()
-    if password is not None:
-        server.replace_password(password)
-    server.tls = tls
-    return [f"reloaded: {', '.join(files) or 'nothing, there is neither certificate nor password'}"]
-
-
-def _reload_and_log(server: Server, options: argparse.Namespace) -> None:
     try:
-        for line in _reload(server, options):
-            logger.info("%s", line)
-    except ConfigError as error:
-        logger.error("nothing reloaded: %s", error)  # noqa: TRY400 - a traceback adds nothing
-
-
-def _password_hash(options: argparse.Namespace) -> str | None:
-    if options.password_file is None:
-        return None
-    from simple_chat.server.auth import read_hash  # noqa: PLC0415 - argon2 is optional
-
-    return read_hash(options.password_file)
+        check(options)
+        _loop_factory(options.loop)
+    except (ChatError, ImportError) as error:
+        print(f"simple_chat: {error}", file=sys.stderr)
+        return 1
+    if isinstance(sys.stdout, TextIOWrapper):  # a path may have what the terminal's encoding has not
+        sys.stdout.reconfigure(errors="backslashreplace")
+    print(describe(options), end="")
+    return 0
 
 
 def _print_password_hash() -> int:

@@ -77,6 +77,13 @@ class Acceptor:
             reuse_port=self._settings.reuse_port,
         )
 
+    def reconfigure(self, settings: Settings) -> None:
+        """Accept connections by other settings from now on."""
+        self._settings = settings
+        self.admission.change_limits(_limit_clients(settings.max_clients), settings.max_per_ip)
+        for listener in self._listeners:
+            listener.change_stall_timeout(settings.stall_timeout)
+
     def listen_unix(self, path: str) -> None:
         """Listen on one more Unix socket.
 

@@ -53,6 +53,11 @@ class Admission:
         """Connections that are refused, and still read why."""
         return self._refused.count
 
+    def change_limits(self, max_clients: int, max_per_ip: int) -> None:
+        """Change the limits. Connections that are beyond them stay."""
+        self.max_clients = max_clients
+        self._max_per_ip = max_per_ip
+
     def acquire(self, network: Network | None, *, banned: bool = False) -> Slot | None:
         """Count a connection.
 

@@ -13,6 +13,19 @@ from simple_chat.core.sequence import HISTORY
 from simple_chat.journal.base import SEGMENT_BYTES, Sync
 from simple_chat.server.admission import MAX_PER_IP
 
+_CHANGEABLE = {
+    "max_clients",
+    "max_per_ip",
+    "join_timeout",
+    "stall_timeout",
+    "drain",
+    "max_line",
+    "rate",
+    "burst",
+    "history",
+    "presence_limit",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -58,6 +71,8 @@ class Settings:
             servers of a room.
         cluster_heartbeat: seconds without an entry after which a server publishes a heartbeat. Equal on all
             servers of a room, and several times shorter than the lease.
+
+    Some can change while a server runs; `needing_restart` names the others.
     """
 
     max_clients: int | None = None
@@ -91,3 +106,14 @@ class Settings:
     cluster_key: str | None = None
     cluster_lease: float = LEASE
     cluster_heartbeat: float = HEARTBEAT_INTERVAL
+
+    def needing_restart(self, new: "Settings") -> list[str]:
+        """Return the names of the settings that differ, and that a running server can't change.
+
+        Args:
+            new: the settings to compare with.
+        """
+        fixed = [name for name in self.__slots__ if name not in _CHANGEABLE]
+        if self.cluster is not None:  # NATS was asked whether it takes lines of this length
+            fixed.append("max_line")
+        return [name for name in fixed if getattr(self, name) != getattr(new, name)]

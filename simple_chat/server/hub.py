@@ -78,11 +78,17 @@ class Hub:
             wake=self._request_turn,
             on_failure=_abort_failed,
         )
-        self._watchdog = Watchdog(
-            settings.join_timeout, settings.stall_timeout, max(settings.drain, LINGER) + _SWEEP_INTERVAL
-        )
+        self._watchdog = Watchdog(*_timeouts(settings))
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._progress = asyncio.Event()
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Serve the room and its connections by other settings from now on."""
+        self.settings = settings
+        self.limits.change(settings.max_line, settings.rate, settings.burst)
+        self._watchdog.change_timeouts(*_timeouts(settings))
+        self.room.membership.presence_limit = settings.presence_limit
+        self.room.sequence.history_limit = settings.history
 
     # What connections ask for
 
@@ -253,6 +259,11 @@ class Hub:
         """Stop sweeping."""
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
+
+
+def _timeouts(settings: Settings) -> tuple[float, float, float]:
+    """Return what the watchdog waits for: a join, a stalled peer, the end of a close."""
+    return settings.join_timeout, settings.stall_timeout, max(settings.drain, LINGER) + _SWEEP_INTERVAL
 
 
 def _abort_failed(connection: Connection, error: Exception) -> None:

@@ -85,6 +85,11 @@ class Listener:
         if self._path is not None:
             Path(self._path).unlink(missing_ok=True)
 
+    def change_stall_timeout(self, seconds: float) -> None:
+        """Have the kernel reset connections to come after another time; see `listen_tcp`."""
+        if self._path is None:
+            _set_stall_timeout(self.sock, seconds)
+
     def _resume(self) -> None:
         self._retry = None
         asyncio.get_running_loop().add_reader(self.sock, self._accept)
@@ -225,12 +230,17 @@ def _set_options(sock: socket.socket, stall_timeout: float) -> None:
     options = {
         "TCP_NODELAY": 1,
         "TCP_NOTSENT_LOWAT": _NOTSENT_LOWAT,
-        "TCP_USER_TIMEOUT": round(stall_timeout * 1000),
         **_KEEPALIVE,
     }
     for option, value in options.items():
         if hasattr(socket, option):  # some are Linux only
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    _set_stall_timeout(sock, stall_timeout)
+
+
+def _set_stall_timeout(sock: socket.socket, seconds: float) -> None:
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux only
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
 
 
 def _share_port(sock: socket.socket) -> None:

@@ -90,5 +90,5 @@ def configure(handler: logging.Handler, *, verbose: bool) -> RateLimitFilter:
 
 
 def set_verbose(verbose: bool) -> None:  # noqa: FBT001 - what there is to set
-    """Log each connection too, or not."""
+    """Log each connection, too, from now on; or no more."""
     logging.getLogger("simple_chat").setLevel(logging.DEBUG if verbose else logging.INFO)

@@ -7,7 +7,7 @@ the same bans. A server by itself keeps them in a file.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -55,15 +55,18 @@ class Moderation:
         """The bans in force."""
         return self._hub.room.bans
 
-    def load(self) -> None:
-        """Read the bans file again, if there is one, and disconnect whom it bans.
+    def read_file(self) -> list[Ban] | None:
+        """Return the bans in the bans file; None without one.
 
         Raises:
-            ConfigError: it can't be used; nothing has changed.
+            ConfigError: it can't be used.
         """
-        if self._file is not None:
-            self.bans.replace(read_bans(self._file))
-            self._hub.disconnect_banned()
+        return None if self._file is None else read_bans(self._file)
+
+    def replace(self, bans: Iterable[Ban]) -> None:
+        """Replace all bans, and disconnect those who are banned now."""
+        self.bans.replace(bans)
+        self._hub.disconnect_banned()
 
     # Orders
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, format_address, parse_addresses
+from simple_chat.address import format_address
 from simple_chat.core.room import Room
-from simple_chat.errors import ConfigError, ListenError
+from simple_chat.errors import ConfigError
 from simple_chat.journal.base import Journal, Policy
+from simple_chat.server.access import tcp_addresses
 from simple_chat.server.config import Settings
 from simple_chat.server.server import Server
 
@@ -54,7 +55,7 @@ async def serve(  # noqa: PLR0913 - most are for keywords: an address each
         JournalError: the journal can't be used, or the cluster can't be reached; or at the end: lines are
             lost that the journal could not keep.
     """
-    addresses = _tcp_addresses(host, port, unix)
+    addresses = tcp_addresses(host, port, unix)
     settings = settings or Settings()
     if settings.bans is None and admin is not None:
         settings = replace(settings, bans=f"{admin}.bans")
@@ -79,22 +80,6 @@ async def _listen(server: Server, addresses: Iterable[tuple[str, int]], unix: st
         logger.info("listening on %s", format_address(*address))
     if unix is not None:
         logger.info("listening on unix:%s", unix)
-
-
-def _tcp_addresses(
-    host: str | Sequence[str] | None, port: int | None, unix: str | None
-) -> list[tuple[str, int]]:
-    """Return where to listen beside the Unix socket.
-
-    Raises:
-        ListenError: a host is no address.
-    """
-    if host is None and port is None and unix is not None:
-        return []
-    try:
-        return parse_addresses(DEFAULT_HOST if host is None else host, DEFAULT_PORT if port is None else port)
-    except ValueError as error:
-        raise ListenError(f"can't listen: {error}") from error
 
 
 async def make_server(
@@ -142,7 +127,7 @@ async def _open_replicator(settings: Settings, room: Room) -> "Replicator | None
         lease=settings.cluster_lease,
         heartbeat=settings.cluster_heartbeat,
     )
-    return await Replicator.open(config, room, history=settings.history, max_line=settings.max_line)
+    return await Replicator.open(config, room, max_line=settings.max_line)
 
 
 async def _open_journal(settings: Settings) -> Journal | None:

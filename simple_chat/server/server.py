@@ -8,14 +8,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simple_chat.address import format_address
-from simple_chat.core.network import network_of
 from simple_chat.core.room import Room
 from simple_chat.core.scheduler import BatchCommitter
 from simple_chat.errors import ConfigError, ListenError
 from simple_chat.journal.base import Journal
 from simple_chat.journal.memory import MemoryJournal
 from simple_chat.server.acceptor import Acceptor
+from simple_chat.server.access import check_access, exposed
 from simple_chat.server.admin import AdminListener
 from simple_chat.server.admission import Admission, Slot
 from simple_chat.server.config import Settings
@@ -46,7 +45,7 @@ class Server:
             journal.
 
     Attributes:
-        settings: how it was set up.
+        settings: how it is set up now; see `reconfigure`.
         room: the room.
         hub: its connections.
         moderation: what operators can do to them.
@@ -102,6 +101,18 @@ class Server:
         self._acceptor.tls = tls
         self.hub.watches_closing = tls is not None
 
+    def reconfigure(self, settings: Settings) -> None:
+        """Change settings while it runs, all at once; see `Settings.needing_restart`. Nobody is dropped.
+
+        Raises:
+            ConfigError: some of them can't change while a server runs. Nothing has changed then.
+        """
+        if fixed := self.settings.needing_restart(settings):
+            raise ConfigError(f"this can't change while a server runs: {', '.join(fixed)}")
+        self.settings = settings
+        self._acceptor.reconfigure(settings)
+        self.hub.reconfigure(settings)
+
     def replace_password(self, encoded: str) -> None:
         """Check passwords against another argon2 hash from now on; members stay.
 
@@ -141,7 +152,7 @@ class Server:
             JournalError: the journal or the other servers can't be used.
         """
         self.started = asyncio.get_running_loop().time()
-        self.moderation.load()
+        self.moderation.replace(self.moderation.read_file() or [])
         if self._replicator is not None:
             await self._replicator.start(self.hub, self.moderation)
         else:
@@ -179,15 +190,10 @@ class Server:
         Raises:
             ConfigError: a password would cross a network in clear text, or what is for TCP has no address.
         """
-        if not self.addresses and (self.tls is not None or self.settings.reuse_port):
-            raise ConfigError(
-                "TLS and --reuse-port are for TCP, and --unix alone is not: add --host or --port"
-            )
-        exposed = [format_address(*each) for each in self.addresses if network_of(each[0]) is not None]
-        if exposed and self._authenticator is not None and self.tls is None and not self.settings.insecure:
-            raise ConfigError(f"on {exposed[0]} a password needs TLS (or --insecure)")
-        if exposed and self._authenticator is None and not self._demands_certificates:
-            logger.warning("no password: anybody who reaches %s can join", " or ".join(exposed))
+        open_to_all = self._authenticator is None and not self._demands_certificates
+        check_access(self.settings, self.addresses, self.tls, password_required=self.hub.auth_required)
+        if open_to_all and (reachable := exposed(self.addresses)):
+            logger.warning("no password: anybody who reaches %s can join", " or ".join(reachable))
         self.hub.start()
 
     @property

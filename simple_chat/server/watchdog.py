@@ -29,13 +29,17 @@ class Watchdog:
     """
 
     def __init__(self, join_timeout: float, stall_timeout: float, close_timeout: float = 0) -> None:
-        self._join_timeout = join_timeout
-        self._stall_timeout = stall_timeout
-        self._close_timeout = close_timeout
+        self.change_timeouts(join_timeout, stall_timeout, close_timeout)
         self._join_deadlines: dict[Connection, float] = {}
         # Unacknowledged bytes of each, and since when there have been as many.
         self._backpressured: dict[Connection, tuple[int | None, float]] = {}
         self._closing_since: dict[Connection, float] = {}
+
+    def change_timeouts(self, join_timeout: float, stall_timeout: float, close_timeout: float) -> None:
+        """Change the timeouts; that to join only for connections to come."""
+        self._join_timeout = join_timeout
+        self._stall_timeout = stall_timeout
+        self._close_timeout = close_timeout
 
     def start_join_timer(self, connection: Connection, now: float) -> None:
         """Give a connection the join timeout to join."""

@@ -119,7 +119,7 @@ def test_program_takes_the_url_from_file_or_variable(
     _, _, *options = cluster_options(password_server, password_room)
     path = tmp_path / "urls"
     path.write_text(f"{with_login(password_server, LOGIN)}\n")
-    variables = {"SIMPLE_CHAT_CLUSTER": with_login(password_server, LOGIN)}
+    variables = {"SIMPLE_CHAT_SERVER_CLUSTER": with_login(password_server, LOGIN)}
     with (
         run_server_process(*options, "-v", "--cluster-file", str(path)) as one,
         run_server_process(*options, "-v", **variables) as two,

@@ -295,7 +295,7 @@ def assert_rejected(capsys: pytest.CaptureFixture[str], reason: str, *arguments:
 
 
 def test_journal_with_a_cluster_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    reason = "--journal and --cluster (or SIMPLE_CHAT_CLUSTER) exclude each other"
+    reason = "--journal and --cluster exclude each other"
     assert_rejected(capsys, reason, "--cluster", NOWHERE, "--journal", "x")
 
 

@@ -71,6 +71,17 @@ def test_one_line_is_allowed_per_rate_interval_at_any_clock_value(rate: int, sta
     assert [client.send(1, start + number / rate) for number in range(1, 50)] == [1] * 49
 
 
+def test_changed_limits_hold_for_whoever_has_them_already() -> None:
+    limits = Limits(rate=2, burst=5)
+    one, two = Client(limits), Client(limits)
+    assert (one.send(9, 0.0), two.send(9, 0.0)) == (5, 5)
+    limits.change(100, 4, 8)
+    assert limits == Limits(100, 4, 8)
+    assert [one.send(9, now) for now in (1.0, 2.0, 60.0)] == [4, 4, 8]
+    limits.change(100, 1, 1)
+    assert [two.send(9, now) for now in (60.0, 60.5, 61.0)] == [1, 0, 1]
+
+
 @given(limits, clocks, visits)
 def test_allowed_lines_match_an_exact_token_bucket(
     limits: Limits, start: int, sent: list[tuple[int, int]]

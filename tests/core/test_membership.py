@@ -28,12 +28,14 @@ def test_names_of_this_server_come_first_and_then_in_the_order_of_joining() -> N
     assert [member.name for member in membership.of_node("a")] == ["eve"]
 
 
-def test_presence_is_announced_up_to_the_limit() -> None:
+def test_presence_is_announced_up_to_the_limit_which_may_change() -> None:
     membership = Membership(presence_limit=1)
-    membership.add(Member("ann"))
-    assert membership.presence_announced
-    membership.add(Member("bob", "b"))
-    assert not membership.presence_announced
+    announced = []
+    for name, limit in (("ann", 1), ("bob", 1), ("cleo", 3), ("dan", 3)):
+        membership.add(Member(name))
+        membership.presence_limit = limit
+        announced.append(membership.presence_announced)
+    assert announced == [True, False, True, False]
 
 
 def test_cleared_membership_is_empty() -> None:

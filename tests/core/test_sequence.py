@@ -75,3 +75,18 @@ def test_restored_batch_is_history_and_its_numbers_go_on() -> None:
     assert sequence.end == 42
     assert list(sequence.history(None)) == [(8.0, b"MSG ann hi\n")]
     assert sequence.append(ANN, b"MSG ann again\n", message=True) == 42
+
+
+def test_history_limit_can_change_and_what_was_forgotten_stays_so() -> None:
+    sequence = Sequence(history=3)
+    for number in range(5):
+        sequence.append(ANN, b"MSG ann %d\n" % number, message=True)
+    batch = sequence.seal(0.0)
+    assert batch is not None
+    sequence.release(batch)
+    reached = []
+    for limit in (3, 2, 9, 0, 9):
+        sequence.history_limit = limit
+        reached.append([line[-2:-1] for _, line in sequence.history(None)])
+    assert sequence.history_limit == 9
+    assert reached == [[b"2", b"3", b"4"], [b"3", b"4"], [b"3", b"4"], [], []]

@@ -872,6 +872,24 @@ def test_rate_zero_disables_throttling(harness: RoomHarness) -> None:
     assert not bot.session.throttled
 
 
+def test_client_is_throttled_no_more_when_the_limit_is_lifted(harness: RoomHarness) -> None:
+    (witness,) = harness.enter("witness")
+    limits = Limits(rate=2, burst=5)
+    ann = harness.connect(limits)
+    ann.send("JOIN ann", *(f"MSG {number}" for number in range(300)))
+    harness.rest()
+    assert ann.session.throttled
+    limits.change(limits.max_line, 0, 5)
+    advance(harness, 0.0, ann)
+    assert witness.read() == ["JOINED ann", *(f"MSG ann {number}" for number in range(300))]
+    assert (ann.session.throttled, ann.session.wants_input) == (False, True)
+    limits.change(limits.max_line, 2, 5)
+    harness.time += 60.0
+    ann.send(*(f"MSG {number}" for number in range(9)))
+    harness.rest()
+    assert len(witness.read()) == 5
+
+
 def test_closed_session_discards_throttled_lines(harness: RoomHarness) -> None:
     (witness,) = harness.enter("witness")
     ann = harness.connect(LOW_RATE)

@@ -333,7 +333,7 @@ class ClusterHarness:
         """
         backlog, history, presence_limit = self._sizes
         room = Room(backlog=backlog, history=history, presence_limit=presence_limit)
-        replica = RecordingRoom(room, Nodes(), history=history)
+        replica = RecordingRoom(room, Nodes())
         server = ReplicaHarness(self, f"server {len(self.servers)}", replica)
         self.servers.append(server)
         server.position = max(replica.restore(snapshot, 0), 1) - 1

@@ -46,6 +46,22 @@ def test_connections_are_limited_in_total() -> None:
     assert [enter(admission, network_of(each)).admitted for each in hosts] == [True] * 3 + [False] * 2
 
 
+def test_changed_limits_are_for_connections_to_come() -> None:
+    admission = Admission(max_clients=3, max_per_ip=2)
+    inside = [
+        enter(admission, network_of("192.0.2.1")),
+        enter(admission, network_of("192.0.2.1")),
+        enter(admission, None),
+    ]
+    admission.change_limits(2, 1)
+    assert not enter(admission, None).admitted
+    admission.release(inside.pop(0))
+    admission.release(inside.pop(0))
+    assert [enter(admission, network_of("192.0.2.1")).admitted for _ in range(2)] == [True, False]
+    admission.change_limits(9, 9)
+    assert [enter(admission, network_of("192.0.2.1")).admitted for _ in range(2)] == [True, True]
+
+
 def test_refused_connections_have_a_limit_of_their_own() -> None:
     admission = Admission(max_clients=1, max_per_ip=1)
     inside = enter(admission, None)

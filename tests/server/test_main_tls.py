@@ -155,7 +155,7 @@ def test_sighup_reloads_the_certificate_and_drops_nobody(server: ServerProcess, 
         with talk(server) as bob:
             assert serial_number(bob) == serial_number(ann)
         server.process.send_signal(signal.SIGHUP)
-        server.log.expect_exact(f" INFO reloaded: {files / 'both.pem'}\n")
+        server.log.expect_exact(f" INFO reload: tls-cert: read again ({files / 'both.pem'})\n")
         with talk(server) as cleo:
             assert serial_number(cleo) != serial_number(ann)
             assert cleo.ask("JOIN cleo", "MSG hi") == ["OK JOIN cleo"]

@@ -151,10 +151,10 @@ async def test_edited_file_is_read_on_demand_and_as_a_whole(tmp_path: Path) -> N
         ann, ben = await harness.join_all("ann", "ben")
         path.write_text("ben - - spam\nann\n")
         with pytest.raises(ConfigError, match=f"{path}:2: 'ann' has not the columns"):
-            harness.server.moderation.load()
+            harness.server.moderation.read_file()
         assert await ben.barrier() == []
         path.write_text("ben - - spam\n")
-        harness.server.moderation.load()
+        harness.server.moderation.replace(harness.server.moderation.read_file() or [])
         assert await ben.rest() == BANNED
         assert await ann.barrier() == ["LEFT ben"]
 
