@@ -76,6 +76,7 @@ async def _run(options: argparse.Namespace, rate_limit: logs.RateLimitFilter) ->
         unix=options.unix,
         tls=_tls_context(options),
         password=_password_hash(options),
+        metrics=options.metrics,
         settings=cli.settings_from(options),
     )
     async with _reporting_suppressed(rate_limit), serving as server:

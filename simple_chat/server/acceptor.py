@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
+from simple_chat.core.counters import Counters
 from simple_chat.errors import describe_error
 from simple_chat.server import listeners
 from simple_chat.server.admission import Admission, Slot, network_of
@@ -32,20 +33,30 @@ class Acceptor:
         make_connection: makes the protocol of a connection that has a slot.
         settings: of the server.
         tls: for TCP connections; None for plain text.
+        counters: counts what is accepted and what is not.
 
     Attributes:
         tls: for TCP connections from now on. Unix sockets are always plain text.
     """
 
     def __init__(
-        self, make_connection: Callable[[Slot], Connection], settings: Settings, tls: ssl.SSLContext | None
+        self,
+        make_connection: Callable[[Slot], Connection],
+        settings: Settings,
+        tls: ssl.SSLContext | None,
+        counters: Counters,
     ) -> None:
         self.tls = tls
         self._make_connection = make_connection
         self._settings = settings
-        self._admission = Admission(_limit_clients(settings.max_clients), settings.max_per_ip)
+        self._admission = Admission(_limit_clients(settings.max_clients), settings.max_per_ip, counters)
         self._listeners: list[listeners.Listener] = []
         self._starting: dict[asyncio.Task[None], bool] = {}  # and whether it takes a TLS handshake
+
+    @property
+    def max_clients(self) -> int:
+        """How many connections are admitted at a time."""
+        return self._admission.max_clients
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from simple_chat.address import parse_port
 from simple_chat.cli import Parser, add_address_options, add_option_with_variable, non_empty, number
 from simple_chat.cluster.config import parse_nats_urls
 from simple_chat.errors import ConfigError, describe_error
@@ -92,6 +93,7 @@ def _parser() -> Parser:
     _add_room(parser.add_argument_group("room"))
     _add_journal(parser.add_argument_group("journal"))
     _add_cluster(parser.add_argument_group("cluster: one room on several servers"))
+    _add_metrics(parser.add_argument_group("metrics and health"))
     _add_process(parser.add_argument_group("process"))
     return parser
 
@@ -229,6 +231,15 @@ def _add_cluster_access(group: argparse._ArgumentGroup) -> None:
         group.add_argument(f"--cluster-{name}", type=non_empty, metavar="FILE", help=text)
 
 
+def _add_metrics(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--metrics",
+        type=_port,
+        metavar="[HOST:]PORT",
+        help="answer HTTP here, without HOST on 127.0.0.1: /metrics for Prometheus, /healthz and /readyz",
+    )
+
+
 def _add_process(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--loop",
@@ -251,6 +262,15 @@ def _seconds(text: str) -> float:
     if 0 <= seconds <= _MAX_SECONDS:
         return seconds
     raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to {_MAX_SECONDS}")
+
+
+def _port(text: str) -> str:
+    """Parse PORT or HOST:PORT."""
+    try:
+        parse_port(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _command(text: str) -> str:

@@ -6,19 +6,20 @@ import logging
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simple_chat.address import DEFAULT_HOST, DEFAULT_PORT, format_address, parse_addresses
 from simple_chat.core.room import Room
 from simple_chat.core.scheduler import BatchCommitter
 from simple_chat.errors import ConfigError, ListenError
-from simple_chat.journal.base import Journal, Policy
+from simple_chat.journal.base import Journal
 from simple_chat.journal.memory import MemoryJournal
+from simple_chat.server import optional
 from simple_chat.server.acceptor import Acceptor
 from simple_chat.server.admission import Slot, network_of
 from simple_chat.server.config import Settings
 from simple_chat.server.connection import Connection
+from simple_chat.server.health import HealthListener, health_pages
 from simple_chat.server.hub import Hub
 
 if TYPE_CHECKING:
@@ -62,9 +63,11 @@ class Server:
         self._authenticator = authenticator
         self._replicator = replicator
         self._journal = journal or MemoryJournal()
+        self._health: HealthListener | None = None
+        self._phase = "starting"  # empty once it has, until it ends
         for batch in self._journal.recovered:
             room.restore(batch)
-        self._acceptor = Acceptor(self._make_connection, settings, tls)
+        self._acceptor = Acceptor(self._make_connection, settings, tls, room.counters)
         self._hub = Hub(
             settings,
             room,
@@ -114,6 +117,27 @@ class Server:
             raise ListenError("the server has no TCP address: it listens on a Unix socket only")
         return self.addresses[0]
 
+    @property
+    def metrics_address(self) -> tuple[str, int]:
+        """The TCP host and port of metrics and health; the first if there are more.
+
+        Raises:
+            ListenError: it has none.
+        """
+        if self._health is None:
+            raise ListenError("the server has no address for metrics")
+        return self._health.addresses[0]
+
+    def readiness(self) -> str:
+        """Return why the room takes no lines now; an empty text if it does."""
+        if self._phase:
+            return self._phase
+        if problem := self._journal.problem:
+            return f"the journal fails: {problem}"
+        if self._replicator is not None and (problem := self._replicator.problem):
+            return f"the cluster is unavailable: {problem}"
+        return ""
+
     async def open(self) -> None:
         """Start the journal, or join the other servers.
 
@@ -141,6 +165,28 @@ class Server:
         """
         self._acceptor.listen_unix(path)
 
+    async def listen_metrics(self, address: str) -> None:
+        """Answer for metrics and health on a TCP address, until everything else is closed.
+
+        Args:
+            address: PORT or HOST:PORT.
+
+        Raises:
+            ConfigError: prometheus-client is not installed.
+            ListenError: the address is none, in use, or not one of this machine.
+        """
+        page = optional.make_metrics_page(
+            self._hub,
+            journal=None if self.settings.journal is None else self._journal,
+            replicator=self._replicator,
+            max_clients=lambda: self._acceptor.max_clients,
+            readiness=self.readiness,
+            tls=lambda: self.tls,
+        )
+        self._health = HealthListener({"/metrics": page, **health_pages(self.readiness)})
+        await self._health.listen(address)
+        self.room.clock = time.perf_counter
+
     def start(self) -> None:
         """Check the configuration against the addresses, and begin to watch connections.
 
@@ -157,6 +203,7 @@ class Server:
         if exposed and self._authenticator is None and not self._demands_certificates:
             logger.warning("no password: anybody who reaches %s can join", " or ".join(exposed))
         self._hub.start()
+        self._phase = ""
 
     @property
     def _demands_certificates(self) -> bool:
@@ -168,7 +215,10 @@ class Server:
         Raises:
             JournalError: the journal could not keep all lines.
         """
+        self._phase = "draining"
         async with contextlib.AsyncExitStack() as stack:  # everything is closed, whatever fails before
+            if self._health is not None:
+                stack.push_async_callback(self._health.close)
             stack.push_async_callback(self._close_journal)
             if self._replicator is not None:
                 stack.push_async_callback(self._replicator.close)
@@ -201,13 +251,14 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serve(
+async def serve(  # noqa: PLR0913 - what a server is made of
     host: str | Sequence[str] | None = None,
     port: int | None = None,
     *,
     unix: str | None = None,
     tls: ssl.SSLContext | None = None,
     password: str | None = None,
+    metrics: str | int | None = None,
     settings: Settings | None = None,
 ) -> AsyncIterator[Server]:
     """Run a server for the length of an ``async with`` block; leaving it shuts the server down in order.
@@ -221,18 +272,22 @@ async def serve(
         unix: path of a Unix socket to listen on.
         tls: for the TCP port, as `simple_chat.tls.server_context` makes it; None for plain text.
         password: argon2 hash of the password that clients need, as ``hash-password`` makes it; None for none.
+        metrics: TCP port, or ``"HOST:PORT"``, for metrics and health over HTTP, of 127.0.0.1 unless it has a
+            host; 0 as a port is a free one, which `Server.metrics_address` has. None for none.
         settings: everything else that can be set.
 
     Raises:
         ListenError: it can't listen where it should.
         ConfigError: the password can't be used, or would cross a network in clear text; or there is no TCP
-            address for `tls`.
+            address for `tls`; or a package is not installed.
         JournalError: the journal can't be used, or the cluster can't be reached; or at the end: lines are
             lost that the journal could not keep.
     """
     addresses = _tcp_addresses(host, port, unix)
-    server = await _make_server(settings or Settings(), tls, _make_authenticator(password))
+    server = await _make_server(settings or Settings(), tls, optional.make_authenticator(password))
     try:
+        if metrics is not None:
+            await server.listen_metrics(str(metrics))
         await server.open()
         await _listen(server, addresses, unix)
         yield server
@@ -279,52 +334,10 @@ async def _make_server(
     if settings.journal is not None and settings.cluster is not None:
         raise ConfigError("a journal and a cluster exclude each other: in a cluster NATS stores the messages")
     room = Room(backlog=settings.backlog, history=settings.history, presence_limit=settings.presence_limit)
-    journal, replicator = await _open_journal(settings), await _open_replicator(settings, room)
+    journal, replicator = (
+        await optional.open_journal(settings),
+        await optional.open_replicator(settings, room),
+    )
     return Server(
         settings, room, tls=tls, authenticator=authenticator, journal=journal, replicator=replicator
     )
-
-
-# What not every server needs is imported when it is, for it may not be installed.
-
-
-def _make_authenticator(password: str | None) -> "Authenticator | None":
-    if password is None:
-        return None
-    from simple_chat.server.auth import Authenticator  # noqa: PLC0415
-
-    return Authenticator(password)
-
-
-async def _open_replicator(settings: Settings, room: Room) -> "Replicator | None":
-    if settings.cluster is None:
-        return None
-    from simple_chat.cluster.config import ClusterConfig  # noqa: PLC0415
-    from simple_chat.cluster.replicator import Replicator  # noqa: PLC0415
-
-    config = ClusterConfig(
-        servers=settings.cluster,
-        room=settings.cluster_room,
-        replicas=settings.cluster_replicas,
-        creds=settings.cluster_creds,
-        ca=settings.cluster_ca,
-        cert=settings.cluster_cert,
-        key=settings.cluster_key,
-        lease=settings.cluster_lease,
-        heartbeat=settings.cluster_heartbeat,
-    )
-    return await Replicator.open(config, room, history=settings.history, max_line=settings.max_line)
-
-
-async def _open_journal(settings: Settings) -> Journal | None:
-    if settings.journal is None:
-        return None
-    from simple_chat.journal.file import FileJournal  # noqa: PLC0415
-
-    policy = Policy(
-        sync=settings.sync,
-        segment_bytes=settings.journal_segment,
-        retention=settings.journal_keep,
-        recover_bytes=settings.backlog,
-    )
-    return await FileJournal.open(Path(settings.journal), policy)

@@ -152,6 +152,7 @@ async def run_server_in_loop(
     limited: bool = False,
     tls: ssl.SSLContext | None = None,
     password: str | None = None,
+    metrics: int | None = None,
     transport: str = "tcp",
 ) -> AsyncIterator[ServerHarness]:
     """Run a server; on exit the peers close, then the server, and no task or connection may be left.
@@ -162,6 +163,7 @@ async def run_server_in_loop(
         limited: whether the rate limit of the settings applies to peers.
         tls: for the TCP port; None for plain text.
         password: its hash; None for none.
+        metrics: port for metrics and health; None for none.
         transport: by which peers connect, one of `TRANSPORTS`; a certificate or path is made if needed.
     """
     settings = settings or Settings()
@@ -173,7 +175,9 @@ async def run_server_in_loop(
     with TemporaryDirectory(prefix="chat") as directory:  # the path of a Unix socket has 107 bytes at most
         if transport == "unix" and unix is None:
             unix = str(Path(directory) / "socket")
-        async with serve("127.0.0.1", 0, unix=unix, tls=tls, password=password, settings=settings) as server:
+        async with serve(
+            "127.0.0.1", 0, unix=unix, tls=tls, password=password, metrics=metrics, settings=settings
+        ) as server:
             harness = ServerHarness(server, unix if transport == "unix" else None)
             try:
                 yield harness
