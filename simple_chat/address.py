@@ -3,6 +3,7 @@
 Pure.
 """
 
+import contextlib
 import re
 from collections.abc import Sequence
 
@@ -35,6 +36,19 @@ def parse_address(text: str, default_port: int) -> tuple[str, int]:
     if match is None or int(match[3] or 0) > _PORT_MAX:
         raise ValueError(f"{text!r} is neither HOST nor HOST:PORT, nor [HOST]:PORT for an IPv6 address")
     return match[1] or match[2], int(match[3] or default_port)
+
+
+def parse_port(text: str) -> tuple[str, int]:
+    """Parse PORT or HOST:PORT; without a host it is `DEFAULT_HOST`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    with contextlib.suppress(ValueError):
+        host, port = parse_address(f"{DEFAULT_HOST}:{text}" if text.isdecimal() else text, -1)
+        if port >= 0:
+            return host, port
+    raise ValueError(f"{text!r} is neither PORT nor HOST:PORT, nor [HOST]:PORT for an IPv6 address")
 
 
 def parse_addresses(hosts: str | Sequence[str], default_port: int) -> list[tuple[str, int]]:

@@ -3,7 +3,9 @@
 Importing this module teaches `simple_chat.errors.describe_error` to describe `ssl.SSLError`.
 """
 
+import contextlib
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -157,3 +159,58 @@ def _(error: ssl.SSLError) -> str:
 @describe_error.register
 def _(error: ssl.SSLCertVerificationError) -> str:
     return f"certificate verify failed: {error.verify_message.rstrip('.')}"
+
+
+# When a certificate ends
+
+_VERSION = 0xA0  # tags of DER
+_UTC_TIME = 0x17
+
+
+def certificate_end(context: ssl.SSLContext) -> float | None:
+    """Return when the certificate that a server's context shows ends, in seconds since the epoch.
+
+    A context tells it to nobody but a client: there is a handshake, within this process.
+
+    Returns:
+        None if it shows none to a client that trusts anything.
+    """
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname = False
+    trusting.verify_mode = ssl.CERT_NONE
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trusting.wrap_bio(to_client, to_server)
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    for side in (client, server, client, server, client):
+        with contextlib.suppress(ssl.SSLError):
+            side.do_handshake()
+    try:
+        certificate = client.getpeercert(binary_form=True)
+    except ValueError:  # the handshake failed
+        return None
+    return None if certificate is None else _not_after(certificate)
+
+
+def _not_after(certificate: bytes) -> float:
+    """Return the end of a certificate's validity (RFC 5280, section 4.1)."""
+    ((_, signed),) = _elements(certificate)
+    _, to_be_signed = _elements(signed)[0]
+    fields = [content for tag, content in _elements(to_be_signed) if tag != _VERSION]
+    _, (tag, time) = _elements(fields[3])  # after serial number, algorithm and issuer
+    text = time.decode("ascii")
+    if tag == _UTC_TIME:  # years from 1950 to 2049, in two digits
+        text = ("19" if text >= "5" else "20") + text
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
+
+
+def _elements(der: bytes) -> list[tuple[int, bytes]]:
+    """Return the tag and the content of each of the elements that follow each other in DER."""
+    found: list[tuple[int, bytes]] = []
+    while der:
+        tag, length, begin = der[0], der[1], 2
+        if length & 0x80:  # it is the length of the length
+            begin += length & 0x7F
+            length = int.from_bytes(der[2:begin])
+        found.append((tag, der[begin : begin + length]))
+        der = der[begin + length :]
+    return found

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from simple_chat.address import format_address, parse_address, parse_addresses
+from simple_chat.address import format_address, parse_address, parse_addresses, parse_port
 from simple_chat.client import __main__ as client
 from simple_chat.server import cli as server
 
@@ -39,6 +39,28 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_address_is_parsed(text: str, address: tuple[str, int]) -> None:
     assert parse_address(text, 8090) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("9190", (DEFAULT, 9190)),
+        ("0", (DEFAULT, 0)),
+        ("chat.example:1", ("chat.example", 1)),
+        ("0.0.0.0:65535", ("0.0.0.0", 65535)),
+        ("[::1]:9190", ("::1", 9190)),
+    ],
+)
+def test_port_is_parsed_with_or_without_a_host(text: str, address: tuple[str, int]) -> None:
+    assert parse_port(text) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["", "host", "127.0.0.1", ":1", "::1", "[::1]", "65536", "-1", "\u0661", "1 ", "1,2", "a:1,b:2"]
+)
+def test_what_has_no_port_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="neither PORT nor HOST:PORT"):
+        parse_port(text)
 
 
 @pytest.mark.parametrize("address", [("chat.example", 1), ("192.0.2.1", 8091), ("::1", 65535)])

@@ -10,6 +10,7 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 from simple_chat.cluster.config import ClusterConfig, parse_nats_urls
 from simple_chat.errors import ConfigError, JournalError, describe_error
@@ -38,6 +39,8 @@ _REQUEST_TIMEOUT = 1.0  # seconds
 _CONNECT_TIMEOUT = 1.0  # seconds
 _PING_INTERVAL = 2.0  # seconds
 _PINGS_UNANSWERED = 2  # until the connection counts as dead
+
+_Answer = TypeVar("_Answer")
 
 
 class _Client(Client):
@@ -180,6 +183,15 @@ def describe_nats_error(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer"
     return describe_error(error) or type(error).__name__
+
+
+async def retry(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """Ask NATS until there is an answer."""
+    while True:
+        try:
+            return await ask()
+        except UNAVAILABLE:
+            await asyncio.sleep(RETRY_INTERVAL)
 
 
 async def cancel(task: asyncio.Task[None]) -> None:

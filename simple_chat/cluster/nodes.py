@@ -49,6 +49,9 @@ class Nodes:
         self._nodes: dict[str, _Node] = {}
         self._next_expiry = 0  # no lease expires before
 
+    def __len__(self) -> int:
+        return len(self._nodes)
+
     def __contains__(self, node: str) -> bool:
         return node in self._nodes
 

@@ -43,6 +43,11 @@ class Outbox:
         return self._size >= BATCH_BYTES
 
     @property
+    def size(self) -> int:
+        """Bytes that wait or are in flight."""
+        return self._size + sum(len(each.line) for each in self._in_flight or ())
+
+    @property
     def empty(self) -> bool:
         """Whether nothing waits."""
         return not self._waiting

@@ -160,6 +160,16 @@ class ReplicatedRoom:
         """Whether a message is yet to be read back."""
         return self._outbox.in_flight
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that members proposed and that are not committed yet."""
+        return self._outbox.size
+
+    @property
+    def servers(self) -> int:
+        """How many servers have the room, as far as this one knows."""
+        return len(self._nodes)
+
     def next_message(self, *, heartbeat: bool = False) -> Message | None:
         """Return a message of what is proposed, up to `BATCH_BYTES` and a line; None while one is in flight.
 

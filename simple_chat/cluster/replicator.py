@@ -8,17 +8,17 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import Self, TypeVar
+from typing import Self
 
 from simple_chat.cluster.base import Moderator, ReplicatorHost
 from simple_chat.cluster.config import ClusterConfig
-from simple_chat.cluster.connection import RETRY_INTERVAL, UNAVAILABLE, cancel, describe_nats_error
+from simple_chat.cluster.connection import RETRY_INTERVAL, UNAVAILABLE, cancel, describe_nats_error, retry
 from simple_chat.cluster.entry import Entry
 from simple_chat.cluster.nodes import Nodes
 from simple_chat.cluster.replicated import Message, ReplicatedRoom
 from simple_chat.cluster.snapshot import position_after
 from simple_chat.cluster.stream import START_TIMEOUT, LogStream
+from simple_chat.core.counters import SLOW_SECONDS, Histogram
 from simple_chat.core.moderation import Order
 from simple_chat.core.room import BATCH_BYTES, Room
 from simple_chat.errors import JournalError
@@ -34,8 +34,6 @@ SNAPSHOT_INTERVAL = 60.0
 _HEAD = 1024  # bytes that an entry's first line and NATS's headers take at the most, and more
 _SNAPSHOT_BYTES = 64 * 1024 * 1024  # of the stream, after which a snapshot is due in any case
 
-_Answer = TypeVar("_Answer")
-
 
 class Replicator:
     """Replicates a room over several servers. It is the `simple_chat.core.scheduler.Committer` of each.
@@ -47,6 +45,7 @@ class Replicator:
 
     Attributes:
         room: the same.
+        commit_seconds: how long each message took from here to the stream and back.
     """
 
     _host: ReplicatorHost
@@ -57,6 +56,8 @@ class Replicator:
         self._stream = stream
         self._heartbeat = heartbeat
         self._message: Message | None = None  # in flight
+        self._message_since = 0.0  # by the event loop's clock
+        self.commit_seconds = Histogram(SLOW_SECONDS)
         self._enqueued = asyncio.Event()  # there is one
         self._read_back = asyncio.Event()  # it was, or never will be
         self._ended = asyncio.Event()
@@ -96,6 +97,11 @@ class Replicator:
     def busy(self) -> bool:
         """Whether a message is in flight, or none can be."""
         return self._message is not None or not self.room.node
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be committed now; empty if all is well."""
+        return self._last_error if self._unavailable else ""
 
     async def start(self, host: ReplicatorHost, moderator: Moderator) -> None:
         """Learn who is in the room, and join the other servers.
@@ -174,8 +180,8 @@ class Replicator:
         """
         ends = set[int]()
         for _ in range(round(1.5 * SNAPSHOT_INTERVAL)):
-            snapshot = await _retry(self._stream.last_snapshot)
-            first, last = await _retry(self._stream.bounds)
+            snapshot = await retry(self._stream.last_snapshot)
+            first, last = await retry(self._stream.bounds)
             first = max(first, 1, missing + 1 if missing <= last else 0)
             if first <= position_after(snapshot):
                 return snapshot, first, last
@@ -198,6 +204,7 @@ class Replicator:
     def _enqueue(self, message: Message | None) -> None:
         if message is not None:
             self._message = message
+            self._message_since = asyncio.get_running_loop().time()
             self._read_back = asyncio.Event()
             self._enqueued.set()
 
@@ -280,6 +287,7 @@ class Replicator:
 
     def _on_read_back(self) -> None:
         self._message = None
+        self.commit_seconds.observe(asyncio.get_running_loop().time() - self._message_since)
         self._read_back.set()
         if self.room.room.closed:
             self._ended.set()
@@ -330,12 +338,3 @@ class Replicator:
             await self._stream.publish_snapshot(snapshot)
         except UNAVAILABLE as error:
             logger.warning("can't publish a snapshot: %s", describe_nats_error(error))
-
-
-async def _retry(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
-    """Ask NATS until there is an answer."""
-    while True:
-        try:
-            return await ask()
-        except UNAVAILABLE:
-            await asyncio.sleep(RETRY_INTERVAL)

@@ -55,6 +55,11 @@ class Batch:
         self._times = times
 
     @property
+    def lines(self) -> int:
+        """How many lines it has."""
+        return self.end - self.first
+
+    @property
     def time(self) -> float:
         """Time of the first line, in seconds since the epoch."""
         return self._times[0][1]

@@ -54,7 +54,7 @@ class Conversation(Session):
         """Send HELLO, and the limits if they are not those of the protocol."""
         max_line = self._limits.max_line
         limits = b"" if max_line == MAX_LINE else encode(ServerLimits(max_line))
-        self.subscriber.write(self._codec.encode(_WELCOME + limits))
+        self._room.delivery.write(self.subscriber, self._codec.encode(_WELCOME + limits))
 
     def notify(self, text: str) -> None:
         """Send INFO to a member at once: it has no place in the sequence."""
@@ -153,6 +153,7 @@ class Conversation(Session):
         elif not self._count_error(code):
             self.disconnect(Code.TOO_MANY_ERRORS)
         else:
+            self._room.counters.refusals[code] += 1
             send = partial(self.respond, (encode(Err(code, code.advice)),), barrier=False)
             if code is Code.BUSY or in_place:
                 send()
@@ -177,6 +178,7 @@ class Conversation(Session):
             code: why.
             text: for people; by default the code's advice.
         """
+        self._room.counters.refusals[code] += not self.state.ending
         self.start_close(encode(Err(code, text or code.advice), Bye(code)), code)
 
     def _disconnect_banned(self, name: str) -> bool:

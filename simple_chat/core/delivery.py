@@ -11,6 +11,7 @@ from itertools import chain
 
 from simple_chat.core.backlog import Batch
 from simple_chat.core.codec import RenderedBatch, Rendering
+from simple_chat.core.counters import Counters
 from simple_chat.core.membership import Member
 from simple_chat.core.protocol import Gap, encode
 from simple_chat.core.sequence import Sequence
@@ -78,13 +79,15 @@ class Delivery:
 
     Args:
         sequence: the sequence.
+        counters: counts what is delivered.
 
     Attributes:
         suspended: whether nothing can be released for now, since the journal or the cluster is unavailable.
     """
 
-    def __init__(self, sequence: Sequence) -> None:
+    def __init__(self, sequence: Sequence, counters: Counters) -> None:
         self._sequence = sequence
+        self._counters = counters
         self._backlog = sequence.backlog
         self._joined: dict[Rendering, dict[Subscriber, None]] = {}
         # Who wrote which lines of the open and of the sealed batch.
@@ -142,10 +145,12 @@ class Delivery:
         """
         self._sequence.release(batch)
         end = batch.end
+        writes = size = 0
         rendered: dict[Rendering, RenderedBatch] = {}
         for rendering, subscribers in self._joined.items():
             rendered[rendering] = rendering.render_batch(batch)
             data = rendered[rendering].data
+            behind = 0  # counted instead of those who are not, so that a delivery costs no counting
             for subscriber in subscribers:
                 if subscriber.caught_up:
                     subscriber.cursor = end
@@ -153,11 +158,18 @@ class Delivery:
                         subscriber.write(data)
                     except RuntimeError:  # the connection is closing, and will be removed in a moment
                         self.block(subscriber)
+                else:
+                    behind += 1
+            writes += len(subscribers) - behind
+            size += (len(subscribers) - behind) * len(data)
         for author, own in self._sealed_authors.items():
-            self._deliver_to_author(author, batch, rendered, own)
+            size += self._deliver_to_author(author, batch, rendered, own)
         for author in self._open_authors:
-            self._deliver_to_author(author, batch, rendered, [])
+            size += self._deliver_to_author(author, batch, rendered, [])
+        writes += len(self._sealed_authors) + len(self._open_authors)
+        own_lines = sum(map(len, self._sealed_authors.values()))
         self._sealed_authors = {}
+        self._counters.count_broadcast(batch, writes * batch.lines - own_lines, size)
 
     def _deliver_to_author(
         self,
@@ -165,12 +177,20 @@ class Delivery:
         batch: Batch,
         rendered: dict[Rendering, RenderedBatch],
         own: list[int],
-    ) -> None:
-        """Write a batch without its own lines to a member that wrote some of it, or of the next one."""
-        if author.cursor != batch.first or author.response is not None:
-            return
-        if author.member is None or author.blocked:
-            return
+    ) -> int:
+        """Write a batch without its own lines to a member that wrote some of it, or of the next one.
+
+        Returns:
+            The bytes that were written.
+        """
+        if (
+            author.cursor != batch.first
+            or author.response is not None
+            or author.member is None
+            or author.blocked
+        ):
+            self._counters.deliveries -= batch.lines - len(own)  # broadcast takes it for written
+            return 0
         author.cursor = batch.end
         author.own_pending -= len(own)
         author.caught_up = not author.own_pending
@@ -179,9 +199,15 @@ class Delivery:
                 author.write(rest)
             except RuntimeError:  # as in broadcast
                 self.block(author)
+        return len(rest)
 
     def write(self, subscriber: Subscriber, data: bytes) -> None:
         """Write bytes to a subscriber whose connection may be closing."""
+        self._counters.sent_bytes += len(data)
+        self.write_counted(subscriber, data)
+
+    def write_counted(self, subscriber: Subscriber, data: bytes) -> None:
+        """Write bytes that `write` has counted before, when they were gathered."""
         try:
             subscriber.write(data)
         except RuntimeError:  # as in broadcast
@@ -238,9 +264,12 @@ class Delivery:
             subscriber.response = chain(self._gap(subscriber, lost), subscriber.response)
         subscriber.response_at = at
 
-    @staticmethod
-    def _gap(subscriber: Subscriber, lost: int) -> tuple[bytes, ...]:
-        return (subscriber.rendering.render(encode(Gap(lost)), 0.0),) if lost else ()
+    def _gap(self, subscriber: Subscriber, lost: int) -> tuple[bytes, ...]:
+        if not lost:
+            return ()
+        self._counters.gaps += 1
+        self._counters.gap_lines += lost
+        return (subscriber.rendering.render(encode(Gap(lost)), 0.0),)
 
     # Catching up
 
@@ -309,6 +338,7 @@ class Delivery:
             return self._skip(subscriber, cursor, min(self._backlog.first, due))
         lines, subscriber.cursor, own, time = self._backlog.read(subscriber.ident, cursor, due)
         subscriber.own_pending -= own
+        self._counters.deliveries += subscriber.cursor - cursor - own
         return subscriber.rendering.render(lines, time) if lines else b""
 
     def _skip(self, subscriber: Subscriber, cursor: int, stop: int) -> bytes:

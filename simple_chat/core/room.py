@@ -13,6 +13,7 @@ from simple_chat.core.bans import Bans
 from simple_chat.core.codec import LF, Rendering
 from simple_chat.core.codes import Code
 from simple_chat.core.commands import Command, Join, Leave, Msg
+from simple_chat.core.counters import Counters
 from simple_chat.core.delivery import Delivery, Subscriber, Write
 from simple_chat.core.membership import PRESENCE_LIMIT, Member, Membership
 from simple_chat.core.protocol import Joined, Left, encode, encode_message
@@ -71,6 +72,8 @@ class Room:
         sequence: its lines.
         delivery: what is written to whom.
         bans: who may not join.
+        counters: what was done so far.
+        clock: times each broadcast, in seconds; None to have none timed.
         closed: whether it takes no more lines, not even the LEFT of those who go.
     """
 
@@ -79,8 +82,10 @@ class Room:
     ) -> None:
         self.membership = Membership(presence_limit)
         self.sequence = Sequence(backlog=backlog, history=history)
-        self.delivery = Delivery(self.sequence)
+        self.counters = Counters()
+        self.delivery = Delivery(self.sequence, self.counters)
         self.bans = Bans()
+        self.clock: Callable[[], float] | None = None
         self.closed = False
         self._idents = count()
 
@@ -255,7 +260,12 @@ class Room:
 
     def broadcast(self, batch: Batch) -> None:
         """Write the sealed batch to all members; see `Delivery.broadcast`."""
+        if self.clock is None:
+            self.delivery.broadcast(batch)
+            return
+        begin = self.clock()
         self.delivery.broadcast(batch)
+        self.counters.fanout_seconds.observe(self.clock() - begin)
 
     def restore(self, batch: Batch) -> None:
         """Add a batch of an earlier server: for HISTORY, and to go on from its numbers."""

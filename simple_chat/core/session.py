@@ -164,6 +164,7 @@ class Session(ABC):
 
     def receive(self, data: bytes) -> None:
         """Add what came from the client; `process_input` executes it."""
+        self._room.counters.received_bytes += len(data)
         if self.state.ending:
             return
         try:
@@ -187,9 +188,9 @@ class Session(ABC):
         """
         subscriber, codec, limits = self.subscriber, self._codec, self._limits
         output = bytearray()  # answers are gathered, and written at once
-        if codec.has_replies and self.state.accepts_input and not subscriber.blocked:
-            output += codec.take_replies()
         write, subscriber.write = subscriber.write, output.extend
+        if codec.has_replies and self.state.accepts_input and not subscriber.blocked:
+            self._room.delivery.write(subscriber, codec.take_replies())
         if limits.rate:
             allowed = min(LINES_PER_TURN, limits.allowed(self._exhausted_at, now))
             if executed := self._process_lines(allowed, output):
@@ -199,11 +200,12 @@ class Session(ABC):
             executed = self._process_lines(LINES_PER_TURN, output)
             self.throttled = False  # it may have been, if there was a rate before
         self.executed += executed
+        self._room.counters.lines += executed
         subscriber.write = write
         if codec.rendering is not subscriber.rendering:
             self._room.delivery.use_rendering(subscriber, codec.rendering)
         if output:
-            self._room.delivery.write(subscriber, bytes(output))
+            self._room.delivery.write_counted(subscriber, bytes(output))
 
     def _process_lines(self, allowed: int, output: bytearray) -> int:
         """Execute as many lines as are allowed, and return how many there were."""

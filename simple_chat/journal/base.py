@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from simple_chat.core.backlog import BACKLOG, Batch
+from simple_chat.core.counters import Histogram
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 """Bytes after which a segment is closed, by default."""
@@ -76,6 +77,18 @@ class Journal(Protocol):
     @property
     def busy(self) -> bool:
         """Whether no batch can be submitted now."""
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be written now; empty if all is well."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of memory of the batches that are not written yet."""
+
+    @property
+    def seconds(self) -> Histogram:
+        """How long each batch took to be as durable as `Sync` says; with NONE, to be written."""
 
     def start(self, host: JournalHost) -> None:
         """Accept batches from now on, on behalf of a host."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from simple_chat.core.backlog import Batch
+from simple_chat.core.counters import SLOW_SECONDS, Histogram
 from simple_chat.errors import JournalError, describe_error
 from simple_chat.journal.base import JournalHost, Policy, Sync
 from simple_chat.journal.record import decode_batches, encode_records, start_marker
@@ -43,6 +44,11 @@ class FileJournal:
         writer: writes to the directory.
         sync: how durable a batch is before it is broadcast.
         recovered: the last batches in the directory.
+
+    Attributes:
+        problem: why nothing can be written now; empty if all is well.
+        waiting_bytes: of the batches that are not written yet.
+        seconds: how long each batch took.
     """
 
     _host: JournalHost
@@ -52,11 +58,13 @@ class FileJournal:
         self._writer = writer
         self._sync = sync
         self._queue: deque[Batch] = deque()
-        self._queued = 0  # bytes
+        self._submitted: deque[float] = deque()  # when each of the queue was, by the event loop's clock
+        self.waiting_bytes = 0
+        self.seconds = Histogram(SLOW_SECONDS)
+        self.problem = ""
         self._end = recovered[-1].end  # of the batches that were written
         self._wake = asyncio.Event()  # a batch was queued, or the journal is closing
         self._closing = asyncio.Event()
-        self._unavailable = False
         self._writing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -102,7 +110,7 @@ class FileJournal:
     @property
     def busy(self) -> bool:
         """Whether no batch can be submitted now."""
-        return self._queued > (_QUEUE_BYTES if self._sync is Sync.NONE else 0)
+        return self.waiting_bytes > (_QUEUE_BYTES if self._sync is Sync.NONE else 0)
 
     def start(self, host: JournalHost) -> None:
         """Accept batches on behalf of a host."""
@@ -112,7 +120,8 @@ class FileJournal:
     def submit(self, batch: Batch) -> None:
         """Queue a batch for writing; with `Sync.NONE` broadcast it at once."""
         self._queue.append(batch)
-        self._queued += batch.size
+        self._submitted.append(asyncio.get_running_loop().time())
+        self.waiting_bytes += batch.size
         self._wake.set()
         if self._sync is Sync.NONE:
             self._host.broadcast(batch)
@@ -176,8 +185,10 @@ class FileJournal:
                 return False
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), RETRY_DELAY)
+        now = asyncio.get_running_loop().time()
         for batch in batches:
-            self._queued -= self._queue.popleft().size
+            self.waiting_bytes -= self._queue.popleft().size
+            self.seconds.observe(now - self._submitted.popleft())
             self._end = batch.end
             if self._sync is not Sync.NONE:
                 self._host.broadcast(batch)
@@ -207,16 +218,16 @@ class FileJournal:
 
     def _report_written(self) -> None:
         """Notify the host, first of the end of an outage if there was one."""
-        if self._unavailable:
-            self._unavailable = False
+        if self.problem:
+            self.problem = ""
             logger.info("the journal is written again")
             self._host.on_recovered("The journal is written again.")
         self._host.on_commit()
 
     def _report_outage(self, reason: str) -> None:
         """Log an outage and notify the host, once."""
-        if not self._unavailable:
-            self._unavailable = True
+        if not self.problem:
+            self.problem = reason
             logger.error("the journal can't be written: %s", reason)
             self._host.on_unavailable(
                 f"The journal can't be written ({reason}): what you say is not kept, and may be refused."

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from simple_chat.core.backlog import Batch
+from simple_chat.core.counters import Histogram
 from simple_chat.journal.base import JournalHost
 
 
@@ -11,6 +12,9 @@ class MemoryJournal:
 
     recovered: Sequence[Batch] = ()
     busy = False
+    problem = ""
+    waiting_bytes = 0
+    seconds = Histogram(())  # of nothing
 
     def start(self, host: JournalHost) -> None:
         """Accept batches on behalf of a host."""

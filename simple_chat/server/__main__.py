@@ -85,6 +85,7 @@ async def _run(
         tls=loaded.tls,
         password=loaded.password,
         admin=options.admin,
+        metrics=options.metrics,
         settings=loaded.settings,
     )
     async with _reporting_suppressed(rate_limit), serving as server:

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from simple_chat.core.bans import Bans
 from simple_chat.core.network import network_of
+from simple_chat.core.room import Room
 from simple_chat.errors import describe_error
 from simple_chat.server import listeners
 from simple_chat.server.admission import Admission, Slot
@@ -34,7 +34,7 @@ class Acceptor:
         make_connection: makes the protocol of a connection that has a slot.
         settings: of the server.
         tls: for TCP connections; None for plain text.
-        bans: of the room.
+        room: whose bans are enforced, and whose counters count what is accepted and what is not.
 
     Attributes:
         admission: how many connections there are, and may be.
@@ -46,13 +46,13 @@ class Acceptor:
         make_connection: Callable[[Slot], Connection],
         settings: Settings,
         tls: ssl.SSLContext | None,
-        bans: Bans,
+        room: Room,
     ) -> None:
         self.tls = tls
-        self._bans = bans
+        self._bans = room.bans
         self._make_connection = make_connection
         self._settings = settings
-        self.admission = Admission(_limit_clients(settings.max_clients), settings.max_per_ip)
+        self.admission = Admission(_limit_clients(settings.max_clients), settings.max_per_ip, room.counters)
         self._listeners: list[listeners.Listener] = []
         self._starting: dict[asyncio.Task[None], bool] = {}  # and whether it takes a TLS handshake
 

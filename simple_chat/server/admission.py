@@ -5,7 +5,12 @@ Pure.
 
 from dataclasses import dataclass
 
+from simple_chat.core.counters import Counters
 from simple_chat.core.network import Network
+
+MAX_CLIENTS_OPTION = "max-clients"
+MAX_PER_IP_OPTION = "max-per-ip"
+BANNED = "banned"
 
 MAX_PER_IP = 32
 """Connections from one address, by default: a household or an office behind one NAT router."""
@@ -35,15 +40,17 @@ class Admission:
     Args:
         max_clients: connections that are admitted at a time.
         max_per_ip: of these, connections from one network.
+        counters: counts those that are accepted, and those that are not by the limit.
 
     Attributes:
-        max_clients: the same.
+        max_clients: as given.
         admitted: connections at present.
     """
 
-    def __init__(self, max_clients: int, max_per_ip: int) -> None:
+    def __init__(self, max_clients: int, max_per_ip: int, counters: Counters) -> None:
         self.max_clients = max_clients
         self._max_per_ip = max_per_ip
+        self._counters = counters
         self.admitted = 0
         self._slots: dict[Network | None, Slot] = {}
         self._refused = Slot(None, admitted=False)
@@ -69,16 +76,25 @@ class Admission:
             Its slot, to be released; None if there are too many connections even for an error.
         """
         slot = self._slots.get(network) or Slot(network, admitted=True)
-        in_network = network is None or slot.count < self._max_per_ip
-        if not banned and in_network and self.admitted < self.max_clients:
+        if limit := BANNED if banned else self._limit_reached(slot):
+            self._counters.refused[limit] += 1
+            slot = self._refused
+            if slot.count >= _MAX_REFUSED:
+                return None
+        else:
+            self._counters.accepted += 1
             self._slots[network] = slot
             self.admitted += 1
-        elif self._refused.count < _MAX_REFUSED:
-            slot = self._refused
-        else:
-            return None
         slot.count += 1
         return slot
+
+    def _limit_reached(self, slot: Slot) -> str:
+        """Return the option whose limit one more connection would exceed; empty if there is none."""
+        if self.admitted >= self.max_clients:
+            return MAX_CLIENTS_OPTION
+        if slot.network is not None and slot.count >= self._max_per_ip:
+            return MAX_PER_IP_OPTION
+        return ""
 
     def release(self, slot: Slot) -> None:
         """Uncount a connection."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -12,7 +13,9 @@ import time
 from typing import Protocol, cast
 
 from simple_chat.address import format_address
+from simple_chat.core.codes import Code
 from simple_chat.core.conversation import Conversation
+from simple_chat.core.counters import End
 from simple_chat.core.handshake import Event
 from simple_chat.core.limits import Limits
 from simple_chat.core.room import Room, Sequencer
@@ -51,8 +54,8 @@ class ConnectionManager(Protocol):
     def add(self, connection: "Connection") -> None:
         """Add a connection that was made."""
 
-    def remove(self, connection: "Connection") -> None:
-        """Remove a connection that is gone."""
+    def remove(self, connection: "Connection", reason: Code | End) -> None:
+        """Remove a connection that is gone, and count why."""
 
     def schedule(self, connection: "Connection") -> None:
         """Give a connection a turn soon."""
@@ -93,16 +96,19 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         activity: for operators.
+        face: what the client came by: plain, tls or unix.
         lost: whether the event loop has reported its end.
     """
 
     __slots__ = (
+        "_cause",
         "_close_timer",
         "_manager",
         "_peer_ended",
         "_reading",
         "_throttle_timer",
         "activity",
+        "face",
         "lost",
         "session",
         "slot",
@@ -119,6 +125,7 @@ class Connection(asyncio.Protocol):
         self._reading = True
         self._peer_ended = False
         self.lost = False
+        self._cause: End | None = None  # if the session does not know why it ends
         self._throttle_timer: asyncio.TimerHandle | None = None
         self._close_timer: asyncio.TimerHandle | None = None  # once it is closing
 
@@ -128,6 +135,8 @@ class Connection(asyncio.Protocol):
         """Greet the client."""
         self.activity = Activity(time.time())
         self.transport = cast("asyncio.Transport", transport)
+        over = "plain" if self.transport.get_extra_info("sslcontext") is None else "tls"
+        self.face = "unix" if self.sock.family == socket.AF_UNIX else over
         manager = self._manager
         session = _LoggedConversation(
             manager.room,
@@ -173,6 +182,8 @@ class Connection(asyncio.Protocol):
         if self.lost:
             return
         self.lost = True
+        if isinstance(exc, OSError) and exc.errno == errno.ETIMEDOUT:  # TCP_USER_TIMEOUT, or keepalive
+            self._cause = End.STALLED
         logger.debug("%s closed: %s", self, exc or "end of stream")
         if self._close_timer is not None:
             self._close_timer.cancel()
@@ -206,8 +217,17 @@ class Connection(asyncio.Protocol):
         """Remove a connection that is gone from the room and its manager."""
         if self._throttle_timer is not None:
             self._throttle_timer.cancel()
+        reason = self._end_reason
         self.session.connection_lost()
-        self._manager.remove(self)
+        self._manager.remove(self, reason)
+
+    @property
+    def _end_reason(self) -> Code | End:
+        if reason := self._cause or self.session.disconnect_code:
+            return reason
+        if self._manager.room.closed:
+            return End.SHUTDOWN
+        return End.QUIT if self._peer_ended or self.session.state.ending else End.LOST
 
     # What the scheduler's turn does
 
@@ -272,14 +292,20 @@ class Connection(asyncio.Protocol):
 
     def fail(self) -> None:
         """Drop the connection and all that it sent, for a step of it raised an exception."""
+        self._cause = End.FAILED
         self.session.connection_lost()
         if self.lost:
             self.detach()
         else:
             self.abort()
 
-    def abort(self) -> None:
-        """Reset the connection, whatever is still to be written; the kernel drops it too."""
+    def abort(self, cause: End | None = None) -> None:
+        """Reset the connection, whatever is still to be written; the kernel drops it too.
+
+        Args:
+            cause: why; None if the session knows.
+        """
+        self._cause = self._cause or cause
         if self.session.subscriber.blocked:
             with contextlib.suppress(OSError):
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -317,13 +343,6 @@ class Connection(asyncio.Protocol):
         """Address and port of its peer; empty for a Unix socket."""
         peer = self.transport.get_extra_info("peername")
         return format_address(*peer[:2]) if isinstance(peer, tuple) else ""
-
-    @property
-    def face(self) -> str:
-        """How it is connected: ``unix``, ``tls`` or ``plain``."""
-        if not self.host:
-            return "unix"
-        return "plain" if self.transport.get_extra_info("sslcontext") is None else "tls"
 
     def __str__(self) -> str:
         return f"connection {self.session.subscriber.ident} from {self.address or 'a Unix socket'}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from simple_chat.core.backlog import Batch
 from simple_chat.core.codes import Code
+from simple_chat.core.counters import End
 from simple_chat.core.limits import Limits
 from simple_chat.core.room import Room, Sequencer
 from simple_chat.core.scheduler import Committer, Scheduler
@@ -104,9 +105,11 @@ class Hub:
         else:
             self._watchdog.start_join_timer(connection, asyncio.get_running_loop().time())
 
-    def remove(self, connection: Connection) -> None:
-        """Remove a connection that is gone."""
-        self.connections.pop(connection, None)
+    def remove(self, connection: Connection, reason: Code | End) -> None:
+        """Remove a connection that is gone, and count why."""
+        if connection in self.connections:  # else it was stuck in closing, and removed before
+            del self.connections[connection]
+            self.room.counters.disconnects[reason] += 1
         self._scheduler.remove(connection)
         self._watchdog.untrack(connection)
         if self._authenticator is not None:
@@ -171,7 +174,7 @@ class Hub:
     def on_evicted(self) -> None:
         """Abort all connections: the other servers removed their members."""
         self._for_each(lambda connection: connection.session.abandon())
-        self.abort_all()
+        self._for_each(lambda connection: connection.abort(End.EVICTED))
 
     # What operators want
 
@@ -212,10 +215,15 @@ class Hub:
 
     def start(self) -> None:
         """Begin to sweep, once a second."""
-        now = asyncio.get_running_loop().time()
+        self._sweep(asyncio.get_running_loop().time())
+
+    def _sweep(self, due: float) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self.room.counters.loop_lag_seconds.observe(max(now - due, 0.0))
         self.room.bans.expire(time.time())
         self._count_lines(now)
-        self._sweep_timer = asyncio.get_running_loop().call_later(_SWEEP_INTERVAL, self.start)
+        self._sweep_timer = loop.call_at(now + _SWEEP_INTERVAL, self._sweep, now + _SWEEP_INTERVAL)
         closing = list(self.connections) if self.watches_closing else []
         self._disconnect_overdue(self._watchdog.sweep(closing, now))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+from simple_chat.address import parse_port
 from simple_chat.cli import CommaSeparated, Parser, add_address_options, non_empty, number
 from simple_chat.cluster.config import parse_nats_urls
 from simple_chat.journal.base import Sync
@@ -36,6 +37,7 @@ def add_options(parser: Parser) -> None:
     _add_listeners(parser.add_argument_group("listeners"))
     _add_access(parser.add_argument_group("TLS and authentication"))
     _add_operators(parser.add_argument_group("operators"))
+    _add_metrics(parser.add_argument_group("metrics and health"))
     _add_limits(parser.add_argument_group("connection limits"))
     _add_room(parser.add_argument_group("room"))
     _add_journal(parser.add_argument_group("journal"))
@@ -83,6 +85,15 @@ def _add_operators(group: argparse._ArgumentGroup) -> None:
         type=non_empty,
         metavar="FILE",
         help="keep the bans in this file (default: the path of --admin with .bans)",
+    )
+
+
+def _add_metrics(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--metrics",
+        type=_port,
+        metavar="[HOST:]PORT",
+        help="answer HTTP here, without HOST on 127.0.0.1: /metrics for Prometheus, /healthz and /readyz",
     )
 
 
@@ -213,6 +224,15 @@ def _add_process(group: argparse._ArgumentGroup) -> None:
 
 
 # Argument types
+
+
+def _port(text: str) -> str:
+    """Parse PORT or HOST:PORT."""
+    try:
+        parse_port(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _seconds(text: str) -> float:

@@ -5,19 +5,17 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simple_chat.address import format_address
 from simple_chat.core.room import Room
 from simple_chat.errors import ConfigError
-from simple_chat.journal.base import Journal, Policy
+from simple_chat.server import optional
 from simple_chat.server.access import tcp_addresses
 from simple_chat.server.config import Settings
 from simple_chat.server.server import Server
 
 if TYPE_CHECKING:
-    from simple_chat.cluster.replicator import Replicator
     from simple_chat.server.auth import Authenticator
 
 logger = logging.getLogger(__name__)
@@ -32,6 +30,7 @@ async def serve(  # noqa: PLR0913 - most are for keywords: an address each
     tls: ssl.SSLContext | None = None,
     password: str | None = None,
     admin: str | None = None,
+    metrics: str | int | None = None,
     settings: Settings | None = None,
 ) -> AsyncIterator[Server]:
     """Run a server for the length of an ``async with`` block; leaving it shuts the server down in order.
@@ -46,12 +45,14 @@ async def serve(  # noqa: PLR0913 - most are for keywords: an address each
         tls: for the TCP port, as `simple_chat.tls.server_context` makes it; None for plain text.
         password: argon2 hash of the password that clients need, as ``hash-password`` makes it; None for none.
         admin: path of a Unix socket by which operators steer the server; None for none.
+        metrics: TCP port, or ``"HOST:PORT"``, for metrics and health over HTTP, of 127.0.0.1 unless it has a
+            host; 0 as a port is a free one, which `Server.metrics_address` has. None for none.
         settings: everything else that can be set.
 
     Raises:
         ListenError: it can't listen where it should.
         ConfigError: the password can't be used, or would cross a network in clear text; or there is no TCP
-            address for `tls`.
+            address for `tls`; or a package is not installed.
         JournalError: the journal can't be used, or the cluster can't be reached; or at the end: lines are
             lost that the journal could not keep.
     """
@@ -59,8 +60,10 @@ async def serve(  # noqa: PLR0913 - most are for keywords: an address each
     settings = settings or Settings()
     if settings.bans is None and admin is not None:
         settings = replace(settings, bans=f"{admin}.bans")
-    server = await make_server(settings, tls, _make_authenticator(password))
+    server = await make_server(settings, tls, optional.make_authenticator(password))
     try:
+        if metrics is not None:
+            await server.listen_metrics(str(metrics))
         await server.open()
         if admin is not None:
             server.listen_admin(admin)
@@ -93,52 +96,10 @@ async def make_server(
     if settings.journal is not None and settings.cluster is not None:
         raise ConfigError("a journal and a cluster exclude each other: in a cluster NATS stores the messages")
     room = Room(backlog=settings.backlog, history=settings.history, presence_limit=settings.presence_limit)
-    journal, replicator = await _open_journal(settings), await _open_replicator(settings, room)
+    journal, replicator = (
+        await optional.open_journal(settings),
+        await optional.open_replicator(settings, room),
+    )
     return Server(
         settings, room, tls=tls, authenticator=authenticator, journal=journal, replicator=replicator
     )
-
-
-# What not every server needs is imported when it is, for it may not be installed.
-
-
-def _make_authenticator(password: str | None) -> "Authenticator | None":
-    if password is None:
-        return None
-    from simple_chat.server.auth import Authenticator  # noqa: PLC0415
-
-    return Authenticator(password)
-
-
-async def _open_replicator(settings: Settings, room: Room) -> "Replicator | None":
-    if settings.cluster is None:
-        return None
-    from simple_chat.cluster.config import ClusterConfig  # noqa: PLC0415
-    from simple_chat.cluster.replicator import Replicator  # noqa: PLC0415
-
-    config = ClusterConfig(
-        servers=settings.cluster,
-        room=settings.cluster_room,
-        replicas=settings.cluster_replicas,
-        creds=settings.cluster_creds,
-        ca=settings.cluster_ca,
-        cert=settings.cluster_cert,
-        key=settings.cluster_key,
-        lease=settings.cluster_lease,
-        heartbeat=settings.cluster_heartbeat,
-    )
-    return await Replicator.open(config, room, max_line=settings.max_line)
-
-
-async def _open_journal(settings: Settings) -> Journal | None:
-    if settings.journal is None:
-        return None
-    from simple_chat.journal.file import FileJournal  # noqa: PLC0415
-
-    policy = Policy(
-        sync=settings.sync,
-        segment_bytes=settings.journal_segment,
-        retention=settings.journal_keep,
-        recover_bytes=settings.backlog,
-    )
-    return await FileJournal.open(Path(settings.journal), policy)

@@ -13,12 +13,14 @@ from simple_chat.core.scheduler import BatchCommitter
 from simple_chat.errors import ConfigError, ListenError
 from simple_chat.journal.base import Journal
 from simple_chat.journal.memory import MemoryJournal
+from simple_chat.server import optional
 from simple_chat.server.acceptor import Acceptor
 from simple_chat.server.access import check_access, exposed
 from simple_chat.server.admin import AdminListener
 from simple_chat.server.admission import Admission, Slot
 from simple_chat.server.config import Settings
 from simple_chat.server.connection import Connection
+from simple_chat.server.health import HealthListener, health_pages
 from simple_chat.server.hub import Hub
 from simple_chat.server.moderation import Moderation
 
@@ -72,9 +74,11 @@ class Server:
         self._authenticator = authenticator
         self._replicator = replicator
         self._journal = journal or MemoryJournal()
+        self._health: HealthListener | None = None
+        self._phase = "starting"  # empty once it has, until it ends
         for batch in self._journal.recovered:
             room.restore(batch)
-        self._acceptor = Acceptor(self._make_connection, settings, tls, room.bans)
+        self._acceptor = Acceptor(self._make_connection, settings, tls, room)
         self.hub = Hub(
             settings,
             room,
@@ -144,6 +148,27 @@ class Server:
             raise ListenError("the server has no TCP address: it listens on a Unix socket only")
         return self.addresses[0]
 
+    @property
+    def metrics_address(self) -> tuple[str, int]:
+        """The TCP host and port of metrics and health; the first if there are more.
+
+        Raises:
+            ListenError: it has none.
+        """
+        if self._health is None:
+            raise ListenError("the server has no address for metrics")
+        return self._health.addresses[0]
+
+    def readiness(self) -> str:
+        """Return why the room takes no lines now; an empty text if it does."""
+        if self._phase:
+            return self._phase
+        if problem := self._journal.problem:
+            return f"the journal fails: {problem}"
+        if self._replicator is not None and (problem := self._replicator.problem):
+            return f"the cluster is unavailable: {problem}"
+        return ""
+
     async def open(self) -> None:
         """Read the bans, and start the journal or join the other servers.
 
@@ -184,6 +209,28 @@ class Server:
         admin.listen(path)
         self._admin = admin
 
+    async def listen_metrics(self, address: str) -> None:
+        """Answer for metrics and health on a TCP address, until everything else is closed.
+
+        Args:
+            address: PORT or HOST:PORT.
+
+        Raises:
+            ConfigError: prometheus-client is not installed.
+            ListenError: the address is none, in use, or not one of this machine.
+        """
+        page = optional.make_metrics_page(
+            self.hub,
+            journal=None if self.settings.journal is None else self._journal,
+            replicator=self._replicator,
+            max_clients=lambda: self.admission.max_clients,
+            readiness=self.readiness,
+            tls=lambda: self.tls,
+        )
+        self._health = HealthListener({"/metrics": page, **health_pages(self.readiness)})
+        await self._health.listen(address)
+        self.room.clock = time.perf_counter
+
     def start(self) -> None:
         """Check the configuration against the addresses, and begin to watch connections.
 
@@ -195,6 +242,7 @@ class Server:
         if open_to_all and (reachable := exposed(self.addresses)):
             logger.warning("no password: anybody who reaches %s can join", " or ".join(reachable))
         self.hub.start()
+        self._phase = ""
 
     @property
     def _demands_certificates(self) -> bool:
@@ -206,7 +254,10 @@ class Server:
         Raises:
             JournalError: the journal could not keep all lines.
         """
+        self._phase = "draining"
         async with contextlib.AsyncExitStack() as stack:  # everything is closed, whatever fails before
+            if self._health is not None:
+                stack.push_async_callback(self._health.close)
             stack.push_async_callback(self._close_journal)
             if self._replicator is not None:
                 stack.push_async_callback(self._replicator.close)

@@ -100,6 +100,7 @@ def _state(connection: Connection) -> str:
 def figures(server: "Server") -> Iterator[tuple[str, object]]:
     """Return the server in figures, each with its name; times are in seconds."""
     room, settings, admission = server.room, server.settings, server.admission
+    yield "ready", server.readiness() or "yes"
     yield "version", simple_chat.__version__
     yield "pid", os.getpid()
     yield "uptime", round(asyncio.get_running_loop().time() - server.started)

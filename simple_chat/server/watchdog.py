@@ -7,11 +7,13 @@
 - A TLS connection may close without `connection_lost` (https://github.com/python/cpython/issues/118950).
 """
 
+import errno
 import logging
 import select
 import socket
 from collections.abc import Iterable, Iterator
 
+from simple_chat.core.counters import End
 from simple_chat.server.connection import Connection
 
 logger = logging.getLogger(__name__)
@@ -67,10 +69,11 @@ class Watchdog:
             has an answer for them.
         """
         for connection in self.dead_peers():
-            connection.abort()
+            error = connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            connection.abort(End.STALLED if error == errno.ETIMEDOUT else None)  # by TCP_USER_TIMEOUT
         for connection in self.stalled(now):
             logger.info("%s: write stalled, connection reset", connection)
-            connection.abort()
+            connection.abort(End.STALLED)
         self._remove_stuck(connections, now)
         return self.join_timeouts(now)
 

@@ -1,5 +1,6 @@
 """Random operations on the room and its sessions, checked against a plain list of expected lines."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -73,6 +74,7 @@ class RoomMachine(RuleBasedStateMachine):
         self.messages: list[str] = []
         self.members: dict[SessionClient, str] = {}
         self.connected: list[SessionClient] = []
+        self.ever_connected: list[SessionClient] = []
         self.crlf: set[SessionClient] = set()
         self.was_blocked: set[SessionClient] = set()  # clients that have been blocked
         self.frozen_sizes: dict[SessionClient, int] = {}  # bytes written to blocked and disconnected clients
@@ -196,6 +198,7 @@ class RoomMachine(RuleBasedStateMachine):
         for client in self.connected:
             everything = self.check_output(client)
             assert everything or client in self.frozen_sizes
+        self.check_counters()
 
     @invariant()
     def blocked_are_not_written_to(self) -> None:
@@ -229,6 +232,7 @@ class RoomMachine(RuleBasedStateMachine):
             self.harness.turn()
             self.crlf.add(client)
         self.connected.append(client)
+        self.ever_connected.append(client)
         return client
 
     def send(self, client: SessionClient, line: str) -> bool:
@@ -260,6 +264,19 @@ class RoomMachine(RuleBasedStateMachine):
 
     def expect_error(self, client: SessionClient, code: Code) -> None:
         self.expect_response(client, str(Err(code, code.advice)))
+
+    def check_counters(self) -> None:
+        """Check that what was counted is what was written and refused."""
+        counters = self.harness.room.counters
+        assert counters.sent_bytes == sum(len(client.written) for client in self.ever_connected)
+        everything = (line for client in self.ever_connected for line in client.written.decode().splitlines())
+        lines = [line.split() for line in everything]
+        assert counters.deliveries == sum(line[0] in {"JOINED", "MSG", "LEFT"} for line in lines)
+        lost = [int(line[1]) for line in lines if line[0] == "GAP"]
+        assert (counters.gaps, counters.gap_lines) == (len(lost), sum(lost))
+        refused = [entry.line.split()[1] for entry in self.expected if entry.line.startswith("ERR ")]
+        assert counters.refusals == Counter(refused)
+        assert counters.messages == len(self.messages)
 
     def check_output(self, client: SessionClient) -> bool:
         """Check the lines written to a client; return whether they are all that is expected."""

@@ -100,6 +100,13 @@ class ServerProcess:
         self.host, self.port = found[1], found[2]
         self._terminals = terminals
 
+    @property
+    def metrics_address(self) -> tuple[str, int]:
+        """Where it answers for metrics and health."""
+        found = re.search(r"metrics at http://(.+):(\d+)/metrics\n", self._logged.getvalue())
+        assert found
+        return found[1], int(found[2])
+
     def nc(self, *where: str) -> Terminal:
         """Connect nc, and read its HELLO.
 

@@ -162,6 +162,7 @@ async def run_server_in_loop(
     tls: ssl.SSLContext | None = None,
     password: str | None = None,
     admin: str | None = None,
+    metrics: int | None = None,
     transport: str = "tcp",
 ) -> AsyncIterator[ServerHarness]:
     """Run a server; on exit the peers close, then the server, and no task or connection may be left.
@@ -173,6 +174,7 @@ async def run_server_in_loop(
         tls: for the TCP port; None for plain text.
         password: its hash; None for none.
         admin: path of the admin socket; None for none.
+        metrics: port for metrics and health; None for none.
         transport: by which peers connect, one of `TRANSPORTS`; a certificate or path is made if needed.
     """
     settings = settings or Settings()
@@ -185,7 +187,14 @@ async def run_server_in_loop(
         if transport == "unix" and unix is None:
             unix = str(Path(directory) / "socket")
         async with serve(
-            "127.0.0.1", 0, unix=unix, tls=tls, password=password, admin=admin, settings=settings
+            "127.0.0.1",
+            0,
+            unix=unix,
+            tls=tls,
+            password=password,
+            admin=admin,
+            metrics=metrics,
+            settings=settings,
         ) as server:
             harness = ServerHarness(server, unix if transport == "unix" else None)
             try:

@@ -18,6 +18,7 @@ from simple_chat.errors import JournalError
 from simple_chat.journal.base import Sync
 from simple_chat.journal.directory import DirectoryLock, list_segments
 from tests.harness import programs
+from tests.harness.http import get, scrape
 from tests.harness.peer import Peer, connect
 from tests.harness.programs import ServerProcess, find_program, run_server_process, run_server_to_exit
 
@@ -286,3 +287,23 @@ async def test_failed_fdatasync_at_the_end_is_the_exit_status(directory: Path) -
             server.status = 1
             log = await asyncio.to_thread(server.stop)
     assert "ERROR the journal may lack lines, as a file could not be synced\n" in log
+
+
+async def test_server_is_not_ready_while_its_journal_fails(directory: Path) -> None:
+    async with running(directory, "--metrics", "0") as server:
+        ann, bob = await join_all(server, "ann", "bob")
+        with deleted(server, directory) as reason:
+            ann.send("MSG 1")
+            assert await bob.line() == notice(reason)
+            ready = await get(server.metrics_address, "/readyz")
+            assert (ready.status, ready.body) == (503, f"the journal fails: {reason}\n")
+            assert (await get(server.metrics_address, "/healthz")).status == 200
+            samples = await scrape(server.metrics_address)
+            assert (samples["simple_chat_journal_failing"], samples["simple_chat_ready"]) == (1, 0)
+            assert samples["simple_chat_journal_waiting_bytes"] > len("MSG ann 1\n")
+        assert await bob.until(BACK) == ["MSG ann 1"]
+        assert (await get(server.metrics_address, "/readyz")).body == "ready\n"
+        samples = await scrape(server.metrics_address)
+        assert (samples["simple_chat_journal_failing"], samples["simple_chat_ready"]) == (0, 1)
+        assert samples["simple_chat_journal_waiting_bytes"] == 0
+        assert samples["simple_chat_journal_seconds_count"] == 3

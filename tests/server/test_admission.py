@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simple_chat.core.counters import Counters
 from simple_chat.core.network import Network, network_of
 from simple_chat.server.admission import Admission, Slot
 
@@ -20,13 +21,13 @@ def enter(admission: Admission, network: Network | None) -> Slot:
 
 
 def test_connections_of_one_network_are_limited() -> None:
-    admission = Admission(max_clients=100, max_per_ip=3)
+    admission = Admission(max_clients=100, max_per_ip=3, counters=Counters())
     assert [enter(admission, network_of("192.0.2.1")).admitted for _ in range(5)] == [True] * 3 + [False] * 2
     assert enter(admission, network_of("192.0.2.2")).admitted
 
 
 def test_a_network_is_counted_by_whatever_address_it_comes() -> None:
-    admission = Admission(max_clients=100, max_per_ip=2)
+    admission = Admission(max_clients=100, max_per_ip=2, counters=Counters())
     hosts = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1", "192.0.2.1", "::ffff:192.0.2.1"]
     admitted = [enter(admission, network_of(host)).admitted for host in hosts]
     assert admitted == [True, True, False, True, True, True]
@@ -35,19 +36,19 @@ def test_a_network_is_counted_by_whatever_address_it_comes() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1", ""])
 def test_loopback_is_limited_in_total_only(host: str) -> None:
-    admission = Admission(max_clients=10, max_per_ip=1)
+    admission = Admission(max_clients=10, max_per_ip=1, counters=Counters())
     admitted = [enter(admission, network_of(host)).admitted for _ in range(12)]
     assert admitted == [True] * 10 + [False] * 2
 
 
 def test_connections_are_limited_in_total() -> None:
-    admission = Admission(max_clients=3, max_per_ip=2)
+    admission = Admission(max_clients=3, max_per_ip=2, counters=Counters())
     hosts = ["192.0.2.1", "", "2001:db8::", "192.0.2.2", ""]
     assert [enter(admission, network_of(each)).admitted for each in hosts] == [True] * 3 + [False] * 2
 
 
 def test_changed_limits_are_for_connections_to_come() -> None:
-    admission = Admission(max_clients=3, max_per_ip=2)
+    admission = Admission(max_clients=3, max_per_ip=2, counters=Counters())
     inside = [
         enter(admission, network_of("192.0.2.1")),
         enter(admission, network_of("192.0.2.1")),
@@ -63,7 +64,7 @@ def test_changed_limits_are_for_connections_to_come() -> None:
 
 
 def test_refused_connections_have_a_limit_of_their_own() -> None:
-    admission = Admission(max_clients=1, max_per_ip=1)
+    admission = Admission(max_clients=1, max_per_ip=1, counters=Counters())
     inside = enter(admission, None)
     refused = [enter(admission, network_of(f"192.0.2.{number}")) for number in range(REFUSED)]
     assert not any(slot.admitted for slot in refused)
@@ -76,7 +77,7 @@ def test_refused_connections_have_a_limit_of_their_own() -> None:
 
 
 def test_refused_connection_does_not_count_for_its_network() -> None:
-    admission = Admission(max_clients=10, max_per_ip=1)
+    admission = Admission(max_clients=10, max_per_ip=1, counters=Counters())
     inside = enter(admission, network_of("192.0.2.1"))
     refused = enter(admission, network_of("192.0.2.1"))
     admission.release(inside)
@@ -86,7 +87,7 @@ def test_refused_connection_does_not_count_for_its_network() -> None:
 
 
 def test_slots_of_networks_without_connections_are_dropped() -> None:
-    admission = Admission(max_clients=1000, max_per_ip=2)
+    admission = Admission(max_clients=1000, max_per_ip=2, counters=Counters())
     slots = [enter(admission, network_of(f"192.0.2.{number // 2}")) for number in range(200)]
     for slot in slots:
         admission.release(slot)
@@ -100,7 +101,7 @@ steps = st.lists(st.tuples(st.sampled_from(HOSTS), st.booleans(), st.integers(0,
 def test_count_is_right_whoever_connects_and_ends(
     max_clients: int, max_per_ip: int, steps: list[tuple[str, bool, int]]
 ) -> None:
-    admission = Admission(max_clients, max_per_ip)
+    admission = Admission(max_clients, max_per_ip, counters=Counters())
     inside: list[tuple[Network | None, Slot]] = []
     refused: list[Slot] = []
     for host, comes, which in steps:
