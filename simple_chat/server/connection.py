@@ -10,18 +10,16 @@ import socket
 import struct
 import termios
 import time
-from typing import Protocol, cast
+from typing import cast
 
 from simple_chat.address import format_address
 from simple_chat.core.codes import Code
 from simple_chat.core.conversation import Conversation
 from simple_chat.core.counters import End
 from simple_chat.core.handshake import Event
-from simple_chat.core.limits import Limits
-from simple_chat.core.room import Room, Sequencer
 from simple_chat.server.activity import Activity
 from simple_chat.server.admission import Slot
-from simple_chat.server.config import Settings
+from simple_chat.server.base import ConnectionManager
 
 logger = logging.getLogger(__name__)
 
@@ -40,31 +38,6 @@ _REST_SIZE = 256 * 1024
 it is dropped would be read from without end."""
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no seconds
-
-
-class ConnectionManager(Protocol):
-    """The owner of the connections, as a connection sees it."""
-
-    room: Room
-    sequencer: Sequencer
-    settings: Settings
-    limits: Limits
-    auth_required: bool
-
-    def add(self, connection: "Connection") -> None:
-        """Add a connection that was made."""
-
-    def remove(self, connection: "Connection", reason: Code | End) -> None:
-        """Remove a connection that is gone, and count why."""
-
-    def schedule(self, connection: "Connection") -> None:
-        """Give a connection a turn soon."""
-
-    def track_backpressured(self, connection: "Connection") -> None:
-        """Watch a connection that is not read from, or can't be written to."""
-
-    def check_password(self, connection: "Connection", secret: str) -> None:
-        """Have a password that a connection sent checked, unless that is under way."""
 
 
 class _LoggedConversation(Conversation):
