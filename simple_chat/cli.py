@@ -119,8 +119,8 @@ class Parser(argparse.ArgumentParser):
     def _flags_given(self, options: argparse.Namespace, flags: Collection[str]) -> dict[str, Given]:
         given: dict[str, Given] = {}
         for name, action in self._named().items():
-            is_only = action.dest not in given  # of the options with this attribute
-            if getattr(options, action.dest) is not _UNSET and (is_only or f"--{name}" in flags):
+            is_first = action.dest not in given  # --cluster and --cluster-file have one attribute
+            if getattr(options, action.dest) is not _UNSET and (is_first or f"--{name}" in flags):
                 given[action.dest] = Given(name, None, f"--{name}", f"--{name}")
         return given
 
