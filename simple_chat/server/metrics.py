@@ -107,7 +107,8 @@ class ServerCollector(Collector):
         return self._certificate[1]
 
     def _connections(self) -> Metric:
-        found = Counter((each.session.state.name, each.face) for each in self._hub.connections)
+        # By identity: there may be thousands, and neither the hash nor the name of a state is cheap.
+        found = Counter((id(each.session.state), each.face) for each in self._hub.connections)
         family = GaugeMetricFamily(
             f"{_PREFIX}connections",
             "Connections by their state and what they came by.",
@@ -115,7 +116,7 @@ class ServerCollector(Collector):
         )
         for state in State:
             for face in _FACES:
-                family.add_metric([state.name.lower(), face], found[state.name, face])
+                family.add_metric([state.name.lower(), face], found[id(state), face])
         return family
 
 

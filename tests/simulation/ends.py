@@ -57,6 +57,10 @@ class SimulatedSocket:
     def setsockopt(self, *_: object) -> None:
         """Ignore an option."""
 
+    def getsockopt(self, *_: object) -> int:
+        """Return no error."""
+        return 0
+
     def close(self) -> None:
         """Close the connection."""
         self.end.abort()
