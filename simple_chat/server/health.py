@@ -100,8 +100,9 @@ def answer(head: bytes, pages: Mapping[str, Page]) -> bytes:
 
 
 def _accept(fields: list[str]) -> str:
-    values = (field.split(":", 1)[1] for field in fields if field.lower().startswith("accept:"))
-    return ",".join(each.strip() for each in values)
+    """Return what is accepted, without what an answer must not repeat."""
+    values = (field.split(":", 1)[1].strip() for field in fields if field.lower().startswith("accept:"))
+    return ",".join(each for each in values if each.isascii() and each.isprintable())
 
 
 def _text(status: int, text: str) -> Response:

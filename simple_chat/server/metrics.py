@@ -206,7 +206,10 @@ def metrics_page(collector: Collector) -> Callable[[str], Response]:
         collect(registry=registry)
 
     def page(accept: str) -> Response:
-        encode, content_type = choose_encoder(accept)
+        try:
+            encode, content_type = choose_encoder(accept)
+        except TypeError:  # it compares the parts of a version as numbers, whatever they are
+            encode, content_type = choose_encoder("")
         return Response(200, encode(registry), content_type)
 
     return page

@@ -96,6 +96,26 @@ async def test_exposition_is_text_or_openmetrics_as_is_asked_for() -> None:
     assert all(family.documentation for family in parse_text(plain.body))
 
 
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "",
+        "*/*",
+        "text/html",
+        "text/plain;version=x",
+        "application/openmetrics-text;version=x;escaping=y",
+        "application/openmetrics-text;version=1.0.0;escaping=\x85",
+        "application/openmetrics-text;version=1.0.0.\rX:y",
+    ],
+)
+async def test_exposition_is_there_whatever_is_accepted(accept: str) -> None:
+    async with run_server_in_loop(metrics=0) as harness:
+        found = await get(harness.server.metrics_address, "/metrics", f"Accept: {accept}")
+    assert found.status == 200
+    assert "\r" not in found.fields["content-type"]
+    assert "simple_chat_ready 1.0\n" in found.body
+
+
 async def test_exposition_has_figures_of_the_process() -> None:
     async with run_server_in_loop(metrics=0) as harness:
         samples = await scrape(harness.server.metrics_address)
