@@ -14,6 +14,7 @@ from simple_chat.server import optional
 from simple_chat.server.access import tcp_addresses
 from simple_chat.server.config import Settings
 from simple_chat.server.server import Server
+from simple_chat.server.status import describe
 
 if TYPE_CHECKING:
     from simple_chat.server.auth import Authenticator
@@ -68,6 +69,7 @@ async def serve(  # noqa: PLR0913 - most are for keywords: an address each
         if admin is not None:
             server.listen_admin(admin)
         await _listen(server, addresses, unix)
+        logger.info("in force: %s", describe(server), extra={"event": "started"})
         yield server
     finally:
         await server.close()
@@ -80,9 +82,9 @@ async def _listen(server: Server, addresses: Iterable[tuple[str, int]], unix: st
         server.listen_unix(unix)
     server.start()
     for address in server.addresses:
-        logger.info("listening on %s", format_address(*address))
+        logger.info("listening on %s", format_address(*address), extra={"event": "listening"})
     if unix is not None:
-        logger.info("listening on unix:%s", unix)
+        logger.info("listening on unix:%s", unix, extra={"event": "listening"})
 
 
 async def make_server(

@@ -211,7 +211,7 @@ async def time_out_while_not_read_from(harness: ServerHarness, peer: Peer) -> No
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Watchdog, "dead_peers", lambda _self: [connection])
         patch.setattr(Connection, "sock", SimpleNamespace(getsockopt=lambda *_: errno.ETIMEDOUT))
-        harness.server._hub._watchdog.sweep([], 0.0)
+        harness.server.hub._watchdog.sweep([], 0.0)
 
 
 async def break_down(harness: ServerHarness, peer: Peer) -> None:
