@@ -24,13 +24,18 @@ _PROGRAMS = (
     "simple_chat.journal.__main__",
     "simple_chat.server.__main__",
     "tests.harness.quick_client",
+    "tests.harness.quick_server",
 )
 _IMPORTED_LATE = (
     "concurrent.futures.thread",
+    "encodings.idna",
+    "prompt_toolkit.input.vt100",
+    "prompt_toolkit.key_binding.bindings.search",
     "simple_chat.client.cli",
     "simple_chat.client.input_history",
     "simple_chat.client.terminal",
-    "tests.harness.timing",
+    "simple_chat.journal.file",
+    "simple_chat.server.auth",
     "uvloop",
 )
 
