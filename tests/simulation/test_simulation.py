@@ -14,7 +14,7 @@ import pytest
 from tests.simulation.plan import SHAPES, Plan
 from tests.simulation.run import run
 
-SECONDS = float(os.environ.get("SIMULATION_SECONDS", "3"))
+SECONDS = float(os.environ.get("SIMULATION_SECONDS", "1"))
 
 KNOWN = [
     Plan("journal", 58),  # a record that could not be synced, lost with the power: refused
