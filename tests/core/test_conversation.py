@@ -50,6 +50,12 @@ def test_verdict_that_comes_after_the_close_changes_nothing(
     client.send("PASS right")
     harness.rest()
     client.end("shutdown")
+    assert client.session.secret is None
     client.session.on_password_checked(accepted=True)
     harness.rest()
     assert client.read() == ["BYE shutdown"]
+
+
+def test_password_is_forgotten_once_it_was_checked(harness: RoomHarness, client: SessionClient) -> None:
+    try_password(harness, client, "sesame", accepted=False)
+    assert "sesame" not in repr(client.session._handshake)

@@ -10,6 +10,7 @@ from simple_chat.core.codes import Code
 from simple_chat.core.conversation import ERRORS_MAX
 from simple_chat.core.delivery import FLUSH_BYTES
 from simple_chat.core.detect import BYTE_ORDER_MARK, HTTP_RESPONSE
+from simple_chat.core.handshake import State
 from simple_chat.core.limits import BURST, RATE, Limits
 from simple_chat.core.protocol import Err
 from simple_chat.core.room import BATCH_BYTES
@@ -122,6 +123,14 @@ def test_responses_come_in_command_order(harness: RoomHarness) -> None:
         *["PONG 1", "ERR already-joined", "NAMES ann", "OK WHO", "OK LEAVE", "ERR not-joined", "OK JOIN"],
         *["PAST 1970-01-01T00:00:00.000Z", "OK HISTORY", "PONG 2"],
     ]
+
+
+def test_session_that_has_joined_is_established(harness: RoomHarness) -> None:
+    client = harness.connect()
+    before = client.session.state
+    client.send("JOIN ann")
+    harness.rest()
+    assert (before, client.session.state) == (State.HANDSHAKE, State.ESTABLISHED)
 
 
 def test_joins_messages_and_leaves_are_broadcast_in_order(harness: RoomHarness) -> None:
