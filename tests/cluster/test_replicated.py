@@ -662,6 +662,18 @@ def test_last_message_at_shutdown_is_delivered_before_responses_without_a_gap(
     assert fay.read() == ["MSG dan 1", "MSG eve 2", "BYE quit"]
 
 
+def test_message_at_shutdown_is_refused_at_once(cluster: ClusterHarness) -> None:
+    a = cluster.servers[0]
+    (ann,) = a.join("ann")
+    ann.read()
+    ann.send("MSG 1")
+    a.turn()
+    a.finish()
+    ann.send("MSG 2")
+    a.turn()
+    assert ann.read() == [BUSY]
+
+
 def test_no_pong_confirms_a_message_discarded_at_shutdown(cluster: ClusterHarness) -> None:
     """A message after the shutdown is rejected, or else no PONG follows it."""
     a, b, _ = cluster.servers

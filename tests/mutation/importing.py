@@ -38,22 +38,26 @@ def import_instead(name: str, code: CodeType) -> None:
 
 
 def fits(code: CodeType, functions: Sequence[FunctionType]) -> bool:
-    """Return whether `put_into` can be done: a function may need `super()` where it did not, or no more."""
-    return all(len(new.co_freevars) == len(old.__code__.co_freevars) for old, new in _pairs(code, functions))
+    """Return whether `put_into` can be done: not if `super()` was left out, say."""
+    pairs = _pairs(code, functions)
+    return all(new and len(new.co_freevars) == len(old.__code__.co_freevars) for old, new in pairs)
 
 
 def put_into(functions: Sequence[FunctionType], code: CodeType) -> None:
     """Put a module's code into the functions that were made of its source, wherever they are."""
     for function, new in _pairs(code, functions):
+        assert new is not None
         function.__code__ = new
 
 
-def _pairs(code: CodeType, functions: Sequence[FunctionType]) -> Iterator[tuple[FunctionType, CodeType]]:
+def _pairs(
+    code: CodeType, functions: Sequence[FunctionType]
+) -> Iterator[tuple[FunctionType, CodeType | None]]:
     by_place = {(each.co_qualname, each.co_firstlineno): each for each in _nested(code)}
     for function in functions:
         old = function.__code__
-        if old.co_filename == code.co_filename and not old.co_qualname.endswith("<lambda>"):
-            yield function, by_place[old.co_qualname, old.co_firstlineno]
+        if old.co_filename == code.co_filename and not old.co_name.startswith("<"):
+            yield function, by_place.get((old.co_qualname, old.co_firstlineno))
 
 
 def _nested(code: CodeType) -> Iterator[CodeType]:
