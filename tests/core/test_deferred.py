@@ -112,6 +112,7 @@ def test_abandoned_session_waits_for_nothing(harness: DeferredHarness) -> None:
     before = ann.session.input_drained
     ann.session.abandon()  # else its connection would wait for the rest to be executed
     assert (before, ann.session.input_drained) == (False, True)
+    assert not ann.session.awaiting_commit
     assert not ann.session.flush()
 
 

@@ -320,6 +320,18 @@ def test_output_uses_crlf_after_the_first_crlf_received(harness: RoomHarness) ->
     assert b"\r" not in ann.written
 
 
+def test_lines_owed_before_the_answer_to_the_first_crlf_use_it_too(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
+    before = len(bob.written)
+    bob.block()
+    ann.send("MSG hi")
+    harness.rest()
+    bob.unblock()
+    bob.feed(b"PING\r\n")
+    harness.rest()
+    assert bob.written[before:] == b"MSG ann hi\r\nPONG\r\n"
+
+
 def test_broadcasts_use_crlf_for_a_crlf_client(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     bob.feed(b"\r\n")
