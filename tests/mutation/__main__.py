@@ -5,7 +5,7 @@ import importlib
 import random
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tests.mutation.equivalents import FILE, read_equivalents
 from tests.mutation.forks import in_fork
@@ -34,21 +34,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mutants = [each for source in sources.values() for each in source.mutants]
     mutants = [each for each in mutants if any(part in str(each) for part in options.parts)]
     if options.sample is not None and options.sample < len(mutants):
-        mutants = random.Random(options.seed).sample(mutants, options.sample)
+        mutants = random.Random(0).sample(mutants, options.sample)
+    listed = read_equivalents(FILE.read_text())
+    equivalents = [each for each in mutants if str(each) in listed]
+    chosen = mutants if options.thorough else [each for each in mutants if str(each) not in listed]
     for name in _IMPORTED:
         importlib.import_module(name)
-    outcomes = run(Runner(sources, thorough=options.thorough), mutants)
-    return _summarize(outcomes, read_equivalents(FILE.read_text()))
+    outcomes = run(Runner(sources, thorough=options.thorough), chosen)
+    for mutant in equivalents:
+        if outcomes.get(mutant, Outcome.SURVIVED) is Outcome.SURVIVED:
+            outcomes[mutant] = Outcome.EQUIVALENT
+        else:
+            print(f"listed as equivalent, and {outcomes[mutant].value}: {mutant}")
+    return summarize(outcomes)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("parts", nargs="*", default=[""], help="only mutants that have this, as core/room.py")
+    parser.add_argument("--sample", type=int, metavar="N", help="only N of them, always the same")
     parser.add_argument(
-        "parts", nargs="*", default=[""], help="only mutants with this in their key, as core/room.py"
+        "--thorough", action="store_true", help="with as many examples as in other test runs; equivalents too"
     )
-    parser.add_argument("--sample", type=int, metavar="N", help="only N of them, chosen at random")
-    parser.add_argument("--seed", type=int, default=0, help="chooses the same again (default: 0)")
-    parser.add_argument("--thorough", action="store_true", help="with as many examples as in other test runs")
     return parser.parse_args(arguments)
 
 
@@ -77,27 +84,21 @@ def run(runner: Runner, mutants: Sequence[Mutant]) -> dict[Mutant, Outcome]:
     return outcomes
 
 
-def _summarize(outcomes: dict[Mutant, Outcome], equivalents: dict[str, str]) -> int:
-    """Print a line for each module; return 1 if a mutant survived that is not listed as equivalent."""
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
+def summarize(outcomes: Mapping[Mutant, Outcome]) -> int:
+    """Print a line for each module, and return 1 if a mutant survived."""
+    counts: dict[str, Counter[Outcome]] = defaultdict(Counter)
     for mutant, outcome in outcomes.items():
-        listed = str(mutant) in equivalents
-        kind = "equivalent" if listed and outcome is Outcome.SURVIVED else outcome.value
-        counts[mutant.module][kind] += 1
-        counts["all"][kind] += 1
-        if listed and outcome is not Outcome.SURVIVED:
-            print(f"listed as equivalent, but {outcome.value}: {mutant}")
+        counts[mutant.module][outcome] += 1
+        counts["all"][outcome] += 1
     print(
-        f"\n{'':25}{'mutants':>10}{'killed':>10}{'timeout':>10}{'survived':>10}{'equivalent':>12}{'score':>10}"
+        "\nmodule".ljust(24), "mutants", *(f"{outcome.value:>10}" for outcome in Outcome), "score", sep="  "
     )
     for module, count in sorted(counts.items(), key=lambda each: each[0] == "all"):
-        caught = count["killed"] + count["timeout"]
-        score = caught / max(count.total() - count["equivalent"], 1)
-        print(
-            f"{module:25}{count.total():10}{count['killed']:10}{count['timeout']:10}{count['survived']:10}"
-            f"{count['equivalent']:12}{score:10.1%}"
-        )
-    return int(counts["all"]["survived"] > 0)
+        caught, total = count[Outcome.KILLED] + count[Outcome.TIMEOUT], count.total()
+        score = caught / max(total - count[Outcome.EQUIVALENT], 1)
+        figures = (f"{count[outcome]:10}" for outcome in Outcome)
+        print(module.ljust(23), f"{total:7}", *figures, f"{score:.1%}", sep="  ")
+    return int(counts["all"][Outcome.SURVIVED] > 0)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ class Outcome(Enum):
     KILLED = "killed"
     TIMEOUT = "timeout"
     SURVIVED = "survived"
+    EQUIVALENT = "equivalent"
 
 
 @dataclass
