@@ -83,7 +83,7 @@ class Session(ABC):
         write: Write,
         limits: Limits,
         *,
-        auth_required: bool = False,
+        auth_required: bool,
         codec: Codec | None = None,
     ) -> None:
         self._room = room

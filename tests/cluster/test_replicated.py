@@ -1406,12 +1406,45 @@ def test_snapshot_position_covers_exactly_one_history(cluster: ClusterHarness) -
     start = replica.restore(bob.server.replica.snapshot(), 0)
     said = sum(line.startswith(b"MSG ") for entry in cluster.log[start - 1 :] for line in entry.lines)
     assert HISTORY <= said <= HISTORY + 1
+    of_author, of_other = (decode_snapshot(each.server.replica.snapshot()) for each in (ann, bob))
+    assert of_author.message_entries == of_other.message_entries
     (dan,) = cluster.add(bob.server.replica.snapshot()).join("dan")
     dan.send("HISTORY")
     cluster.rest()
     past = dan.read()
     assert past[-1] == f"OK HISTORY {HISTORY}"
     assert past[0].endswith(" ann 50")
+
+
+def test_snapshot_has_the_entries_of_as_many_messages_as_are_reached_back_and_no_more() -> None:
+    replica = ReplicatedRoom(Room(), Nodes())
+    replica.restore(None, 0)
+    first: list[int] = []
+    for position in range(1, HISTORY + 2):
+        lines = (b"MSG ann hi\n",) * (10 if position == 1 else 1)
+        replica.apply(Entry(position, position, "a", position, lines))
+        replica.flush()
+        if position >= HISTORY:
+            first.append(decode_snapshot(replica.snapshot()).message_entries[0])
+    assert first == [1, 2]
+
+
+def test_server_that_is_restored_again_counts_messages_anew() -> None:
+    replica = ReplicatedRoom(Room(), Nodes())
+    replica.restore(None, 0)
+    lines = (b"MSG ann hi\n",) * (HISTORY // 2)
+    entries = [Entry(position, position, "a", position, lines) for position in range(1, 5)]
+
+    def positions(*applied: Entry) -> list[int]:
+        for entry in applied:
+            replica.apply(entry)
+            replica.flush()
+        return decode_snapshot(replica.snapshot()).message_entries
+
+    assert positions(*entries[:3]) == [2, 3]
+    assert replica.restore(replica.snapshot(), 0) == 2
+    assert positions(*entries[1:3]) == [2, 3]
+    assert positions(entries[3]) == [3, 4]
 
 
 def test_server_with_a_short_history_knows_where_that_of_others_begins() -> None:
