@@ -98,6 +98,13 @@ def test_stranger_waits_for_no_commit() -> None:
     assert not harness.room.delivery.needs_flush(stranger.session.subscriber)
 
 
+def test_answer_that_can_be_written_waits_for_no_commit(harness: RoomHarness) -> None:
+    (ann,) = harness.enter("ann")
+    delivery, subscriber = harness.room.delivery, ann.session.subscriber
+    delivery.respond(subscriber, [b"OK\n"])
+    assert not delivery.needs_flush(subscriber)
+
+
 def test_author_of_one_line_is_owed_nothing_until_it_is_released() -> None:
     harness = RoomHarness(journal=True)
     (ann,) = harness.enter("ann")
