@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for plan in _plans(options):
         world = run(plan)
         count += 1
-        virtual += world.loop.time()
+        virtual += world.loop.now
         if world.findings:
             smaller = shrink(plan)
             print(f"seed {plan.seed}: {world.findings[0]}")

@@ -39,12 +39,12 @@ class Crowd:
     async def live(self, seconds: float) -> None:
         """Let them come and go for some seconds, then leave."""
         seconds = self._world.seconds_of_life = min(seconds, self._world.plan.seconds)
-        self._until = self._world.loop.time() + seconds
+        self._until = self._world.loop.now + seconds
         async with asyncio.TaskGroup() as group:
             for seat in range(self._size):
                 group.create_task(self._fill(seat))
             for program in self.programs:
-                group.create_task(program.live(self._until), context=program.machine.context.copy())
+                group.create_task(program.live(self._until), context=program.machine.context)
 
     def send_home(self) -> None:
         """Let nobody come any more."""
@@ -52,7 +52,7 @@ class Crowd:
 
     async def _fill(self, seat: int) -> None:
         number = 0
-        while self._world.loop.time() < self._until:
+        while self._world.loop.now < self._until:
             number += 1
             person = Person(self._world, f"p{self._run}.{seat}.{number}", self._names)
             try:
@@ -62,6 +62,6 @@ class Crowd:
                 continue
             self.all.append(person)
             person.leaves_at = self._until
-            await asyncio.create_task(person.live(), context=person.machine.context.copy())
+            await asyncio.create_task(person.live(), context=person.machine.context)
             if person.end is None:
                 await person.quit()

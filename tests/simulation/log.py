@@ -193,12 +193,12 @@ class SimulatedLog:
         if self._config is None:
             raise NoStreamResponseError
         known = self._idents.get(ident or "")
-        if known is not None and self.loop.time() - known[0] < _DUPLICATE_WINDOW:
+        if known is not None and self.loop.now - known[0] < _DUPLICATE_WINDOW:
             position = known[1]
         else:
             position = self._add(subject, data)
             if ident is not None:
-                self._idents[ident] = self.loop.time(), position
+                self._idents[ident] = self.loop.now, position
         if self._choice.random() < self.losing_answers:
             raise _LostAnswer
         return position
@@ -243,7 +243,7 @@ class SimulatedLog:
         return self._config
 
     def _now(self) -> int:
-        return round((self._epoch + self.loop.time()) * 1e6) * 1000
+        return round((self._epoch + self.loop.now) * 1e6) * 1000
 
     def _add(self, subject: str, data: bytes) -> int:
         self.last += 1
@@ -309,7 +309,7 @@ class _PushConsumer:
             self._lost = self._lost or bool(message.reply)
             return
         delay = self._log.latency() + self._log.delays.get(self.machine, 0.0)
-        self._last_arrival = max(self._last_arrival, self._log.loop.time() + delay)
+        self._last_arrival = max(self._last_arrival, self._log.loop.now + delay)
         receive = self._subscription.receive
         self._log.loop.call_at(self._last_arrival, receive, message, context=_WORLD)
 

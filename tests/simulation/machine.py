@@ -24,6 +24,11 @@ class Machine:
         name: of it, in stories.
 
     Attributes:
+        rate: seconds of its clock that pass in one of the world's.
+        uptime: what its clock, which never leaps, said when the world began.
+        leap: seconds that its wall clock is ahead of the world's.
+        router: what connects it to the servers; those of one router are cut off together.
+        exhausted: whether its processes may open no more sockets.
         context: what runs in it belongs to this machine.
         on: whether it is switched on.
         paused: whether it does nothing for now.
@@ -36,6 +41,9 @@ class Machine:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.rate, self.uptime, self.leap = 1.0, 0.0, 0.0
+        self.router = 0
+        self.exhausted = False
         self.on = True
         self.paused = False
         self.reads_slowly = True
@@ -45,6 +53,14 @@ class Machine:
         self.waiting: deque[tuple[asyncio.Handle, Machine | None]] = deque()
         self.context = contextvars.copy_context()
         self.context.run(MACHINE.set, self)
+
+    def clock(self, now: float) -> float:
+        """Return what its clock says."""
+        return self.uptime + self.rate * now
+
+    def moment(self, time: float) -> float:
+        """Return when its clock says that."""
+        return (time - self.uptime) / self.rate
 
     def holds_back(self, entry: "tuple[asyncio.Handle, Machine | None]") -> bool:
         """Return whether a callback must not run now; keep it, if it may run later."""

@@ -143,7 +143,7 @@ class Person(asyncio.Protocol):
 
     async def _until(self, last: str) -> list[str]:
         found: list[str] = []
-        began = self._world.loop.time()
+        began = self._world.loop.now
         while True:
             while (at := self.received.find(b"\n", self._read_to)) >= 0:
                 line = self.received[self._read_to : at].decode()
@@ -169,7 +169,7 @@ class Person(asyncio.Protocol):
 
     async def wait_for_end(self) -> None:
         """Wait until the server has closed the connection."""
-        deadline = self._world.loop.time() + PATIENCE
+        deadline = self._world.loop.now + PATIENCE
         while self.end is None:
             self._changed.clear()
             try:
@@ -217,7 +217,7 @@ class Person(asyncio.Protocol):
                 await (self.stay_out() if first < 0.03 else self.look_in())
                 return
             await self.join()
-            while self._world.loop.time() < self.leaves_at:
+            while self._world.loop.now < self.leaves_at:
                 await asyncio.sleep(self._choice.expovariate(1 / self._world.pause))
                 await self._choose()()
                 if self.end is not None:
@@ -231,7 +231,7 @@ class Person(asyncio.Protocol):
         Raises:
             Gone: the connection ended before, or the time has come.
         """
-        while self._world.loop.time() < self.leaves_at:
+        while self._world.loop.now < self.leaves_at:
             name = self._choice.choice(self._names)
             lines = await self.ask(f"JOIN {name}")
             if f"OK JOIN {name}" in lines:
@@ -310,12 +310,12 @@ class Person(asyncio.Protocol):
         self._reads = False
         self._transport.pause_reading()
         self.send(*["HELP"] * 400)
-        self._unwelcome_at = self._world.loop.time() + 90.0
+        self._unwelcome_at = self._world.loop.now + 90.0
         await self.quit()
 
     async def stay_out(self) -> None:
         """Never join."""
-        self._unwelcome_at = self._world.loop.time() + 40.0
+        self._unwelcome_at = self._world.loop.now + 40.0
         await self.quit()
 
     async def look_in(self) -> None:
@@ -333,7 +333,7 @@ class Person(asyncio.Protocol):
 
     async def quit(self) -> None:
         """Say goodbye, if the server does not do so first."""
-        if (late := self._unwelcome_at - self._world.loop.time()) > 0:
+        if (late := self._unwelcome_at - self._world.loop.now) > 0:
             await asyncio.sleep(late)
             self._transport.resume_reading()
             await asyncio.sleep(1.0)

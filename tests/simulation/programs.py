@@ -47,7 +47,7 @@ class Program:
         try:
             async with simple_chat.connect(self._hosts, username=self.label, reconnect=True) as chat:
                 reading = asyncio.create_task(self._read(chat))
-                while self._world.loop.time() < until:
+                while self._world.loop.now < until:
                     await asyncio.sleep(self._choice.expovariate(1 / self._world.pause))
                     await self._act(chat)
             await reading

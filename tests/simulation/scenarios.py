@@ -260,12 +260,12 @@ async def observe(world: World, node: Node, name: str = "observer") -> Person:
 
 async def end(world: World, nodes: list[Node], observer: Person) -> None:
     """End the servers, that of the observer last, and check that they leave nothing."""
-    began = world.loop.time()
+    began = world.loop.now
     for node in reversed(nodes):
         await node.stop()
     await observer.wait_for_end()
-    if world.calm and world.takes_all and world.loop.time() - began > len(nodes):
-        world.find(f"the end took {world.loop.time() - began:.0f} seconds")
+    if world.calm and world.takes_all and world.loop.now - began > len(nodes):
+        world.find(f"the end took {world.loop.now - began:.0f} seconds")
     if observer.end is not End.CLEAN:
         world.find("the end of the last server was not in order")
     machines = [node.machine for node in nodes]
