@@ -43,12 +43,15 @@ class Recording:
         sent: the complete lines it sent, in order; a half-close counts as QUIT.
         received: all bytes it received.
         end: how it ended.
+        server: which one it belonged to, where that ends while other servers go on: all members that it has
+            then leave at once, and need not be told of each other. Empty if none does so.
     """
 
     label: str
     sent: Sequence[str]
     received: bytes
     end: End
+    server: str = ""
 
 
 def check(
@@ -56,7 +59,6 @@ def check(
     others: Iterable[Recording],
     *,
     presence: bool = True,
-    leaving_together: bool = False,
 ) -> list[str]:
     """Check all connections; return the common sequence.
 
@@ -65,8 +67,6 @@ def check(
         others: all other connections.
         presence: whether every JOINED and LEFT was broadcast, as below the presence limit. If not, neither
             the positions where memberships began and ended nor the holders of names are checked.
-        leaving_together: whether members may leave without the LEFT of those who leave just before them, as
-            all members of a cluster's server do at its end.
 
     Raises:
         Violation: the first violation found.
@@ -84,11 +84,10 @@ def check(
     _check_messages(positions, transcripts)
     if presence:
         _check_names(sequence, positions, transcripts)
-    for transcript in transcripts:
-        matcher = _Matcher(
-            transcript, sequence, positions, presence=presence, leaving_together=leaving_together
-        )
+    matchers = [_Matcher(each, sequence, positions, presence=presence) for each in transcripts]
+    for matcher in matchers:
         matcher.check()
+    _check_ends_of_servers(sequence, matchers)
     return sequence
 
 
@@ -126,10 +125,12 @@ class _Transcript:
 
     Attributes:
         memberships: all of them, in order.
+        server: as in the recording.
     """
 
     def __init__(self, recording: Recording) -> None:
         self.memberships: list[_Membership] = []
+        self.server = recording.server
         self._label = recording.label
         self._current: _Membership | None = None  # the open membership, if any
         self._uncertain: list[_Membership] = []  # memberships whose JOIN was not answered
@@ -270,6 +271,25 @@ def _check_names(
             raise Violation(f"{line!r} came {len(where)} times, more often than somebody joined")
 
 
+def _check_ends_of_servers(sequence: Sequence[str], matchers: Sequence["_Matcher"]) -> None:
+    """Check that who missed somebody's LEFT left together with them: with the end of their common server."""
+    ends = {at: (each.transcript.server, ending) for each in matchers for at, ending in each.ends.items()}
+    for matcher in matchers:
+        server = matcher.transcript.server
+        for missed in matcher.missed:
+            elsewhere = [at for at in missed if ends.get(at, (server, ""))[0] != server]
+            if elsewhere:
+                matcher.transcript.fail(f"{sequence[elsewhere[0]]!r} did not come")
+            together = [missed.start]
+            while sequence[together[-1]].startswith("LEFT ") and together[-1] + 1 < len(sequence):
+                together.append(together[-1] + 1)
+            ended = together[-1] + 1 == len(sequence)  # with the observer's
+            if not ended and (server, "BYE shutdown") not in [ends.get(at) for at in together]:
+                matcher.transcript.fail(
+                    f"{sequence[missed.start]!r} did not come, and its server did not end"
+                )
+
+
 # One connection within the sequence
 
 
@@ -294,7 +314,10 @@ class _Matcher:
         sequence: all broadcasts of the room.
         positions: of each line in the sequence.
         presence: whether JOINED and LEFT are broadcast.
-        leaving_together: as for `check`.
+
+    Attributes:
+        ends: of its memberships: the position of their LEFT, and what was said last.
+        missed: positions of the LEFT of those who seem to have left together with it.
     """
 
     def __init__(
@@ -304,18 +327,18 @@ class _Matcher:
         positions: Mapping[str, list[int]],
         *,
         presence: bool,
-        leaving_together: bool,
     ) -> None:
-        self._transcript = transcript
+        self.transcript = transcript
+        self.ends: dict[int, str] = {}
+        self.missed: list[range] = []
         self._sequence = sequence
         self._positions = positions
         self._presence = presence
-        self._leaving_together = leaving_together
 
     def check(self) -> None:
         """Check each membership at the first position that fits."""
         at = 0
-        for membership in self._transcript.memberships:
+        for membership in self.transcript.memberships:
             at = self._fit(membership, at)
 
     def _fit(self, membership: _Membership, earliest: int) -> int:
@@ -327,8 +350,8 @@ class _Matcher:
             except _MisfitError as misfit:
                 misfits.append((misfit.position - start, str(misfit)))
         if not misfits:
-            self._transcript.fail(f"it joined, but there is no 'JOINED {membership.name}'")
-        return self._transcript.fail(max(misfits)[1])
+            self.transcript.fail(f"it joined, but there is no 'JOINED {membership.name}'")
+        return self.transcript.fail(max(misfits)[1])
 
     def _starts(self, membership: _Membership, earliest: int) -> list[int]:
         if self._presence:
@@ -391,13 +414,17 @@ class _Matcher:
         left = f"LEFT {membership.name}"
         if membership.ending == "BYE shutdown" and at == len(self._sequence):
             return at
-        if membership.ending.startswith("BYE ") and self._leaving_together:
+        due = at
+        if membership.ending in {"BYE shutdown", "BYE quit"} and self.transcript.server:
             while (self._line(at) or "").startswith("LEFT ") and self._line(at) != left:
                 at += 1
         if membership.ending and self._line(at) != left:
-            raise _MisfitError(at, f"{membership.ending!r} came where {self._line(at)!r} was due")
+            raise _MisfitError(due, f"{membership.ending!r} came where {self._line(due)!r} was due")
         if not (found := self._find(left, at)):
             raise _MisfitError(at, f"it vanished, but there is no {left!r}")
+        self.ends[found[0]] = membership.ending
+        if at > due:
+            self.missed.append(range(due, at))
         return found[0] + 1
 
     def _line(self, at: int) -> str | None:

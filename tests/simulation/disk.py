@@ -1,7 +1,8 @@
 """The simulated disk of a machine: real files, whose writes take time, fail, tear, and get lost.
 
 The event loop gives it every call that may block. What a power cut takes away is what the kernel had not been
-asked to sync, cut at any byte; a process that is killed loses at most a part of the write under way.
+asked to sync, cut at any byte; a process that is killed loses at most a part of the write under way. What
+could not be synced once is not on the disk, whatever later syncs say: as on Linux, the kernel forgets it.
 """
 
 import errno
@@ -25,24 +26,30 @@ class Disk:
     Args:
         root: its directory on the real disk.
         seed: decides what a crash takes away, and how writes fail.
+        clock: returns the time that files get, in seconds since the epoch.
 
     Attributes:
         root: the same.
         full: whether a write finds no room.
         failing: whether writes and syncs fail.
         slow: seconds that each call takes in addition.
+        denied: whether nothing in the directory may be opened or looked at.
         damaged: whether something could not be synced: a server may end with an error, or refuse the journal.
+        emptied: whether somebody has deleted everything since `switch_on`.
     """
 
-    def __init__(self, root: Path, seed: str) -> None:
+    def __init__(self, root: Path, seed: str, clock: Callable[[], float]) -> None:
         self.root = root
         self.full = False
         self.failing = False
         self.slow = 0.0
-        self.damaged = False
+        self.denied = False
+        self.damaged = self.emptied = False
+        self._clock = clock
         self._choice = random.Random(f"{seed} disk")
         self._files: list[FileIO] = []
-        self._synced: dict[Path, int] = {}
+        self._synced: dict[str, int] = {}  # bytes of each file, by its name
+        self._forgotten: dict[str, int] = {}  # bytes before what the kernel could not write
         self._named: set[Path] = set()  # files whose names survive
         self._writing: tuple[Path, int, float] | None = None  # the last write: size before it, and its end
 
@@ -70,10 +77,14 @@ class Disk:
         if name == "write" and isinstance(file, FileIO):
             seconds = self._take()
             self._writing = (Path(os.fsdecode(file.name)), os.fstat(file.fileno()).st_size, now + seconds)
-            return seconds, self._write(file, cast("bytes", arguments[0]))
+            written = self._write(file, cast("bytes", arguments[0]))
+            os.utime(file.fileno(), (self._clock(), self._clock()))
+            return seconds, written
         if name in {"fdatasync", "fsync"}:
             self._sync(cast("int", arguments[0]))
             return _SYNC_SECONDS + self._take(), None
+        if self.denied and arguments and isinstance(arguments[0], Path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(arguments[0]))
         result = called(*arguments, **options)
         if name == "fsync_directory":
             self._named = self._all()
@@ -95,7 +106,7 @@ class Disk:
             return
         if power:
             for path in self._all():
-                self._cut(path, self._synced.get(path, 0))
+                self._cut(path, self._synced.get(path.name, 0))
                 if path not in self._named:
                     path.unlink()
         elif self._writing is not None and now < self._writing[2]:
@@ -103,10 +114,31 @@ class Disk:
 
     def switch_on(self) -> None:
         """Begin anew: what is there is safe."""
-        self.full = self.failing = False
+        self.full = self.failing = self.denied = self.emptied = False
         self.slow = 0.0
+        self._forgotten.clear()
         self._named = self._all() if self.root.is_dir() else set()
-        self._synced = {path: path.stat().st_size for path in self._named}
+        self._synced = {path.name: path.stat().st_size for path in self._named}
+
+    def move_away(self) -> None:
+        """Give the directory another name."""
+        self.root.rename(self._elsewhere)
+
+    def move_back(self) -> None:
+        """Give it its name again."""
+        self._elsewhere.rename(self.root)
+
+    @property
+    def _elsewhere(self) -> Path:
+        return self.root.with_name(f"{self.root.name}-away")
+
+    def empty(self) -> None:
+        """Delete the directory, and make a new one."""
+        self.emptied = True
+        self._synced.clear()
+        self._forgotten.clear()
+        self.remove()
+        self.root.mkdir()
 
     def remove(self) -> None:
         """Delete everything."""
@@ -135,9 +167,11 @@ class Disk:
         path = Path(f"/proc/self/fd/{number}").readlink()
         if self.failing:
             self.damaged = True
+            if path.suffix == _SUFFIX:
+                self._forgotten.setdefault(path.name, self._synced.get(path.name, 0))
         self._fail_perhaps()
         if path.suffix == _SUFFIX:
-            self._synced[path] = os.fstat(number).st_size
+            self._synced[path.name] = self._forgotten.get(path.name, os.fstat(number).st_size)
 
     def _cut(self, path: Path, safe: int) -> None:
         size = path.stat().st_size

@@ -35,10 +35,17 @@ _WORLD = contextvars.Context()  # of no machine
 
 @dataclass(slots=True)
 class Tap:
-    """The bytes that one end sent and received."""
+    """The bytes that one end sent and received.
+
+    Attributes:
+        sent: by it.
+        received: by it.
+        server: that it is connected to.
+    """
 
     sent: bytearray = field(default_factory=bytearray)
     received: bytearray = field(default_factory=bytearray)
+    server: str = ""
 
 
 class SimulatedSocket:
@@ -72,6 +79,7 @@ class End(asyncio.Transport):
         peer: the other end.
         machine: whose it is.
         sock: its socket.
+        opened: when it was connected.
     """
 
     peer: "End"
@@ -80,6 +88,7 @@ class End(asyncio.Transport):
         super().__init__()
         self._network = network
         self._loop = network.loop
+        self.opened = network.loop.now
         self.machine = machine
         self.descriptor = network.new_descriptor()
         self.sock = SimulatedSocket(self)
@@ -107,6 +116,7 @@ class End(asyncio.Transport):
     def attach(self, protocol: asyncio.Protocol) -> None:
         """Give the end its protocol."""
         self._protocol = protocol
+        self._tap.server = self.peer.machine.name
         protocol.connection_made(self)
         self._deliver()
 

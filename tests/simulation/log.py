@@ -59,6 +59,7 @@ class SimulatedLog:
         delays: seconds by which machines hear of entries later than others.
         losing_answers: the part of the publishes that are stored and time out nevertheless.
         last: position of the last message.
+        leap: seconds that its clock is ahead of the world's.
     """
 
     def __init__(self, loop: SimulatedLoop, seed: str, epoch: float) -> None:
@@ -67,6 +68,7 @@ class SimulatedLog:
         self.delays: dict[Machine | None, float] = {}
         self.losing_answers = 0.0
         self.last = 0
+        self.leap = 0.0
         self.loop = loop
         self._epoch = epoch
         self._choice = random.Random(f"{seed} log")
@@ -243,7 +245,7 @@ class SimulatedLog:
         return self._config
 
     def _now(self) -> int:
-        return round((self._epoch + self.loop.now) * 1e6) * 1000
+        return round((self._epoch + self.leap + self.loop.now) * 1e6) * 1000
 
     def _add(self, subject: str, data: bytes) -> int:
         self.last += 1

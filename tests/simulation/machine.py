@@ -14,6 +14,9 @@ MACHINE: contextvars.ContextVar["Machine | None"] = contextvars.ContextVar("mach
 """The machine that the code at hand runs on; None for the world outside."""
 
 
+ROUTERS = 3
+"""Routers that people are behind."""
+
 _CLOSES = 10  # more than there are nested finally blocks
 
 

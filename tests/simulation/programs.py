@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import simple_chat
 from tests.harness.checker import End, Recording
 from tests.simulation.ends import Tap
-from tests.simulation.machine import Machine
+from tests.simulation.machine import ROUTERS, Machine
 from tests.simulation.refusals import without_refusals
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Program:
         self._world = world
         self._hosts = hosts
         self._choice = random.Random(f"{world.seed} {label}")
+        self.machine.router = self._choice.randrange(ROUTERS)
         self._numbers = count(1)
         self._seen: dict[str, int] = defaultdict(int)  # the last number of each author
 
@@ -93,4 +94,5 @@ class Program:
             sent=sent,
             received=("".join(f"{line}\n" for line in received) + torn).encode(),
             end=End.CLEAN if clean else End.VANISHED,
+            server=tap.server,
         )

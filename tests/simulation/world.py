@@ -126,6 +126,10 @@ class World:
         self.tell(node.host, "goes on")
         self.loop.resume(node.machine)
 
+    def disturb(self) -> None:
+        """Let something go wrong that people notice."""
+        self.calm = self.takes_all = False
+
     # Running
 
     def run(self, scenario: "Callable[[World], Coroutine[None, None, None]]") -> None:
