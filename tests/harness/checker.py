@@ -273,21 +273,30 @@ def _check_names(
 
 def _check_ends_of_servers(sequence: Sequence[str], matchers: Sequence["_Matcher"]) -> None:
     """Check that who missed somebody's LEFT left together with them: with the end of their common server."""
-    ends = {at: (each.transcript.server, ending) for each in matchers for at, ending in each.ends.items()}
+    ends = defaultdict[int, set[tuple[str, str]]](set)  # who vanished early may match several memberships
     for matcher in matchers:
-        server = matcher.transcript.server
+        for at, ending in matcher.ends.items():
+            ends[at].add((matcher.transcript.server, ending))
+    for matcher in matchers:
         for missed in matcher.missed:
-            elsewhere = [at for at in missed if ends.get(at, (server, ""))[0] != server]
-            if elsewhere:
-                matcher.transcript.fail(f"{sequence[elsewhere[0]]!r} did not come")
-            together = [missed.start]
-            while sequence[together[-1]].startswith("LEFT ") and together[-1] + 1 < len(sequence):
-                together.append(together[-1] + 1)
-            ended = together[-1] + 1 == len(sequence)  # with the observer's
-            if not ended and (server, "BYE shutdown") not in [ends.get(at) for at in together]:
-                matcher.transcript.fail(
-                    f"{sequence[missed.start]!r} did not come, and its server did not end"
-                )
+            if (at := _missed_wrongly(matcher.transcript.server, missed, sequence, ends)) is not None:
+                matcher.transcript.fail(f"{sequence[at]!r} did not come")
+
+
+def _missed_wrongly(
+    server: str, missed: range, sequence: Sequence[str], ends: Mapping[int, set[tuple[str, str]]]
+) -> int | None:
+    """Return the position of a LEFT that should have come, if there is one among those that were missed."""
+    for at in missed:
+        if ends.get(at) and server not in {each for each, _ in ends[at]}:
+            return at
+    end = missed.start
+    while end < len(sequence) and sequence[end].startswith("LEFT "):
+        end += 1
+    together = {each for at in range(missed.start, end) for each in ends.get(at, ())}
+    if end < len(sequence) and (server, "BYE shutdown") not in together:  # no server ended here
+        return missed.start
+    return None
 
 
 # One connection within the sequence

@@ -79,7 +79,6 @@ class End(asyncio.Transport):
         peer: the other end.
         machine: whose it is.
         sock: its socket.
-        opened: when it was connected.
     """
 
     peer: "End"
@@ -88,7 +87,6 @@ class End(asyncio.Transport):
         super().__init__()
         self._network = network
         self._loop = network.loop
-        self.opened = network.loop.now
         self.machine = machine
         self.descriptor = network.new_descriptor()
         self.sock = SimulatedSocket(self)

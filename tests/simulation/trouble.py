@@ -67,10 +67,9 @@ class ServerTrouble:
         world.tell(node.host, f"hears nothing of those behind {routers}")
         network.cut(machine, routers)
         try:
-            await asyncio.sleep(world.choice.choice((world.choice.uniform(0.1, 30.0), _DEADLINE)))
-            if late := [
-                end for end in network.across_cut(machine) if end.opened < world.loop.now - _DEADLINE
-            ]:
+            seconds = world.choice.choice((world.choice.uniform(0.1, 30.0), _DEADLINE))
+            await asyncio.sleep(seconds)
+            if seconds == _DEADLINE and (late := network.across_cut(machine)):
                 world.find(f"{node.host} keeps {len(late)} connections of people it can't reach")
         finally:
             network.mend(machine)
