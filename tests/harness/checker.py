@@ -279,8 +279,9 @@ def _check_ends_of_servers(sequence: Sequence[str], matchers: Sequence["_Matcher
             ends[at].add((matcher.transcript.server, ending))
     for matcher in matchers:
         for missed in matcher.missed:
-            if (at := _missed_wrongly(matcher.transcript.server, missed, sequence, ends)) is not None:
-                matcher.transcript.fail(f"{sequence[at]!r} did not come")
+            wrong = _missed_wrongly(matcher.transcript.server, missed, sequence, ends)
+            if wrong is not None:
+                matcher.transcript.fail(f"{sequence[wrong]!r} did not come")
 
 
 def _missed_wrongly(

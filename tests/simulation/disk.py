@@ -32,19 +32,22 @@ class Disk:
         root: the same.
         full: whether a write finds no room.
         failing: whether writes and syncs fail.
+        unsyncable: whether syncs alone fail.
         slow: seconds that each call takes in addition.
         denied: whether nothing in the directory may be opened or looked at.
         damaged: whether something could not be synced: a server may end with an error, or refuse the journal.
-        emptied: whether somebody has deleted everything since `switch_on`.
+        emptied: whether somebody has taken all files away since `switch_on`.
+        refilled: number of a record from which on all have to be there again; None if that is not certain.
     """
 
     def __init__(self, root: Path, seed: str, clock: Callable[[], float]) -> None:
         self.root = root
         self.full = False
-        self.failing = False
+        self.failing = self.unsyncable = False
         self.slow = 0.0
         self.denied = False
         self.damaged = self.emptied = False
+        self.refilled: int | None = None
         self._clock = clock
         self._choice = random.Random(f"{seed} disk")
         self._files: list[FileIO] = []
@@ -114,7 +117,8 @@ class Disk:
 
     def switch_on(self) -> None:
         """Begin anew: what is there is safe."""
-        self.full = self.failing = self.denied = self.emptied = False
+        self.full = self.failing = self.unsyncable = self.denied = self.emptied = False
+        self.refilled = None
         self.slow = 0.0
         self._forgotten.clear()
         self._named = self._all() if self.root.is_dir() else set()
@@ -122,6 +126,7 @@ class Disk:
 
     def move_away(self) -> None:
         """Give the directory another name."""
+        shutil.rmtree(self._elsewhere, ignore_errors=True)
         self.root.rename(self._elsewhere)
 
     def move_back(self) -> None:
@@ -132,17 +137,24 @@ class Disk:
     def _elsewhere(self) -> Path:
         return self.root.with_name(f"{self.root.name}-away")
 
-    def empty(self) -> None:
-        """Delete the directory, and make a new one."""
+    def empty(self, *, moving: bool) -> None:
+        """Move all files elsewhere, or delete the directory and make a new one."""
         self.emptied = True
+        self.refilled = None
         self._synced.clear()
         self._forgotten.clear()
-        self.remove()
-        self.root.mkdir()
+        if moving:
+            self._elsewhere.mkdir(exist_ok=True)
+            for path in self._all():
+                path.rename(self._elsewhere / path.name)
+        else:
+            shutil.rmtree(self.root)
+            self.root.mkdir()
 
     def remove(self) -> None:
         """Delete everything."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        for path in (self.root, self._elsewhere):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _take(self) -> float:
         return _SECONDS * self._choice.uniform(0.5, 2.0) + self.slow
@@ -165,11 +177,11 @@ class Disk:
 
     def _sync(self, number: int) -> None:
         path = Path(f"/proc/self/fd/{number}").readlink()
-        if self.failing:
+        if self.failing or self.unsyncable:
             self.damaged = True
             if path.suffix == _SUFFIX:
                 self._forgotten.setdefault(path.name, self._synced.get(path.name, 0))
-        self._fail_perhaps()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         if path.suffix == _SUFFIX:
             self._synced[path.name] = self._forgotten.get(path.name, os.fstat(number).st_size)
 
@@ -177,3 +189,4 @@ class Disk:
         size = path.stat().st_size
         if size > safe:
             os.truncate(path, self._choice.randint(safe, size))
+            os.utime(path, (self._clock(), self._clock()))

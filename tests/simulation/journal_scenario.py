@@ -1,8 +1,9 @@
 """A simulated server with a journal: it ends in any way, again and again, and its disk fails."""
 
 import asyncio
+import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.simulation.crowd import Crowd
 from tests.simulation.disk import Disk
 from tests.simulation.people import Person
 from tests.simulation.trouble import DiskTrouble, ServerTrouble, go_wrong
-from tests.simulation.world import World
+from tests.simulation.world import Node, World
 
 
 async def journal(world: World) -> None:
@@ -36,9 +37,9 @@ async def journal(world: World) -> None:
     try:
         for number in range(choice.randint(1, 4)):
             await _journal_run(world, settings, disk, number)
-    except JournalError:
+    except JournalError as error:
         if not disk.damaged:  # otherwise it has to say so
-            raise
+            raise JournalError(str(error).replace(str(disk.root), "the directory")) from None
     finally:
         disk.remove()
 
@@ -51,10 +52,25 @@ async def _journal_run(world: World, settings: Settings, disk: Disk, number: int
     await node.started
     observer = await observe(world, node, f"observer{number}")
     crowd = Crowd(world, [node], choice.randint(2, 10), run=number)
-    troubles = [
-        asyncio.create_task(go_wrong(world, kinds))
-        for kinds in (DiskTrouble(world, disk).kinds, ServerTrouble(world, [node]).kinds)
-    ]
+    how = await _live_and_end(world, node, disk, observer, crowd)
+    after = await read_journal(disk.root)
+    safe = how.startswith("stop") or settings.sync is Sync.DISK
+    safe = safe or (settings.sync is Sync.OS and how == "kill")
+    if disk.emptied:
+        released = range(disk.refilled or sys.maxsize, node.server.room.sequence.backlog.end)
+        check_rest(world, after, observer, released if safe else range(0))
+        return
+    if after[: len(before)] != before:
+        world.find("records of an earlier run have changed")
+    check_journal(world, _lines_of(after[len(before) :]), observer, crowd, safe=safe)
+
+
+async def _live_and_end(world: World, node: Node, disk: Disk, observer: Person, crowd: Crowd) -> str:
+    """Let people live and disks fail until the server ends; return how it did."""
+    choice = world.choice
+    of_server = ServerTrouble(world, [node])
+    kinds = (DiskTrouble(world, disk, node).kinds, choice.choice(((of_server.set_clock,), of_server.kinds)))
+    troubles = [asyncio.create_task(go_wrong(world, each)) for each in kinds]
     living = asyncio.create_task(crowd.live(choice.uniform(5.0, 30.0)))
     how = choice.choice(("stop", "stop under load", "kill", "power"))
     if how == "stop":
@@ -76,32 +92,35 @@ async def _journal_run(world: World, settings: Settings, disk: Disk, number: int
         crowd.send_home()
         await living
         await observer.wait_for_end()
-    after = await read_journal(disk.root)
-    if disk.emptied:
-        before = []
-    if after[: len(before)] != before:
-        world.find("records of an earlier run have changed")
-    lines = [record.line.decode() for record in after[len(before) :]]
-    safe = (
-        how.startswith("stop") or settings.sync is Sync.DISK or (settings.sync is Sync.OS and how == "kill")
-    )
-    lines = [line for line in lines if line != "START"]
-    if disk.emptied:
-        check_rest(world, lines, observer, safe=safe)
-    else:
-        check_journal(world, lines, observer, crowd, safe=safe)
+    return how
 
 
-def check_rest(world: World, lines: list[str], observer: Person, *, safe: bool) -> None:
-    """Check a journal whose directory was deleted: what was written later is there without a hole."""
+def _lines_of(records: Iterable[Record]) -> list[str]:
+    """Return the lines of the room."""
+    return [record.line.decode() for record in records if record.line != b"START"]
+
+
+def check_rest(world: World, records: Sequence[Record], observer: Person, released: range) -> None:
+    """Check a journal whose files were taken away: what was written later is there without a hole.
+
+    Args:
+        world: the world.
+        records: in the journal.
+        observer: who received all lines but its own.
+        released: the numbers of what must be there.
+    """
     seen = observer.room_lines()
-    kept = [line for line in lines if line != f"JOINED {observer.label}"]
-    for at in [at for at, line in enumerate(seen) if line == kept[0]] if kept else ():
-        common = seen[at : at + len(kept)]
-        if common == kept[: len(common)] and (not safe or at + len(kept) >= len(seen)):
-            return
-    if kept and kept[0] in seen:
+    kept = [line for line in _lines_of(records) if line != f"JOINED {observer.label}"]
+    places = [at for at, line in enumerate(seen) if line == kept[0]] if kept else []
+    if places and not any(_agree(seen[at:], kept) for at in places):
         world.find("the rest of the journal is not what the observer received")
+    if lost := {*released} - {record.number for record in records}:
+        world.find(f"{len(lost)} lines are not in the journal, though its files are new")
+
+
+def _agree(some: Sequence[str], others: Sequence[str]) -> bool:
+    shorter = min(len(some), len(others))
+    return some[:shorter] == others[:shorter]
 
 
 def check_journal(world: World, lines: list[str], observer: Person, crowd: Crowd, *, safe: bool) -> None:
@@ -117,8 +136,7 @@ def check_journal(world: World, lines: list[str], observer: Person, crowd: Crowd
     if not safe:
         seen = observer.room_lines()
         kept = [line for line in lines if line != f"JOINED {observer.label}"]
-        shorter = min(len(seen), len(kept))
-        if seen[:shorter] != kept[:shorter]:
+        if not _agree(seen, kept):
             world.find("the journal is not what the observer received")
         return
     present: dict[str, None] = {}

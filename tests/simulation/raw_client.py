@@ -95,12 +95,14 @@ class RawClient(asyncio.Protocol):
             complete = self.received.rfind(b"\nBYE ") >= 0 and self.received.endswith(b"\n")
             self.end = End.CLEAN if complete else End.VANISHED
             if self._world.calm:
-                self._check_end(complete=complete)
+                self._check_end(exc, complete=complete)
         self._world.tell(self.label, "ends", str(exc or self.end.name.lower()).encode())
         self._changed.set()
 
-    def _check_end(self, *, complete: bool) -> None:
-        """Check that the server had a reason to end the connection."""
+    def _check_end(self, error: Exception | None, *, complete: bool) -> None:
+        """Check that the server had a reason to end the connection, and let the client read up to the end."""
+        if complete and error is not None and self._reads:
+            self._world.find(f"{self.label} is reset right behind its BYE by {self.host}")
         if not complete and self._reads:
             self._world.find(f"{self.label} lost its connection to {self.host}")
         goodbye = self.received.rstrip(b"\n").rpartition(b"\n")[2].decode()

@@ -18,6 +18,8 @@ _DEADLINE = (
     KEEPALIVE + 30.0
 )  # seconds after which a server has ended the connections of people it can't reach
 
+_NOTICE = 5.0  # seconds in which a server notices that its files are gone
+
 _HOUR = 3600.0
 _DAY = 24 * _HOUR
 
@@ -100,16 +102,19 @@ class DiskTrouble:
     Args:
         world: the world.
         disk: the disk.
+        node: the server that has its journal there.
 
     Attributes:
         kinds: of trouble.
     """
 
-    def __init__(self, world: World, disk: Disk) -> None:
+    def __init__(self, world: World, disk: Disk, node: Node) -> None:
         self._world = world
         self._disk = disk
+        self._node = node
         self.kinds: tuple[Kind, ...] = (
             *(self.be_full, self.fail, self.be_slow) * 2,
+            self.fail_to_sync,
             self.deny,
             self.move_away,
             self.empty,
@@ -124,6 +129,11 @@ class DiskTrouble:
         """Let writes and syncs fail."""
         self._disk.failing = True
         await self._while("fails", "works again", lambda: setattr(self._disk, "failing", False))
+
+    async def fail_to_sync(self) -> None:
+        """Let syncs alone fail: the kernel has taken what it then can't write."""
+        self._disk.unsyncable = True
+        await self._while("can't sync", "syncs again", lambda: setattr(self._disk, "unsyncable", False))
 
     async def be_slow(self) -> None:
         """Let every call take long."""
@@ -141,9 +151,12 @@ class DiskTrouble:
         await self._while("has its directory elsewhere", "has it in its place again", self._disk.move_back)
 
     async def empty(self) -> None:
-        """Delete everything."""
-        self._world.tell("disk", "is emptied")
-        self._disk.empty()
+        """Take all files away; the server has to notice, and to write new ones."""
+        moving = self._world.choice.random() < 0.5
+        self._world.tell("disk", "has its files elsewhere" if moving else "is emptied")
+        self._disk.empty(moving=moving)
+        await asyncio.sleep(_NOTICE)
+        self._disk.refilled = self._node.server.room.sequence.end
 
     async def _while(self, what: str, end: str, repair: Callable[[], None]) -> None:
         self._world.tell("disk", what)
