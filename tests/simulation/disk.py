@@ -92,8 +92,16 @@ class Disk:
         if name == "fsync_directory":
             self._named = self._all()
         if isinstance(result, FileIO):
-            self._files.append(result)
+            self._keep(result)
         return self._take(), result
+
+    def _keep(self, file: FileIO) -> None:
+        """Keep a file that was opened, perhaps in place of another one."""
+        self._files.append(file)
+        if not os.fstat(file.fileno()).st_size:
+            name = Path(os.fsdecode(file.name)).name
+            self._synced.pop(name, None)
+            self._forgotten.pop(name, None)
 
     def switch_off(self, now: float, *, power: bool) -> None:
         """Keep what a crash leaves.

@@ -113,8 +113,7 @@ class DiskTrouble:
         self._disk = disk
         self._node = node
         self.kinds: tuple[Kind, ...] = (
-            *(self.be_full, self.fail, self.be_slow) * 2,
-            self.fail_to_sync,
+            *(self.be_full, self.fail, self.fail_to_sync, self.be_slow) * 2,
             self.deny,
             self.move_away,
             self.empty,
