@@ -229,11 +229,18 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             self.now = max(self.now, self._timers[0][0])
         while self._timers and self._timers[0][0] <= self.now:
             _, _, timer, machine = heapq.heappop(self._timers)
-            if not timer.cancelled():
+            if not timer._cancelled:
                 self._ready.append((timer, machine))
+        self._run_ready()
+
+    def _run_ready(self) -> None:
+        """Run what is ready by now."""
         for _ in range(len(self._ready)):
             handle, machine = self._ready.popleft()
-            if handle.cancelled() or (machine is not None and machine.holds_back((handle, machine))):
+            if handle._cancelled:
+                continue
+            if machine is not None and (machine.paused or not machine.on):
+                machine.hold_back((handle, machine))
                 continue
             self.steps += 1
             handle._run()

@@ -65,11 +65,10 @@ class Machine:
         """Return when its clock says that."""
         return (time - self.uptime) / self.rate
 
-    def holds_back(self, entry: "tuple[asyncio.Handle, Machine | None]") -> bool:
-        """Return whether a callback must not run now; keep it, if it may run later."""
-        if self.on and self.paused:
+    def hold_back(self, entry: "tuple[asyncio.Handle, Machine | None]") -> None:
+        """Keep a callback until it goes on; when it is switched off, it never does."""
+        if self.on:
             self.waiting.append(entry)
-        return self.paused or not self.on
 
     def bury(self) -> None:
         """End its tasks, which were stopped in the middle; what they still clean up is of no use."""

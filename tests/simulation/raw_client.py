@@ -130,15 +130,14 @@ class RawClient(asyncio.Protocol):
         return await self._until(f"PONG {token}")
 
     async def _until(self, last: str) -> list[str]:
-        found: list[str] = []
         began = self._world.loop.now
+        wanted, start = f"\n{last}\n".encode(), self._read_to
+        searched = max(start - 1, 0)
         while True:
-            while (at := self.received.find(b"\n", self._read_to)) >= 0:
-                line = self.received[self._read_to : at].decode()
-                self._read_to = at + 1
-                if line == last:
-                    return found
-                found.append(line)
+            if (at := self.received.find(wanted, searched)) >= 0:
+                self._read_to = at + len(wanted)
+                return self.received[start : at + 1].decode().split("\n")[:-1]
+            searched = max(len(self.received) - len(wanted), searched)
             if self.end is not None:
                 raise Gone
             self._changed.clear()
