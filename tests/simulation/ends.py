@@ -6,17 +6,15 @@ what came before it, and an end that is not read from notices nothing.
 """
 
 import asyncio
-import contextvars
 import errno
 import math
-import socket
 import sys
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.machine import Machine
+from tests.simulation.machine import OUTSIDE, Machine
+from tests.simulation.sockets import SimulatedSocket, Tap
 
 if TYPE_CHECKING:
     from tests.simulation.network import Network
@@ -29,47 +27,6 @@ _TICK = 0.001
 
 KEEPALIVE = 90.0
 """Seconds after which an end notices that the other is gone without a word."""
-
-_WORLD = contextvars.Context()  # of no machine
-
-
-@dataclass(slots=True)
-class Tap:
-    """The bytes that one end sent and received.
-
-    Attributes:
-        sent: by it.
-        received: by it.
-        server: that it is connected to.
-    """
-
-    sent: bytearray = field(default_factory=bytearray)
-    received: bytearray = field(default_factory=bytearray)
-    server: str = ""
-
-
-class SimulatedSocket:
-    """What code that holds a socket sees of an end."""
-
-    family = socket.AF_INET
-    type = socket.SOCK_STREAM
-
-    def __init__(self, end: "End") -> None:
-        self.end = end
-
-    def fileno(self) -> int:
-        """Return its number, which no file has."""
-        return self.end.descriptor
-
-    def setsockopt(self, *_: object) -> None:
-        """Ignore an option."""
-
-    def settimeout(self, _: float) -> None:
-        """Ignore it: no call waits."""
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.end.abort()
 
 
 class End(asyncio.Transport):
@@ -235,7 +192,7 @@ class End(asyncio.Transport):
         low, high = self._network.latency
         arrival = self._loop.now + self._random.uniform(low, high)
         self._last_arrival = max(self._last_arrival, math.ceil(arrival / _TICK) * _TICK)
-        self._loop.call_at(self._last_arrival, arrive, *arguments, context=_WORLD)
+        self._loop.call_at(self._last_arrival, arrive, *arguments, context=OUTSIDE)
 
     def send_again(self) -> None:
         """Send what was kept back."""
@@ -340,7 +297,7 @@ class End(asyncio.Transport):
         if not power:
             self._transmit(self.peer.on_reset)
         else:
-            self._loop.call_later(KEEPALIVE, self.peer.on_silence, context=_WORLD)
+            self._loop.call_later(KEEPALIVE, self.peer.on_silence, context=OUTSIDE)
 
     def on_silence_behind_cut(self) -> None:
         """Note that, if it still hears nothing."""

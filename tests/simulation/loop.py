@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tests.simulation.machine import MACHINE, Machine
 
 if TYPE_CHECKING:
-    from tests.simulation.ends import SimulatedSocket
-    from tests.simulation.network import ListeningSocket
+    from tests.simulation.sockets import ListeningSocket, SimulatedSocket
 
 _T = TypeVar("_T")
 _Entry = tuple[asyncio.Handle, Machine | None]

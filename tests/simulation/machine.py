@@ -8,11 +8,14 @@ if TYPE_CHECKING:
     import asyncio
 
     from tests.simulation.disk import Disk
-    from tests.simulation.ends import Tap
+    from tests.simulation.sockets import Tap
 
 MACHINE: contextvars.ContextVar["Machine | None"] = contextvars.ContextVar("machine", default=None)
 """The machine that the code at hand runs on; None for the world outside."""
 
+
+OUTSIDE = contextvars.Context()
+"""Of what runs on no machine."""
 
 ROUTERS = 3
 """Routers that people are behind."""

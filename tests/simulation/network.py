@@ -6,102 +6,19 @@ socket until it is accepted.
 
 import asyncio
 import errno
-import os
 import random
-import socket
-from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
-from tests.simulation.ends import KEEPALIVE, End, SimulatedSocket
+from tests.simulation.ends import KEEPALIVE, End
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.machine import Machine
+from tests.simulation.sockets import ListeningSocket, SimulatedSocket
 
 _FIRST_DESCRIPTOR = 1_000_000
 """Numbers of sockets: the process must have no files with such numbers."""
 
-_QUEUE = 4
-"""Connections that a machine keeps until they are accepted, at most."""
-
 _TRIES = (1.0, 2.0)
 """Seconds after which a kernel tries again to connect where nobody answers; then it gives up."""
-
-
-class ListeningSocket:
-    """A listening socket, as the shipped listener sees it.
-
-    Args:
-        loop: the event loop.
-        machine: whose it is.
-    """
-
-    family = socket.AF_INET
-    type = socket.SOCK_STREAM
-
-    def __init__(self, loop: SimulatedLoop, machine: Machine) -> None:
-        self.machine = machine
-        self._loop = loop
-        self._waiting: deque[End] = deque()
-        self._callback: Callable[[], object] | None = None
-        self._open = True
-
-    def settimeout(self, _: float) -> None:
-        """Ignore it: no call waits."""
-
-    def listen(self, _: int) -> None:
-        """Ignore the length of the queue: the machine allows fewer."""
-
-    def getsockname(self) -> tuple[str, int]:
-        """Return its address."""
-        return "127.0.0.1", 8090
-
-    def accept(self) -> tuple[SimulatedSocket, tuple[str, int]]:
-        """Return the connection that has waited longest, and where it comes from.
-
-        Raises:
-            OSError: there is none, or the process may open no more sockets.
-        """
-        if self.machine.exhausted:
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        if not self._waiting:
-            raise BlockingIOError(errno.EAGAIN, "nobody")
-        end = self._waiting.popleft()
-        return end.sock, end.get_extra_info("peername")
-
-    def close(self) -> None:
-        """Refuse connections, and reset those that wait."""
-        self._open = False
-        self._callback = None
-        while self._waiting:
-            self._waiting.popleft().abort()
-
-    @property
-    def refuses(self) -> bool:
-        """Whether nobody listens."""
-        return not (self._open and self.machine.on)
-
-    @property
-    def full(self) -> bool:
-        """Whether the queue is full."""
-        return len(self._waiting) >= _QUEUE
-
-    def arrive(self, end: End) -> None:
-        """Keep a connection until it is accepted."""
-        self._waiting.append(end)
-        self._notify()
-
-    def watch(self, callback: Callable[[], object] | None) -> None:
-        """Call something whenever a connection waits."""
-        self._callback = callback
-        self._notify()
-
-    def _notify(self) -> None:
-        if self._callback is not None and self._waiting:
-            self._loop.call_soon(self._run, context=self.machine.context)
-
-    def _run(self) -> None:
-        if self._callback is not None and self._waiting:
-            self._callback()
-            self._notify()
 
 
 class Network:

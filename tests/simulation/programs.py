@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import simple_chat
 from tests.harness.checker import End, Recording
-from tests.simulation.ends import Tap
 from tests.simulation.machine import ROUTERS, Machine
 from tests.simulation.refusals import without_refusals
+from tests.simulation.sockets import Tap
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

@@ -20,13 +20,13 @@ from simple_chat.server.config import Settings
 from simple_chat.server.listeners import Listener
 from simple_chat.server.server import Server
 from tests.simulation.disk import Disk
-from tests.simulation.ends import SimulatedSocket
 from tests.simulation.log import SimulatedLog
 from tests.simulation.log_connection import SimulatedConnection
 from tests.simulation.loop import new_loop
 from tests.simulation.machine import MACHINE, Machine
 from tests.simulation.network import Network
 from tests.simulation.plan import Plan
+from tests.simulation.sockets import SimulatedSocket
 
 EPOCH = 1_800_000_000.0
 """The wall clock's time at which worlds begin, in seconds since 1970."""
