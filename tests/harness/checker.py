@@ -12,46 +12,10 @@ The connections may belong to several servers that share a room.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum, auto
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from sys import intern
-from typing import NoReturn
 
-_ROOM = ("MSG ", "JOINED ", "LEFT ", "GAP ")
-_PARTS = ("NAMES ", "PAST ", "INFO ")  # of multi-line responses, which end in an OK
-
-
-class Violation(AssertionError):  # noqa: N818 - raised as a test failure
-    """A guarantee of the protocol is violated; the message says where and why."""
-
-
-class End(Enum):
-    """How a connection ended."""
-
-    CLEAN = auto()  # by QUIT, half-close or the server: the last line must be a BYE
-    VANISHED = auto()  # the connection was lost: its last line may be incomplete
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
-    """One connection.
-
-    Attributes:
-        label: its name in a `Violation`.
-        sent: the complete lines it sent, in order; a half-close counts as QUIT.
-        received: all bytes it received.
-        end: how it ended.
-        server: which one it belonged to, where that ends while other servers go on: all members that it has
-            then leave at once, and need not be told of each other. Empty if none does so.
-    """
-
-    label: str
-    sent: Sequence[str]
-    received: bytes
-    end: End
-    server: str = ""
+from tests.harness.transcript import Membership, Recording, Transcript, Violation, Window
 
 
 def check(
@@ -71,7 +35,7 @@ def check(
     Raises:
         Violation: the first violation found.
     """
-    observed = _Transcript(observer)
+    observed = Transcript(observer)
     if len(observed.memberships) != 1 or any(observed.sent_messages()):
         observed.fail("an observer joins once, and says nothing")
     sequence = [line for window in observed.memberships[0].windows for line in window.received]
@@ -80,7 +44,7 @@ def check(
     positions = defaultdict(list)
     for position, line in enumerate(sequence):
         positions[line].append(position)
-    transcripts = [_Transcript(other) for other in others]
+    transcripts = [Transcript(other) for other in others]
     _check_messages(positions, transcripts)
     if presence:
         _check_names(sequence, positions, transcripts)
@@ -91,150 +55,10 @@ def check(
     return sequence
 
 
-# One connection
-
-
-@dataclass(slots=True)
-class _Window:
-    """Lines between two responses; the relative order of sent and received lines is still unknown."""
-
-    sent: list[str] = field(default_factory=list)  # own messages, as other members receive them
-    received: list[str] = field(default_factory=list)  # broadcasts and GAPs
-
-
-@dataclass(slots=True)
-class _Membership:
-    """A membership, from a JOIN to its end, split at each response.
-
-    Attributes:
-        name: the member's name.
-        windows: one up to each response, and one up to the end.
-        ending: the response that ended it: OK LEAVE or a BYE. Empty if the connection was lost.
-    """
-
-    name: str
-    windows: list[_Window] = field(default_factory=lambda: [_Window()])
-    ending: str = ""
-
-
-class _Transcript:
-    """One connection's lines: responses matched to their commands, broadcasts grouped by membership.
-
-    Args:
-        recording: what was sent and received.
-
-    Attributes:
-        memberships: all of them, in order.
-        server: as in the recording.
-    """
-
-    def __init__(self, recording: Recording) -> None:
-        self.memberships: list[_Membership] = []
-        self.server = recording.server
-        self._label = recording.label
-        self._current: _Membership | None = None  # the open membership, if any
-        self._uncertain: list[_Membership] = []  # memberships whose JOIN was not answered
-        self._commands = iter(recording.sent)
-        self._sort(self._lines(recording))
-        self._process_unanswered()
-
-    def fail(self, reason: str) -> NoReturn:
-        """Raise a `Violation`."""
-        raise Violation(f"{self._label}: {reason}")
-
-    def sent_messages(self) -> Iterator[str]:
-        """Return all messages it sent, as other members receive them, in order."""
-        for membership in (*self.memberships, *self._uncertain):
-            for window in membership.windows:
-                yield from window.sent
-
-    def names(self) -> Iterator[str]:
-        """Return the names it joined with, or may have."""
-        return (membership.name for membership in (*self.memberships, *self._uncertain))
-
-    def _lines(self, recording: Recording) -> list[str]:
-        *whole, torn = recording.received.split(b"\n")
-        lines = [line.decode() for line in whole]
-        if lines and not lines[0].startswith("HELLO "):
-            self.fail(f"the first line is no HELLO: {lines[0]!r}")
-        for line in lines[:-1]:
-            if line.startswith("BYE "):
-                self.fail(f"there is more behind {line!r}")
-        if recording.end is End.CLEAN and torn:
-            self.fail(f"the last line is torn: {torn!r}")
-        if recording.end is End.CLEAN and not (lines and lines[-1].startswith("BYE ")):
-            self.fail("the end was clean, but there is no BYE")
-        return lines[1:]
-
-    def _sort(self, lines: list[str]) -> None:
-        for line in lines:
-            if line.startswith(_ROOM):
-                if self._current is None:
-                    self.fail(f"{line!r} came while it was not in the room")
-                self._current.windows[-1].received.append(intern(line))  # shared by all connections
-            elif line.startswith("BYE ") and line != "BYE quit":  # unsolicited
-                if self._current is not None:
-                    self._current.ending = line
-            elif not line.startswith(_PARTS):
-                self._match_response(line)
-
-    def _match_response(self, response: str) -> None:
-        for command in self._commands:
-            verb, _, argument = command.partition(" ")
-            if verb == "MSG" and self._current is not None:
-                self._record_sent(self._current, argument)
-            elif _is_response(response, verb, argument):
-                self._process_response(response, argument)
-                return
-            else:
-                self.fail(f"{command!r} was answered {response!r}")
-        self.fail(f"nothing was asked that is answered {response!r}")
-
-    def _process_response(self, response: str, argument: str) -> None:
-        if response.startswith("OK JOIN "):
-            self._current = _Membership(argument)
-            self.memberships.append(self._current)
-        elif self._current is not None and response in {"OK LEAVE", "BYE quit"}:
-            self._current.ending = response
-            self._current = None
-        elif self._current is not None:
-            self._current.windows.append(_Window())
-
-    def _process_unanswered(self) -> None:
-        """Process the unanswered commands at the end: a prefix of them may have been executed."""
-        for command in self._commands:
-            verb, _, argument = command.partition(" ")
-            if verb == "MSG" and self._current is not None:
-                self._record_sent(self._current, argument)
-            elif verb == "LEAVE":
-                self._current = None
-            elif verb == "JOIN" and self._current is None:
-                self._current = _Membership(argument)
-                self._uncertain.append(self._current)
-
-    @staticmethod
-    def _record_sent(membership: _Membership, text: str) -> None:
-        membership.windows[-1].sent.append(f"MSG {membership.name} {text}")
-
-
-def _is_response(response: str, verb: str, argument: str) -> bool:
-    if response.startswith("ERR "):
-        return verb not in {"PING", "QUIT", "WHO", "HELP"}
-    match verb:
-        case "JOIN":
-            return response == f"OK JOIN {argument}"
-        case "PING":
-            return response == f"PONG {argument}"
-        case "QUIT":
-            return response == "BYE quit"
-        case _:
-            return response.split()[:2] == ["OK", verb]
-
-
 # The sequence
 
 
-def _check_messages(positions: Mapping[str, list[int]], transcripts: Sequence[_Transcript]) -> None:
+def _check_messages(positions: Mapping[str, list[int]], transcripts: Sequence[Transcript]) -> None:
     """Check that every message was sent, occurs once, and follows its author's earlier messages."""
     sent = {line for transcript in transcripts for line in transcript.sent_messages()}
     for line, where in positions.items():
@@ -250,7 +74,7 @@ def _check_messages(positions: Mapping[str, list[int]], transcripts: Sequence[_T
 
 
 def _check_names(
-    sequence: Sequence[str], positions: Mapping[str, list[int]], transcripts: Sequence[_Transcript]
+    sequence: Sequence[str], positions: Mapping[str, list[int]], transcripts: Sequence[Transcript]
 ) -> None:
     """Check that names are unique, that only members act, and that every JOINED was asked for."""
     held: set[str] = set()
@@ -332,7 +156,7 @@ class _Matcher:
 
     def __init__(
         self,
-        transcript: _Transcript,
+        transcript: Transcript,
         sequence: Sequence[str],
         positions: Mapping[str, list[int]],
         *,
@@ -351,7 +175,7 @@ class _Matcher:
         for membership in self.transcript.memberships:
             at = self._fit(membership, at)
 
-    def _fit(self, membership: _Membership, earliest: int) -> int:
+    def _fit(self, membership: Membership, earliest: int) -> int:
         """Try every possible start of a membership; return the position where it ended."""
         misfits: list[tuple[int, str]] = []
         for start in self._starts(membership, earliest):
@@ -363,10 +187,10 @@ class _Matcher:
             self.transcript.fail(f"it joined, but there is no 'JOINED {membership.name}'")
         return self.transcript.fail(max(misfits)[1])
 
-    def _starts(self, membership: _Membership, earliest: int) -> list[int]:
+    def _starts(self, membership: Membership, earliest: int) -> list[int]:
         if self._presence:
             return [at + 1 for at in self._find(f"JOINED {membership.name}", earliest)]
-        first = next((window for window in membership.windows if window.sent or window.received), _Window())
+        first = next((window for window in membership.windows if window.sent or window.received), Window())
         if first.received[:1] and first.received[0].startswith("GAP "):
             return list(range(earliest, len(self._sequence) + 1))
         lines = (*first.sent[:1], *first.received[:1])
@@ -375,7 +199,7 @@ class _Matcher:
     def _find(self, line: str, earliest: int) -> list[int]:
         return [at for at in self._positions.get(line, ()) if at >= earliest]
 
-    def _follow(self, membership: _Membership, start: int) -> int:
+    def _follow(self, membership: Membership, start: int) -> int:
         at = start
         for window in membership.windows[:-1]:
             at = self._match_received(window, at)
@@ -385,7 +209,7 @@ class _Matcher:
             self._expect_sent(membership.windows[-1], at)
         return self._end(membership, at) if self._presence else at
 
-    def _match_received(self, window: _Window, at: int) -> int:
+    def _match_received(self, window: Window, at: int) -> int:
         """Match the received lines, skipping own messages; return the position after them."""
         own = {at for line in window.sent for at in self._positions.get(line, ())}
         for line in window.received:
@@ -412,7 +236,7 @@ class _Matcher:
             raise _MisfitError(len(self._sequence), f"'GAP {lines}', but there were fewer lines")
         return at
 
-    def _expect_sent(self, window: _Window, at: int) -> None:
+    def _expect_sent(self, window: Window, at: int) -> None:
         """Check that every message sent before a response precedes the response in the sequence."""
         for line in window.sent:
             if line not in self._positions:
@@ -420,7 +244,7 @@ class _Matcher:
             if self._positions[line][0] >= at:
                 raise _MisfitError(at, f"the answer behind {line!r} came where {self._line(at)!r} was due")
 
-    def _end(self, membership: _Membership, at: int) -> int:
+    def _end(self, membership: Membership, at: int) -> int:
         left = f"LEFT {membership.name}"
         if membership.ending == "BYE shutdown" and at == len(self._sequence):
             return at

@@ -3,7 +3,8 @@
 import asyncio
 from dataclasses import replace
 
-from tests.harness.checker import End, Recording, check
+from tests.harness.checker import check
+from tests.harness.transcript import End, Recording
 from tests.simulation.answers import Room
 from tests.simulation.crowd import Crowd
 from tests.simulation.leftovers import leftovers

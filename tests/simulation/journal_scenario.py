@@ -13,7 +13,8 @@ from simple_chat.journal.base import Sync
 from simple_chat.journal.directory import list_segments
 from simple_chat.journal.record import Record
 from simple_chat.server.config import Settings
-from tests.harness.checker import End, Recording, check
+from tests.harness.checker import check
+from tests.harness.transcript import End, Recording
 from tests.simulation.checks import end, observe, wait_until_alone
 from tests.simulation.crowd import Crowd
 from tests.simulation.disk import Disk

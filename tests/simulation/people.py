@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
-from tests.harness.checker import End
+from tests.harness.transcript import End
 from tests.simulation.raw_client import Gone, RawClient
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import simple_chat
-from tests.harness.checker import End, Recording
+from tests.harness.transcript import End, Recording
 from tests.simulation.machine import ROUTERS, Machine
 from tests.simulation.refusals import without_refusals
 from tests.simulation.sockets import Tap

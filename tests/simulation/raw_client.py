@@ -7,7 +7,7 @@ from collections.abc import Collection
 from itertools import count
 from typing import TYPE_CHECKING
 
-from tests.harness.checker import End, Recording
+from tests.harness.transcript import End, Recording
 from tests.simulation.answers import Answers, Room
 from tests.simulation.machine import ROUTERS, Machine
 from tests.simulation.refusals import without_refusals

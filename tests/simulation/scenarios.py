@@ -3,7 +3,7 @@
 import asyncio
 
 from simple_chat.server.config import Settings
-from tests.harness.checker import End
+from tests.harness.transcript import End
 from tests.simulation.checks import check_all, end, observe, wait_until_alone
 from tests.simulation.cluster_trouble import ClusterTrouble
 from tests.simulation.crowd import Crowd
