@@ -360,7 +360,15 @@ def check_leaving(ann: str, ben: str, goodbye: str) -> None:
         goodbye: of both.
     """
     lines = {
-        "observer": ["JOINED cleo", "JOINED ann", "JOINED ben", "LEFT ann", "LEFT ben", "MSG cleo on"],
+        "observer": [
+            "JOINED cleo",
+            "JOINED ann",
+            "JOINED ben",
+            "LEFT ann",
+            "LEFT ben",
+            "MSG cleo on",
+            "LEFT cleo",
+        ],
         "ann": ["JOINED ben", goodbye],
         "ben": [goodbye],
         "cleo": ["JOINED ann", "JOINED ben", "LEFT ann", "LEFT ben"],

@@ -20,6 +20,7 @@ class Crowd:
     Attributes:
         all: everybody who is or was connected.
         programs: the programs.
+        size: how many people there are at a time.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class Crowd:
         self._until = 0.0
         hosts = [node.host for node in nodes]
         self.programs = [Program(world, f"bot{n}", hosts[n:] + hosts[:n]) for n in range(programs)]
-        self._size = min(size, world.plan.people)
+        self.size = min(size, world.plan.people)
         self._names = [f"name{number}" for number in range(2 * size)]  # few enough for some to be taken
         self._names += [f"NAME{number}" for number in range(size)]
 
@@ -41,7 +42,7 @@ class Crowd:
         seconds = self._world.seconds_of_life = min(seconds, self._world.plan.seconds)
         self._until = self._world.loop.now + seconds
         async with asyncio.TaskGroup() as group:
-            for seat in range(self._size):
+            for seat in range(self.size):
                 group.create_task(self._fill(seat))
             for program in self.programs:
                 group.create_task(program.live(self._until), context=program.machine.context)

@@ -11,6 +11,8 @@ from tests.simulation.journal_scenario import journal
 from tests.simulation.trouble import ServerTrouble, go_wrong
 from tests.simulation.world import Node, World
 
+_FEW = 9  # people
+
 _ARRIVAL = 5.0  # seconds until nobody connects any more who was on the way
 
 
@@ -103,11 +105,12 @@ async def _failing_cluster(world: World, nodes: list[Node], settings: Settings) 
     choice = world.choice
     world.calm = world.takes_all = True
     observer = await observe(world, nodes[0])
-    world.pause = choice.choice((1.0, 5.0, 30.0))
     crowd = Crowd(world, nodes, choice.randint(3, 30), programs=choice.randint(0, 3))
+    few = crowd.size < _FEW  # they may be busier than many, and race each other
+    world.pause = choice.choice((0.1, 1.0, 5.0, 30.0) if few else (1.0, 5.0, 30.0))
     trouble = ClusterTrouble(world, nodes, settings)
     going_wrong = [asyncio.create_task(go_wrong(world, kinds)) for kinds in (trouble.kinds, trouble.of_log)]
-    await crowd.live(world.pause * choice.uniform(20.0, 60.0))
+    await crowd.live(max(world.pause, 0.5) * choice.uniform(20.0, 60.0))
     for each in going_wrong:
         each.cancel()
     await asyncio.wait(going_wrong)
