@@ -56,7 +56,7 @@ def exposition() -> str:
         replicator=cast("Replicator", replicator),
         max_clients=lambda: 1,
         readiness=lambda: "",
-        tls=lambda: tls,
+        certificate_end=lambda: 0.0,
     )
     return metrics_page(collector)("").body.decode()
 
