@@ -151,7 +151,7 @@ def test_hosts_come_from_the_options_else_the_environment(
     [
         (["one:1"], ["one:1"]),
         (["one", "two"], ["one", "two"]),
-        (["--tls", "one,two"], ["one,two"]),
+        (["--tls", "one,two"], ["one", "two"]),
         (["one", "--tls"], ["one"]),
         (["one", "--host", "two"], ["one", "two"]),
         (["--host", "two", "one"], ["two", "one"]),

@@ -45,8 +45,9 @@ async def start(name: str, *arguments: str, port: str = "", **variables: str) ->
 
 
 def test_every_example_is_tested_here() -> None:
-    examples = {"benchmark", "bot.py", "cluster", "demo", "room_in_one_file.py", "send.sh"}
-    assert {path.name for path in EXAMPLES.iterdir()} == examples
+    programs = {"benchmark", "bot.py", "cluster", "demo", "room_in_one_file.py", "send.sh"}
+    settings = {"config", "monitoring"}
+    assert {path.name for path in EXAMPLES.iterdir()} == programs | settings
 
 
 async def test_bot_greets_new_members_and_answers_mentions(server: ServerProcess) -> None:

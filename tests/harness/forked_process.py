@@ -1,7 +1,7 @@
 """What `tests.harness.forked_program` starts, with asynchronous streams."""
 
 import asyncio
-from asyncio.streams import FlowControlMixin
+import contextlib
 from collections.abc import Mapping, Sequence
 from io import FileIO
 from subprocess import PIPE
@@ -20,11 +20,12 @@ class ForkedProcess:
     """
 
     def __init__(
-        self, program: ForkedProgram, stdin: asyncio.StreamWriter, *outputs: asyncio.StreamReader
+        self, program: ForkedProgram, stdin: asyncio.StreamWriter, output: "_Output", errors: "_Output"
     ) -> None:
         self._program = program
+        self._outputs = (output, errors)
         self.stdin = stdin
-        self.stdout, self.stderr = outputs
+        self.stdout, self.stderr = output.reader, errors.reader
 
     @classmethod
     async def start(cls, module: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Self:
@@ -36,8 +37,11 @@ class ForkedProcess:
             environment: its variables.
         """
         program = ForkedProgram(module, arguments, environment, stdin=PIPE, stdout=PIPE, stderr=PIPE)
-        outputs = [await _reader(pipe) for pipe in (program.stdout, program.stderr)]
-        return cls(program, await _writer(program.stdin), *outputs)
+        loop = asyncio.get_running_loop()
+        output, errors = _Output(), _Output()
+        await loop.connect_read_pipe(lambda: output, program.stdout)
+        await loop.connect_read_pipe(lambda: errors, program.stderr)
+        return cls(program, await _writer(program.stdin), output, errors)
 
     async def wait(self) -> int:
         """Wait for the end; return the exit status."""
@@ -47,6 +51,10 @@ class ForkedProcess:
         """Close stdin, read the outputs to their ends and wait for the end; return the outputs."""
         self.stdin.close()
         output, errors, _ = await asyncio.gather(self.stdout.read(), self.stderr.read(), self.wait())
+        with contextlib.suppress(OSError):  # it did not read all
+            await self.stdin.wait_closed()
+        for each in self._outputs:  # uvloop leaves them open, and can't be closed itself until they are
+            await each.close()
         with self._program:
             return output, errors
 
@@ -59,14 +67,36 @@ class ForkedProcess:
         self._program.kill()
 
 
-async def _reader(pipe: FileIO | None) -> asyncio.StreamReader:
-    reader = asyncio.StreamReader()
-    protocol = asyncio.StreamReaderProtocol(reader)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, pipe)
-    return reader
+class _Output(asyncio.StreamReaderProtocol):
+    """What comes by one pipe.
+
+    Attributes:
+        reader: to read it from.
+    """
+
+    _pipe: asyncio.BaseTransport
+
+    def __init__(self) -> None:
+        self.reader = asyncio.StreamReader()
+        self._lost = asyncio.Event()
+        super().__init__(self.reader)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._pipe = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._lost.set()
+
+    async def close(self) -> None:
+        """Close it, and wait until it is closed."""
+        self._pipe.close()
+        await self._lost.wait()
 
 
 async def _writer(pipe: FileIO | None) -> asyncio.StreamWriter:
     loop = asyncio.get_running_loop()
-    transport, protocol = await loop.connect_write_pipe(FlowControlMixin, pipe)
+    protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader())  # which can be waited for to be closed
+    transport, _ = await loop.connect_write_pipe(lambda: protocol, pipe)
     return asyncio.StreamWriter(transport, protocol, None, loop)

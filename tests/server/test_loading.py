@@ -119,13 +119,16 @@ def reloader_of(server: Server, content: str) -> Reloader:
         ),
     ],
 )
-def test_each_change_is_told_and_what_needs_a_restart(before: str, after: str, lines: list[str]) -> None:
+async def test_each_change_is_told_and_what_needs_a_restart(
+    before: str, after: str, lines: list[str]
+) -> None:
     loaded = load(configure(before)[1])
     authenticator = Authenticator(loaded.password) if loaded.password else None
     server = Server(loaded.settings, Room(), tls=loaded.tls, authenticator=authenticator)
     reloader = reloader_of(server, before)
-    Path("chat.toml").write_text(after)
+    Path("chat.toml").write_text(after)  # noqa: ASYNC240 - no other task waits
     assert reloader.reload() == lines
+    server.certificate.stop()
 
 
 def test_what_needs_a_restart_is_told_until_it_is_as_it_was() -> None:
