@@ -45,7 +45,18 @@ async def start(name: str, *arguments: str, port: str = "", **variables: str) ->
 
 
 def test_every_example_is_tested_here() -> None:
-    examples = {"benchmark", "bot.py", "cluster", "demo", "room_in_one_file.py", "send.sh"}
+    examples = {
+        "benchmark",
+        "bot.py",
+        "cluster",
+        "config",
+        "container",
+        "demo",
+        "monitoring",
+        "room_in_one_file.py",
+        "send.sh",
+        "systemd",
+    }
     assert {path.name for path in EXAMPLES.iterdir()} == examples
 
 

@@ -32,9 +32,11 @@ class Supervisor:
     Attributes:
         sock: receives.
         pid: whom it means with sockets and watchdog; empty for the servers that it starts.
+        wrapper: command that is put before theirs.
     """
 
     pid = ""
+    wrapper: Sequence[str] = ()
 
     def __init__(self, directory: Path, *, abstract: bool = False) -> None:
         self.path = f"@{directory}/notify" if abstract else f"{directory}/notify"
@@ -88,7 +90,7 @@ class Supervisor:
         environment = inherited | {"NOTIFY_SOCKET": self.path} | (handed if sockets else {}) | variables
         # They are to be 3, 4, ... there, and here these are in use.
         copies = [fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD, _FREE_DESCRIPTORS) for _, sock in sockets]
-        command = [sys.executable, "-c", _LAUNCH, str(copies), self.pid, *options]
+        command = [*self.wrapper, sys.executable, "-c", _LAUNCH, str(copies), self.pid, *options]
         try:
             return Popen(command, env=environment, stderr=PIPE, pass_fds=copies)
         finally:
