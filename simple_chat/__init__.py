@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from simple_chat.core.protocol import HistoryMessage
     from simple_chat.errors import (
+        AdminError,
         ChatError,
         CommandError,
         ConfigError,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY_IMPORTS = {
+    "AdminError": "errors",
     "Chat": "client.chat",
     "ChatError": "errors",
     "ChatEvent": "client.events",
@@ -74,6 +76,7 @@ _LAZY_IMPORTS = {
 }
 
 __all__ = [
+    "AdminError",
     "Chat",
     "ChatError",
     "ChatEvent",

@@ -77,7 +77,7 @@ class Parser(argparse.ArgumentParser):
             [each.dest for each in self._actions if each.default != argparse.SUPPRESS], _UNSET
         )
         options = super().parse_args(args, argparse.Namespace(**unset))
-        options.given = dict(self._flags_given(flags))
+        options.given = self._flags_given(options, flags)
         for layer in self._layers(options):
             self._apply(options, layer)
         self._apply_defaults(options)
@@ -116,11 +116,13 @@ class Parser(argparse.ArgumentParser):
             and (flags := [each for each in action.option_strings if each.startswith("--")])
         }
 
-    def _flags_given(self, flags: Collection[str]) -> Iterator[tuple[str, Given]]:
-        letters = {f"-{letter}" for each in flags if each[:2] != "--" for letter in each[1:]}  # -vh is -v -h
+    def _flags_given(self, options: argparse.Namespace, flags: Collection[str]) -> dict[str, Given]:
+        given: dict[str, Given] = {}
         for name, action in self._named().items():
-            if not letters.union(flags).isdisjoint(action.option_strings):
-                yield action.dest, Given(name, None, f"--{name}", f"--{name}")
+            is_first = action.dest not in given  # --cluster and --cluster-file have one attribute
+            if getattr(options, action.dest) is not _UNSET and (is_first or f"--{name}" in flags):
+                given[action.dest] = Given(name, None, f"--{name}", f"--{name}")
+        return given
 
     def _layers(self, options: argparse.Namespace) -> Iterator[Mapping[str, Given]]:
         """Yield what is below the flags; which file there is shows once the variables were applied."""

@@ -87,4 +87,4 @@ def test_package_does_not_import_optional_libraries() -> None:
     ended = run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE, check=True)
     loaded = {module.partition(".")[0] for module in ended.stdout.split()}
     assert {"simple_chat", "asyncio"} <= loaded
-    assert not loaded & {"prompt_toolkit", "uvloop", "aiofiles", "nats"}
+    assert not loaded & {"prompt_toolkit", "uvloop", "aiofiles", "nats", "prometheus_client"}

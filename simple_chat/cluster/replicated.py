@@ -6,11 +6,12 @@ has a name. What a member asks (PING, WHO, HISTORY) goes the same way, for the a
 no other server reads of it.
 """
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from simple_chat.cluster.entry import END, JOIN, LEAVE, Entry, encode_entry
+from simple_chat.cluster.message_index import MessageIndex
 from simple_chat.cluster.nodes import Nodes
 from simple_chat.cluster.outbox import Outbox, Proposal
 from simple_chat.cluster.snapshot import Snapshot, decode_snapshot, encode_snapshot
@@ -26,18 +27,6 @@ from simple_chat.core.sequence import HISTORY, MESSAGE
 from simple_chat.errors import CommandError
 
 _BARRIER = b""  # the line of what only needs its place in the log
-
-
-class _IndexedEntry(NamedTuple):
-    """An entry of the log that has messages.
-
-    Attributes:
-        messages: how many.
-        position: of the entry.
-    """
-
-    messages: int
-    position: int
 
 
 class Message(NamedTuple):
@@ -70,8 +59,7 @@ class ReplicatedRoom:
         self.room = room
         self.position = 0
         self._nodes = nodes
-        self._index: deque[_IndexedEntry] = deque()  # the entries with the last messages
-        self._indexed = 0  # messages in these
+        self._index = MessageIndex()
         self._entry_messages = 0  # in the entry that is being applied
         self._to_restore: set[int] = set()  # positions before the snapshot's
         self._outbox = Outbox()
@@ -209,8 +197,10 @@ class ReplicatedRoom:
             for line in entry.lines:
                 if line.startswith(MESSAGE):
                     self._apply_remote(entry.node, line)
-        if self._entry_messages:
-            self._index_entry(entry.position)
+        if self._entry_messages:  # another server may want more of them than this one
+            reach = max(self.room.sequence.history_limit, HISTORY)
+            self._index.add(self._entry_messages, entry.position, reach=reach)
+            self._entry_messages = 0
 
     @property
     def flush_due(self) -> bool:
@@ -295,15 +285,6 @@ class ReplicatedRoom:
 
     # Snapshots
 
-    def _index_entry(self, position: int) -> None:
-        """Remember which entries have the last messages."""
-        self._index.append(_IndexedEntry(self._entry_messages, position))
-        self._indexed += self._entry_messages
-        self._entry_messages = 0
-        reach = max(self.room.sequence.history_limit, HISTORY)  # another server may want more than this one
-        while self._indexed - self._index[0].messages >= reach:
-            self._indexed -= self._index.popleft().messages
-
     @property
     def is_snapshotter(self) -> bool:
         """Whether it is this server that publishes a `snapshot` from time to time."""
@@ -314,9 +295,10 @@ class ReplicatedRoom:
         names = defaultdict[str, list[str]](list)
         for member in self.room.membership:
             names[member.node or self.node].append(member.name)
-        positions = [each.position for each in self._index]
         bans = [str(ban) for ban in self.room.bans]
-        return encode_snapshot(Snapshot(self.position, positions, self._nodes.snapshot(), names, bans))
+        return encode_snapshot(
+            Snapshot(self.position, self._index.positions, self._nodes.snapshot(), names, bans)
+        )
 
     def restore_bans(self, snapshot: bytes) -> None:
         """Take over the bans of a snapshot, also of one that is too old for everything else."""
@@ -349,6 +331,5 @@ class ReplicatedRoom:
                 self.room.membership.add(Member(name, node))
         self.room.sequence.clear_history()
         self._index.clear()
-        self._indexed = 0
         self._to_restore = set(state.message_entries)
         return min(self._to_restore, default=self.position + 1)

@@ -1,4 +1,4 @@
-"""The states of a connection, and what is kept of it before its first JOIN.
+"""The states of a connection, what is kept of it before its first JOIN, and how it is closed.
 
 The rules are a table: which event leads from which state to which. An event that the table does not have for
 a state is a fault of the caller.
@@ -6,6 +6,8 @@ a state is a fault of the caller.
 
 from dataclasses import dataclass
 from enum import Enum, auto
+
+from simple_chat.core.codes import Code
 
 
 class State(Enum):
@@ -92,3 +94,16 @@ class Handshake:
     tries_left: int
     errors: int = 0
     secret: str | None = None
+
+
+@dataclass(slots=True)
+class Closing:
+    """How a connection is closed.
+
+    Attributes:
+        lines: what is written last, each with its LF.
+        code: why, if the server closes it because of what the client does.
+    """
+
+    lines: bytes
+    code: Code | None = None

@@ -8,14 +8,13 @@ mean is the business of a subclass: `simple_chat.core.conversation` has the plai
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 
 from simple_chat.core.codec import Codec, PlainCodec
 from simple_chat.core.codes import Code
 from simple_chat.core.commands import Command, Leave
 from simple_chat.core.delivery import FLUSH_BYTES, Write
-from simple_chat.core.handshake import TRANSITIONS, Event, Handshake, State
+from simple_chat.core.handshake import TRANSITIONS, Closing, Event, Handshake, State
 from simple_chat.core.limits import Limits
 from simple_chat.core.room import Room, Sequencer
 from simple_chat.errors import CommandError
@@ -27,19 +26,6 @@ TRIES_MAX = 3
 """Passwords that one connection may try."""
 
 _HELD_MAX = 64 * 1024  # bytes that may wait for their turn; more are left to the kernel
-
-
-@dataclass(slots=True)
-class Closing:
-    """How a connection is closed.
-
-    Attributes:
-        lines: what is written last, each with its LF.
-        code: why, if the server closes it because of what the client does.
-    """
-
-    lines: bytes
-    code: Code | None = None
 
 
 class Session(ABC):

@@ -210,7 +210,7 @@ class FileJournal:
         try:
             await self._writer.append(records, first.first, first.time)
         except (OSError, JournalError) as error:
-            self._report_outage(describe_error(error))
+            self._report_outage(describe_error(error) or type(error).__name__)
             return False
         finally:
             stall_timer.cancel()

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run_to_exit_status(arguments: Sequence[str] | None, options: argparse.Namespace, log: LogWriter) -> int:
     """Run the server. What ends it is written by the log's writer: stderr itself may block."""
-    rate_limit = logs.configure(log, verbose=options.verbose)
+    rate_limit = logs.configure(log, _STDERR, options.log_format, verbose=options.verbose)
     _raise_descriptor_limit()
     try:
         with asyncio.Runner(loop_factory=_loop_factory(options.loop)) as runner:

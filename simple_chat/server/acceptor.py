@@ -13,7 +13,7 @@ from simple_chat.core.network import network_of
 from simple_chat.core.room import Room
 from simple_chat.errors import describe_error
 from simple_chat.server import listeners
-from simple_chat.server.admission import Admission, Slot
+from simple_chat.server.admission import MAX_CLIENTS_OPTION, Admission, Slot
 from simple_chat.server.config import Settings
 from simple_chat.server.connection import Connection
 from simple_chat.tls import HANDSHAKE_TIMEOUT
@@ -52,7 +52,8 @@ class Acceptor:
         self._bans = room.bans
         self._make_connection = make_connection
         self._settings = settings
-        self.admission = Admission(_limit_clients(settings.max_clients), settings.max_per_ip, room.counters)
+        max_clients, source = _limit_clients(settings.max_clients)
+        self.admission = Admission(max_clients, settings.max_per_ip, room.counters, source=source)
         self._listeners: list[listeners.Listener] = []
         self._starting: dict[asyncio.Task[None], bool] = {}  # and whether it takes a TLS handshake
 
@@ -85,7 +86,8 @@ class Acceptor:
     def reconfigure(self, settings: Settings) -> None:
         """Accept connections by other settings from now on."""
         self._settings = settings
-        self.admission.change_limits(_limit_clients(settings.max_clients), settings.max_per_ip)
+        max_clients, source = _limit_clients(settings.max_clients)
+        self.admission.change_limits(max_clients, settings.max_per_ip, source=source)
         for listener in self._listeners:
             listener.change_stall_timeout(settings.stall_timeout)
 
@@ -122,11 +124,11 @@ class Acceptor:
         await asyncio.gather(*self._starting, return_exceptions=True)
 
     def _on_accept(self, sock: socket.socket, host: str) -> None:
-        banned = self._bans.of_host(host) is not None
-        slot = self.admission.acquire(network_of(host), banned=banned)
-        if slot is None:
-            reason = "banned" if banned else "too many connections"
-            logger.info("connection from %s closed: %s", host or "a Unix socket", reason)
+        ban = self._bans.of_host(host)
+        slot = self.admission.acquire(network_of(host), ban="" if ban is None else f"ban: {ban}")
+        if not slot.admitted and self.admission.answers_no_more:
+            self._log("refused", host, "connection from %s closed: %s", slot.refusal)
+            self.admission.release(slot)
             sock.close()
             return
         tls = None if sock.family == socket.AF_UNIX else self.tls
@@ -147,7 +149,7 @@ class Acceptor:
         except OSError as error:
             # uvloop's error is empty when the client disconnects during the handshake.
             reason = describe_error(error) or "the client disconnected"
-            logger.info("handshake with %s failed: %s", host or "a Unix socket", reason)
+            self._log("handshake-failed", host, "handshake with %s failed: %s", reason)
             self._discard(connection, sock)
 
     def _on_started(self, connection: Connection, sock: socket.socket, starting: asyncio.Task[None]) -> None:
@@ -157,6 +159,13 @@ class Acceptor:
         self._discard(connection, sock)
         if not starting.cancelled():
             logger.error("a connection could not be started", exc_info=starting.exception())
+
+    @staticmethod
+    def _log(event: str, host: str, message: str, reason: str) -> None:
+        """Log what became of a connection that has no number yet."""
+        logger.info(
+            message, host or "a Unix socket", reason, extra={"event": event, "address": host or "unix"}
+        )
 
     def _discard(self, connection: Connection, sock: socket.socket) -> None:
         sock.close()
@@ -170,16 +179,16 @@ class Acceptor:
         }
 
 
-def _limit_clients(requested: int | None) -> int:
-    """Return how many clients can be admitted, as far as there are file descriptors for them."""
+def _limit_clients(requested: int | None) -> tuple[int, str]:
+    """Return how many clients can be admitted, as far as there are file descriptors, and what limits them."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         soft = sys.maxsize
     available = max(soft - _RESERVED_DESCRIPTORS, 1)
-    if requested is None:
-        return available
-    if requested > available:
+    if requested is not None and requested <= available:
+        return requested, f"--{MAX_CLIENTS_OPTION}"
+    if requested is not None:
         logger.warning(
             "%d clients need more than %d file descriptors: limited to %d", requested, soft, available
         )
-    return min(requested, available)
+    return available, f"--{MAX_CLIENTS_OPTION}, from ulimit -n {soft}"

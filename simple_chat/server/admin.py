@@ -7,6 +7,7 @@ A line protocol like that of the room. Each command is answered by lines that be
 import asyncio
 import contextlib
 import logging
+import math
 import socket
 import stat
 import struct
@@ -142,7 +143,7 @@ def _log(command: AdminCommand, line: str, who: str) -> None:
     """Log what is ordered; who only looks is not of interest."""
     looks = isinstance(command, Status | ListConnections | ListBans | Help | Quit)
     level = logging.DEBUG if looks else logging.INFO
-    logger.log(level, "admin (%s): %s", who, line, extra={"unlimited": True})
+    logger.log(level, "admin (%s): %s", who, line, extra={"event": "admin", "limit": math.inf})
 
 
 def _describe_peer(sock: socket.socket) -> str:

@@ -42,8 +42,11 @@ def read(path: str, names: Collection[str]) -> dict[str, Given]:
 
 
 def _read_text(path: str) -> str:
+    file = Path(path)
     try:
-        return Path(path).read_text("utf-8-sig")
+        if file.is_fifo():  # nor could a reload read it again: it would wait for ever
+            raise ConfigError(f"can't read {path}: it is a pipe, not a file")
+        return file.read_text("utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigError(f"can't use {path}: it is not UTF-8") from None
     except (OSError, ValueError) as error:

@@ -10,18 +10,15 @@ import socket
 import struct
 import termios
 import time
-from typing import Protocol, cast
+from typing import cast
 
-from simple_chat.address import format_address
 from simple_chat.core.codes import Code
-from simple_chat.core.conversation import Conversation
 from simple_chat.core.counters import End
-from simple_chat.core.handshake import Event
-from simple_chat.core.limits import Limits
-from simple_chat.core.room import Room, Sequencer
 from simple_chat.server.activity import Activity
 from simple_chat.server.admission import Slot
-from simple_chat.server.config import Settings
+from simple_chat.server.base import ConnectionManager
+from simple_chat.server.explanations import explain
+from simple_chat.server.logged import LoggedConnection, LoggedConversation
 
 logger = logging.getLogger(__name__)
 
@@ -42,50 +39,7 @@ it is dropped would be read from without end."""
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no seconds
 
 
-class ConnectionManager(Protocol):
-    """The owner of the connections, as a connection sees it."""
-
-    room: Room
-    sequencer: Sequencer
-    settings: Settings
-    limits: Limits
-    auth_required: bool
-
-    def add(self, connection: "Connection") -> None:
-        """Add a connection that was made."""
-
-    def remove(self, connection: "Connection", reason: Code | End) -> None:
-        """Remove a connection that is gone, and count why."""
-
-    def schedule(self, connection: "Connection") -> None:
-        """Give a connection a turn soon."""
-
-    def track_backpressured(self, connection: "Connection") -> None:
-        """Watch a connection that is not read from, or can't be written to."""
-
-    def check_password(self, connection: "Connection", secret: str) -> None:
-        """Have a password that a connection sent checked, unless that is under way."""
-
-
-class _LoggedConversation(Conversation):
-    """A conversation that logs who joins from where.
-
-    Attributes:
-        connection: whose conversation it is.
-    """
-
-    __slots__ = ("connection",)
-
-    connection: "Connection"
-
-    def enter(self, event: Event) -> None:
-        """Change the state."""
-        super().enter(event)
-        if event is Event.JOINED and self.subscriber.member is not None:
-            logger.debug("%s joined as %s", self.connection, self.subscriber.member.name)
-
-
-class Connection(asyncio.Protocol):
+class Connection(LoggedConnection):
     """The event loop's protocol of one connection.
 
     Everything that concerns the room is done in the scheduler's next turn, for all connections at once.
@@ -95,8 +49,6 @@ class Connection(asyncio.Protocol):
         slot: what it is counted as; None once that is released.
 
     Attributes:
-        activity: for operators.
-        face: what the client came by: plain, tls or unix.
         lost: whether the event loop has reported its end.
     """
 
@@ -107,17 +59,9 @@ class Connection(asyncio.Protocol):
         "_peer_ended",
         "_reading",
         "_throttle_timer",
-        "activity",
-        "face",
         "lost",
-        "session",
         "slot",
-        "transport",
     )
-
-    activity: Activity
-    session: Conversation
-    transport: asyncio.Transport
 
     def __init__(self, manager: ConnectionManager, slot: Slot) -> None:
         self.slot: Slot | None = slot
@@ -138,7 +82,7 @@ class Connection(asyncio.Protocol):
         over = "plain" if self.transport.get_extra_info("sslcontext") is None else "tls"
         self.face = "unix" if self.sock.family == socket.AF_UNIX else over
         manager = self._manager
-        session = _LoggedConversation(
+        session = LoggedConversation(
             manager.room,
             manager.sequencer,
             self.transport.write,
@@ -152,7 +96,7 @@ class Connection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=1, low=0)
         self.session.greet()
         manager.add(self)
-        logger.debug("%s connected", self)
+        self.log(logging.DEBUG, "connected", "connected")
 
     def data_received(self, data: bytes) -> None:
         """Take in what the client sent."""
@@ -184,7 +128,7 @@ class Connection(asyncio.Protocol):
         self.lost = True
         if isinstance(exc, OSError) and exc.errno == errno.ETIMEDOUT:  # TCP_USER_TIMEOUT, or keepalive
             self._cause = End.STALLED
-        logger.debug("%s closed: %s", self, exc or "end of stream")
+        self.log(logging.DEBUG, "closed", f"closed: {exc or 'end of stream'}")
         if self._close_timer is not None:
             self._close_timer.cancel()
         if not (self._peer_ended or self.session.state.ending):
@@ -279,7 +223,9 @@ class Connection(asyncio.Protocol):
             timeout = LINGER if half_closes and not blocked else self._manager.settings.drain
             self._close_timer = asyncio.get_running_loop().call_later(timeout, self.abort)
             if code := self.session.disconnect_code:
-                logger.info("%s disconnected: %s", self, code, extra={"kind": f"disconnected: {code}"})
+                reason = explain(code, self._manager.settings, self.slot)
+                text = f"disconnected: {code}" + (f" ({reason})" if reason else "")
+                self.log(logging.INFO, "disconnected", text, kind=f"disconnected: {code}")
             if half_closes and not self._peer_ended:
                 with contextlib.suppress(OSError):  # a reset that is not reported yet
                     self.transport.write_eof()
@@ -329,23 +275,6 @@ class Connection(asyncio.Protocol):
         if not self.session.subscriber.blocked:
             return None
         return self.transport.get_write_buffer_size() + _unacknowledged(self.sock)
-
-    # What people are told
-
-    @property
-    def host(self) -> str:
-        """The IP address of its peer; empty for a Unix socket."""
-        peer = self.transport.get_extra_info("peername")
-        return str(peer[0]) if isinstance(peer, tuple) else ""
-
-    @property
-    def address(self) -> str:
-        """Address and port of its peer; empty for a Unix socket."""
-        peer = self.transport.get_extra_info("peername")
-        return format_address(*peer[:2]) if isinstance(peer, tuple) else ""
-
-    def __str__(self) -> str:
-        return f"connection {self.session.subscriber.ident} from {self.address or 'a Unix socket'}"
 
 
 def _unacknowledged(sock: socket.socket) -> int:

@@ -100,8 +100,9 @@ def answer(head: bytes, pages: Mapping[str, Page]) -> bytes:
 
 
 def _accept(fields: list[str]) -> str:
-    values = (field.split(":", 1)[1] for field in fields if field.lower().startswith("accept:"))
-    return ",".join(each.strip() for each in values)
+    """Return what is accepted, without what an answer must not repeat."""
+    values = (field.split(":", 1)[1].strip() for field in fields if field.lower().startswith("accept:"))
+    return ",".join(each for each in values if each.isascii() and each.isprintable())
 
 
 def _text(status: int, text: str) -> Response:
@@ -166,17 +167,16 @@ class HealthListener:
         await asyncio.gather(*self._serving, return_exceptions=True)
 
     def _on_accept(self, sock: socket.socket, _host: str) -> None:
-        if len(self._serving) >= CONNECTIONS_MAX:
-            oldest = next(iter(self._serving))
-            oldest.cancel()
-            del self._serving[oldest]
+        going_on = [each for each in self._serving if not each.cancelling()]
+        if len(going_on) >= CONNECTIONS_MAX:
+            going_on[0].cancel()
         serving = asyncio.create_task(self._serve(sock))
         self._serving[serving] = None
         serving.add_done_callback(partial(self._on_served, sock))
 
     def _on_served(self, sock: socket.socket, serving: asyncio.Task[None]) -> None:
         sock.close()
-        self._serving.pop(serving, None)
+        del self._serving[serving]
         if not serving.cancelled() and (error := serving.exception()):
             logger.error("a request for metrics or health failed", exc_info=error)
 

@@ -275,5 +275,5 @@ def _timeouts(settings: Settings) -> tuple[float, float, float]:
 
 
 def _abort_failed(connection: Connection, error: Exception) -> None:
-    logger.error("%s failed, connection aborted", connection, exc_info=error)
+    logger.error("%s failed, connection aborted", connection, exc_info=error, extra={"event": "failed"})
     connection.fail()

@@ -39,7 +39,9 @@ _FACES = ("plain", "tls", "unix")
 _LIMITS = (MAX_CLIENTS_OPTION, MAX_PER_IP_OPTION, BANNED)
 _ENDING_CODES = (
     Code.AUTH_FAILED,
+    Code.BANNED,
     Code.JOIN_TIMEOUT,
+    Code.KICKED,
     Code.NOT_CHAT,
     Code.TOO_MANY_CONNECTIONS,
     Code.TOO_MANY_ERRORS,
@@ -107,7 +109,8 @@ class ServerCollector(Collector):
         return self._certificate[1]
 
     def _connections(self) -> Metric:
-        found = Counter((each.session.state.name, each.face) for each in self._hub.connections)
+        # By identity: there may be thousands, and neither the hash nor the name of a state is cheap.
+        found = Counter((id(each.session.state), each.face) for each in self._hub.connections)
         family = GaugeMetricFamily(
             f"{_PREFIX}connections",
             "Connections by their state and what they came by.",
@@ -115,7 +118,7 @@ class ServerCollector(Collector):
         )
         for state in State:
             for face in _FACES:
-                family.add_metric([state.name.lower(), face], found[state.name, face])
+                family.add_metric([state.name.lower(), face], found[id(state), face])
         return family
 
 
@@ -205,7 +208,10 @@ def metrics_page(collector: Collector) -> Callable[[str], Response]:
         collect(registry=registry)
 
     def page(accept: str) -> Response:
-        encode, content_type = choose_encoder(accept)
+        try:
+            encode, content_type = choose_encoder(accept)
+        except TypeError:  # it compares the parts of a version as numbers, whatever they are
+            encode, content_type = choose_encoder("")
         return Response(200, encode(registry), content_type)
 
     return page

@@ -7,6 +7,7 @@ the same bans. A server by itself keeps them in a file.
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -197,7 +198,7 @@ class Moderation:
 
 
 def _log(message: str, *values: object) -> None:
-    logger.info(message, *values, extra={"unlimited": True})
+    logger.info(message, *values, extra={"event": "moderation", "limit": math.inf})
 
 
 def _parse_target(text: str) -> tuple[str | None, Network | None]:

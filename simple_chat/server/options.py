@@ -221,6 +221,12 @@ def _add_process(group: argparse._ArgumentGroup) -> None:
         default="auto",
         help="event loop; auto is uvloop if installed, else asyncio (default: auto)",
     )
+    group.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="how the log is written (default: text)",
+    )
     group.add_argument("-v", "--verbose", action="store_true", help="also log each connection")
 
 

@@ -15,6 +15,7 @@ from simple_chat.server import optional
 from simple_chat.server.access import tcp_addresses
 from simple_chat.server.config import Settings
 from simple_chat.server.server import Server
+from simple_chat.server.status import describe
 
 if TYPE_CHECKING:
     from simple_chat.server.auth import Authenticator
@@ -73,6 +74,7 @@ async def serve(  # noqa: PLR0913 - most are for keywords: an address each
         if admin is not None or sockets.get("admin"):
             server.listen_admin(admin, sockets.get("admin", ()))
         await _listen(server, addresses, unix, sockets.get("chat", ()))
+        logger.info("in force: %s", describe(server), extra={"event": "started"})
         yield server
     finally:
         await server.close()
@@ -92,7 +94,7 @@ async def _listen(
         server.listen_unix(unix)
     server.start()
     for endpoint in server.endpoints:
-        logger.info("listening on %s", endpoint)
+        logger.info("listening on %s", endpoint, extra={"event": "listening"})
 
 
 async def make_server(

@@ -20,6 +20,7 @@ from simple_chat.server.acceptor import Acceptor
 from simple_chat.server.access import check_access, exposed
 from simple_chat.server.admin import AdminListener
 from simple_chat.server.admission import Admission, Slot
+from simple_chat.server.certificate_watch import CertificateWatch
 from simple_chat.server.config import Settings
 from simple_chat.server.connection import Connection
 from simple_chat.server.health import HealthListener, health_pages
@@ -54,6 +55,7 @@ class Server:
         hub: its connections.
         moderation: what operators can do to them.
         controls: what only the program around it can do; None without one.
+        certificate: watches the end of its certificate.
         started: when it was, by the event loop's clock.
     """
 
@@ -72,6 +74,7 @@ class Server:
         self.settings = settings
         self.room = room
         self.controls: Controls | None = None
+        self.certificate = CertificateWatch()
         self._admin: AdminListener | None = None
         self._authenticator = authenticator
         self._replicator = replicator
@@ -106,6 +109,7 @@ class Server:
     def tls(self, tls: ssl.SSLContext | None) -> None:
         self._acceptor.tls = tls
         self.hub.watches_closing = tls is not None
+        self.certificate.watch(tls)
 
     def reconfigure(self, settings: Settings) -> None:
         """Change settings while it runs, all at once; see `Settings.needing_restart`. Nobody is dropped.
@@ -267,6 +271,7 @@ class Server:
         check_access(self.settings, self.addresses, self.tls, password_required=self.hub.auth_required)
         if open_to_all and (reachable := exposed(self.addresses)):
             logger.warning("no password: anybody who reaches %s can join", " or ".join(reachable))
+        self.certificate.watch(self.tls)
         self.hub.start()
         self._phase = ""
 
@@ -292,6 +297,7 @@ class Server:
             if self._admin is not None:
                 stack.push_async_callback(self._admin.close)
             stack.callback(self.hub.stop)
+            stack.callback(self.certificate.stop)
             await self._disconnect_all(asyncio.get_running_loop().time() + self.settings.drain)
 
     async def _close_journal(self) -> None:

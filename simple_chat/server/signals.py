@@ -1,4 +1,4 @@
-"""The signals of the server's process: SIGTERM and SIGINT stop it, SIGHUP reloads its files.
+"""The signals of the server's process: SIGTERM and SIGINT stop it, SIGHUP reloads its configuration.
 
 A signal that was ignored when the process started stays ignored: nohup and shells ask for it in this way.
 """

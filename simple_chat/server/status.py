@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ import simple_chat
 from simple_chat.address import format_address
 from simple_chat.core.bans import format_time
 from simple_chat.core.handshake import State
+from simple_chat.server.config import Settings
 from simple_chat.server.connection import Connection
 
 if TYPE_CHECKING:
@@ -25,6 +26,13 @@ _STATES = {
     State.CLOSED: "closing",
     State.LOST: "closing",
 }
+
+
+_DEFAULTS = Settings()
+_LIMITS = (
+    *("max_clients", "max_per_ip", "join_timeout", "stall_timeout", "drain", "max_line", "rate", "burst"),
+    *("backlog", "history", "presence_limit"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +118,43 @@ def figures(server: "Server") -> Iterator[tuple[str, object]]:
     yield "connections", admission.admitted
     yield "connections_refused", admission.refused
     yield "max_clients", admission.max_clients
+    yield "refused_by_limit", _describe_counts(room.counters.refused)
+    yield "refused_by_code", _describe_counts(room.counters.refusals)
     yield "lines", room.sequence.end
     yield "bans", len(list(room.bans))
+    yield "certificate_end", (server.certificate.end and format_time(int(server.certificate.end))) or "none"
     yield "journal", settings.journal or "none"
     yield "cluster_room", settings.cluster_room if settings.cluster else "none"
+
+
+def _describe_counts(counts: Mapping[str, int]) -> str:
+    """Return what was counted, as ``max-clients=2 max-per-ip=1``."""
+    return " ".join(f"{name}={count}" for name, count in counts.items()) or "none"
+
+
+def describe(server: "Server") -> str:
+    """Return in words how a server is set up: what protects it, what keeps its messages, other limits."""
+    settings = server.settings
+    parts = [
+        _describe_tls(server),
+        "password" if server.hub.auth_required else "no password",
+        f"journal {settings.journal} (sync {settings.sync})" if settings.journal else "no journal",
+        f"cluster room {settings.cluster_room}" if settings.cluster else "no cluster",
+        *(f"{name.replace('_', '-')} {value:.10g}" for name, value in _other_limits(settings)),
+    ]
+    return ", ".join(parts)
+
+
+def _describe_tls(server: "Server") -> str:
+    if server.tls is None:
+        return "no TLS"
+    end = server.certificate.end
+    return "TLS" if end is None else f"TLS (certificate until {format_time(int(end))})"
+
+
+def _other_limits(settings: Settings) -> Iterator[tuple[str, float]]:
+    """Return the limits that differ from their defaults."""
+    for name in _LIMITS:
+        value = getattr(settings, name)
+        if value != getattr(_DEFAULTS, name):
+            yield name, value

@@ -72,7 +72,10 @@ class Watchdog:
             error = connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             connection.abort(End.STALLED if error == errno.ETIMEDOUT else None)  # by TCP_USER_TIMEOUT
         for connection in self.stalled(now):
-            logger.info("%s: write stalled, connection reset", connection)
+            text = (
+                f"write stalled, reset: nothing acknowledged for {self._stall_timeout:g} s (--stall-timeout)"
+            )
+            connection.log(logging.INFO, "stalled", text, kind="write stalled")
             connection.abort(End.STALLED)
         self._remove_stuck(connections, now)
         return self.join_timeouts(now)

@@ -94,7 +94,7 @@ class ServerProcess:
         self.process = process
         self.log = fdspawn(process.stderr, encoding="utf-8", timeout=DEADLINE)
         self.log.logfile_read = self._logged = StringIO()
-        self.log.expect(r"listening on (\S+):(\d+)\n")
+        self.log.expect(r"listening on (\S+):(\d+)[\"}]*\n")
         found = self.log.match
         assert isinstance(found, re.Match)
         self.host, self.port = found[1], found[2]

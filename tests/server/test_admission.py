@@ -16,8 +16,16 @@ HOSTS = ["", "127.0.0.1", "192.0.2.1", "192.0.2.2", "::ffff:192.0.2.1", "2001:db
 def enter(admission: Admission, network: Network | None) -> Slot:
     """Come in, or be told that there is no room."""
     slot = admission.acquire(network)
-    assert slot is not None
+    assert slot.admitted or not admission.answers_no_more
     return slot
+
+
+def closed_unanswered(admission: Admission) -> bool:
+    """Return whether one more connection is refused without an answer."""
+    slot = admission.acquire(None)
+    unanswered = not slot.admitted and admission.answers_no_more
+    admission.release(slot)
+    return unanswered
 
 
 def test_connections_of_one_network_are_limited() -> None:
@@ -54,12 +62,12 @@ def test_changed_limits_are_for_connections_to_come() -> None:
         enter(admission, network_of("192.0.2.1")),
         enter(admission, None),
     ]
-    admission.change_limits(2, 1)
+    admission.change_limits(2, 1, source="")
     assert not enter(admission, None).admitted
     admission.release(inside.pop(0))
     admission.release(inside.pop(0))
     assert [enter(admission, network_of("192.0.2.1")).admitted for _ in range(2)] == [True, False]
-    admission.change_limits(9, 9)
+    admission.change_limits(9, 9, source="")
     assert [enter(admission, network_of("192.0.2.1")).admitted for _ in range(2)] == [True, True]
 
 
@@ -68,10 +76,10 @@ def test_refused_connections_have_a_limit_of_their_own() -> None:
     inside = enter(admission, None)
     refused = [enter(admission, network_of(f"192.0.2.{number}")) for number in range(REFUSED)]
     assert not any(slot.admitted for slot in refused)
-    assert admission.acquire(None) is None
+    assert closed_unanswered(admission)
     admission.release(refused.pop())
     assert not enter(admission, None).admitted
-    assert admission.acquire(None) is None
+    assert closed_unanswered(admission)
     admission.release(inside)
     assert enter(admission, None).admitted  # though there are still as many to be told
 
@@ -110,16 +118,30 @@ def test_count_is_right_whoever_connects_and_ends(
             same = Counter(each for each, _ in inside)[network]
             room = len(inside) < max_clients and (network is None or same < max_per_ip)
             slot = admission.acquire(network)
-            if slot is None:
-                assert not room
-                assert len(refused) == REFUSED
-            elif slot.admitted:
+            if slot.admitted:
                 assert room
                 inside.append((network, slot))
             else:
                 assert not room
                 refused.append(slot)
+                assert admission.answers_no_more == (len(refused) > REFUSED)
         elif inside and (which % 2 or not refused):
             admission.release(inside.pop(which % len(inside))[1])
         elif refused:
             admission.release(refused.pop())
+
+
+@pytest.mark.parametrize(
+    ("max_clients", "ban", "refusal"),
+    [
+        (1, "", "full: 1 of 1 connections (--max-clients, from ulimit -n 65)"),
+        (9, "", "1 connections from its address already (--max-per-ip)"),
+        (1, "ban: ann 192.0.2.1 -", "ban: ann 192.0.2.1 -"),
+    ],
+)
+def test_refusal_names_what_is_reached_and_its_value(max_clients: int, ban: str, refusal: str) -> None:
+    source = "--max-clients, from ulimit -n 65"
+    admission = Admission(max_clients, max_per_ip=1, counters=Counters(), source=source)
+    enter(admission, network_of("192.0.2.1"))
+    assert admission.acquire(network_of("192.0.2.1"), ban=ban).refusal == refusal
+    assert (admission.admitted, admission.refused) == (1, 1)

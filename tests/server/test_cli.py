@@ -163,11 +163,13 @@ def test_switch_is_taken_from_each_layer(folder: Path, monkeypatch: pytest.Monke
     (folder / "chat.toml").write_text("verbose = true")
     assert not cli.parse([]).verbose
     assert cli.parse(["--config", "chat.toml"]).verbose
-    monkeypatch.setenv("SIMPLE_CHAT_SERVER_VERBOSE", "no")
-    assert not cli.parse(["--config", "chat.toml"]).verbose
-    for flags in (["-v"], ["--verbose"]):
+    with monkeypatch.context() as patch:
+        patch.setenv("SIMPLE_CHAT_SERVER_VERBOSE", "no")
+        assert not cli.parse(["--config", "chat.toml"]).verbose
+    for flags in (["-v"], ["-vv"], ["--verbose"]):
         options = cli.parse(["--config", "chat.toml", *flags])
         assert (options.verbose, options.given["verbose"].source) == (True, "--verbose")
+    assert "verbose" not in cli.parse(["--unix", "alive", "--", "hash-password"]).given  # it has a v
 
 
 def test_host_of_a_flag_replaces_that_of_a_lower_layer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """The configuration file: what it may have, and each error with its file and line."""
 
+import os
 import tomllib
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,8 +12,6 @@ from simple_chat.journal.base import Sync
 from simple_chat.layers import OptionValue
 from simple_chat.server import cli, config_file
 from tests.test_docs import ROOT
-
-Parse = Callable[..., object]
 
 
 @pytest.fixture
@@ -157,6 +155,12 @@ def test_unreadable_file_is_refused_with_status_2(tmp_path: Path, capsys: pytest
         message = capsys.readouterr().err
         assert f": can't read {tmp_path / path}: {reason} (--help" in message
         assert message.count("\n") == 1
+
+
+def test_pipe_is_refused_and_not_waited_for(path: Path) -> None:
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match=r"^can't read chat.toml: it is a pipe, not a file$"):
+        cli.parse(["--config", str(path)], raises=True)
 
 
 # Written

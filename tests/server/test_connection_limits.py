@@ -121,7 +121,7 @@ async def test_slot_is_released_however_a_connection_ends(
             await (await join_when_free(harness, name)).close()
             await eventually(lambda: not harness.server.hub.connections)
         assert harness.server._acceptor.admission.admitted == 0
-        assert harness.server._acceptor.admission._refused.count == 0
+        assert harness.server._acceptor.admission.refused == 0
 
 
 async def read_to_end(sock: socket.socket) -> list[str]:

@@ -6,6 +6,8 @@ import socket
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from simple_chat import ListenError, Server, Settings, serve
 from simple_chat.core.room import Room
@@ -73,6 +75,12 @@ def test_other_method_is_not_allowed(method: bytes) -> None:
 )
 def test_what_is_no_request_is_a_bad_one(request_: bytes) -> None:
     assert parse_answer(answer(request_, PAGES)).status == 400
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", b"GET /page HTTP/1.1\r\nAccept:", b"HEAD /"]))
+def test_whatever_comes_has_an_answer(data: bytes, begin: bytes) -> None:
+    found = parse_answer(answer(begin + data + HEAD, PAGES))
+    assert found.status in {200, 400, 404, 405}
 
 
 # While the server runs

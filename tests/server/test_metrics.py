@@ -7,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -20,6 +21,8 @@ from simple_chat.bench.load import LoadRun, Workload
 from simple_chat.core.codes import Code
 from simple_chat.core.counters import End
 from simple_chat.server import hub
+from simple_chat.server.connection import Connection
+from simple_chat.server.watchdog import Watchdog
 from tests.harness.http import get, scrape
 from tests.harness.peer import DEADLINE, Peer
 from tests.harness.programs import run_server_process, run_server_to_exit
@@ -91,6 +94,26 @@ async def test_exposition_is_text_or_openmetrics_as_is_asked_for() -> None:
     assert len(ours) > 20
     assert len({*ours}) == len(ours)
     assert all(family.documentation for family in parse_text(plain.body))
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "",
+        "*/*",
+        "text/html",
+        "text/plain;version=x",
+        "application/openmetrics-text;version=x;escaping=y",
+        "application/openmetrics-text;version=1.0.0;escaping=\x85",
+        "application/openmetrics-text;version=1.0.0.\rX:y",
+    ],
+)
+async def test_exposition_is_there_whatever_is_accepted(accept: str) -> None:
+    async with run_server_in_loop(metrics=0) as harness:
+        found = await get(harness.server.metrics_address, "/metrics", f"Accept: {accept}")
+    assert found.status == 200
+    assert "\r" not in found.fields["content-type"]
+    assert "simple_chat_ready 1.0\n" in found.body
 
 
 async def test_exposition_has_figures_of_the_process() -> None:
@@ -176,11 +199,19 @@ async def stop_reading(harness: ServerHarness, peer: Peer) -> None:
         await ann.ask(f"MSG {'x' * 4000}")
 
 
-async def time_out_in_the_kernel(harness: ServerHarness, peer: Peer) -> None:
+async def stop_reading_between_sweeps(harness: ServerHarness, peer: Peer) -> None:
+    if sys.platform != "linux":
+        pytest.skip("the kernel has no TCP_USER_TIMEOUT")
+    await stop_reading(harness, peer)
+
+
+async def time_out_while_not_read_from(harness: ServerHarness, peer: Peer) -> None:
     await peer.ask("JOIN gone")
     connection = harness.connection(harness.subscriber("gone"))
-    connection.connection_lost(OSError(errno.ETIMEDOUT, "Connection timed out"))
-    connection.transport.abort()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Watchdog, "dead_peers", lambda _self: [connection])
+        patch.setattr(Connection, "sock", SimpleNamespace(getsockopt=lambda *_: errno.ETIMEDOUT))
+        harness.server.hub._watchdog.sweep([], 0.0)
 
 
 async def break_down(harness: ServerHarness, peer: Peer) -> None:
@@ -199,7 +230,8 @@ WAYS: list[tuple[Callable[[ServerHarness, Peer], Awaitable[None]], str]] = [
     (send_http, Code.NOT_CHAT),
     (wait, Code.JOIN_TIMEOUT),
     (stop_reading, End.STALLED),
-    (time_out_in_the_kernel, End.STALLED),
+    (stop_reading_between_sweeps, End.STALLED),
+    (time_out_while_not_read_from, End.STALLED),
     (break_down, End.FAILED),
     (evict, End.EVICTED),
 ]
@@ -209,7 +241,7 @@ WAYS: list[tuple[Callable[[ServerHarness, Peer], Awaitable[None]], str]] = [
 async def test_ended_connection_counts_once_for_its_reason(
     end: Callable[[ServerHarness, Peer], Awaitable[None]], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "_SWEEP_INTERVAL", 0.02)
+    monkeypatch.setattr(hub, "_SWEEP_INTERVAL", 1_000 if end is stop_reading_between_sweeps else 0.02)
     join_timeout = 0.1 if end is wait else 30
     async with run_server_in_loop(Settings(join_timeout=join_timeout, stall_timeout=0.3)) as harness:
         peer = await harness.connect()

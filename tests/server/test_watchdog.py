@@ -156,7 +156,7 @@ async def test_stall_timeout_zero_aborts_nobody(transport: str) -> None:
 
 
 def log_of_stalls(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if "stalled" in record.getMessage()]
+    return [record.getMessage() for record in caplog.records if " stalled, reset" in record.getMessage()]
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -173,7 +173,8 @@ async def test_sweep_resets_stalled_connections(transport: str, caplog: pytest.L
         watchdog = Watchdog(0, TIMEOUT)
         watchdog.track_backpressured(scene.connection)
         await eventually(swept)
-        assert log_of_stalls(caplog) == [f"{scene.connection}: write stalled, connection reset"]
+        reason = f"nothing acknowledged for {TIMEOUT:g} s (--stall-timeout)"
+        assert log_of_stalls(caplog) == [f"{scene.connection} write stalled, reset: {reason}"]
         assert await scene.talk.talker.until("LEFT stalled") == []
 
 

@@ -57,6 +57,10 @@ class SimulatedSocket:
     def setsockopt(self, *_: object) -> None:
         """Ignore an option."""
 
+    def getsockopt(self, *_: object) -> int:
+        """Return SO_ERROR: a simulated kernel reports no error before the event loop does."""
+        return 0
+
     def close(self) -> None:
         """Close the connection."""
         self.end.abort()

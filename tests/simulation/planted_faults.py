@@ -53,7 +53,7 @@ _DELIVERY = [
     Planted(
         "a GAP is not said",
         _single(7),
-        Edit(Delivery, "_gap", "if lost else", "if not lost else"),
+        Edit(Delivery, "_gap", "if not lost:", "if lost:"),
     ),
     Planted(
         "a GAP reaches over the place of an answer",
@@ -294,7 +294,7 @@ _SERVER = [
     Planted(
         "a lost connection is not removed",
         _single(3),
-        Edit(Connection, "detach", "self._manager.remove(self)", "pass"),
+        Edit(Connection, "detach", "self._manager.remove(self, reason)", "pass"),
     ),
     Planted(
         "a slot is not released",
@@ -372,7 +372,7 @@ _CLUSTER = [
     Planted(
         "an eviction aborts no connection",
         _cluster(0),
-        Edit(Hub, "on_evicted", "self.abort_all()", "pass"),
+        Edit(Hub, "on_evicted", "connection.abort(End.EVICTED)", "None"),
     ),
     Planted(
         "an eviction leaves commits to be waited for",
