@@ -60,11 +60,12 @@ class Notifier:
     """Tells systemd how the server is, if it wants to know."""
 
     def __init__(self) -> None:
-        path = _take_variable("NOTIFY_SOCKET")
-        microseconds, pid = _take_variable("WATCHDOG_USEC"), _take_variable("WATCHDOG_PID")
-        self._watched = microseconds.isdigit() and pid in {"", str(os.getpid())}
-        self._interval = min(int(microseconds) / 2e6, _STATUS_INTERVAL) if self._watched else _STATUS_INTERVAL
-        self._sock = _connect(path) if path else None
+        path, pid = _take_variable("NOTIFY_SOCKET"), _take_variable("WATCHDOG_PID")
+        microseconds = int(_take_variable("WATCHDOG_USEC") or 0)
+        self._watched = microseconds > 0 and pid in {"", str(os.getpid())}
+        self._interval = min(microseconds / 2e6, _STATUS_INTERVAL) if self._watched else _STATUS_INTERVAL
+        self._address = f"\0{path[1:]}" if path.startswith("@") else path
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if path else None
         self._status = ""
 
     def ready(self, server: "Server") -> None:
@@ -94,13 +95,13 @@ class Notifier:
         before, self._status = self._status, f"STATUS={_describe(server)}"
         lines = ["WATCHDOG=1"] * self._watched + [self._status] * (self._status != before)
         if lines:
-            self._send(*lines)
+            self._send(*lines, flags=socket.MSG_DONTWAIT)  # there is another tick
 
-    def _send(self, *lines: str) -> None:
-        """Send one datagram; what can't be sent for now is not worth a delay of the chat."""
+    def _send(self, *lines: str, flags: int = 0) -> None:
+        """Send one datagram."""
         if self._sock is not None:
             try:
-                self._sock.send("\n".join(lines).encode())
+                self._sock.sendto("\n".join(lines).encode(), flags, self._address)
             except OSError as error:
                 logger.warning("can't notify systemd: %s", describe_error(error))
 
@@ -110,17 +111,6 @@ def _describe(server: "Server") -> str:
     members, admission = len(server.room.membership), server.admission
     people = f"{members} members, {admission.admitted} of {admission.max_clients} connections"
     return sanitize(server.readiness() or people)
-
-
-def _connect(path: str) -> socket.socket | None:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
-        sock.connect(f"\0{path[1:]}" if path.startswith("@") else path)
-    except OSError as error:
-        logger.warning("can't notify systemd by %s: %s", path, describe_error(error))
-        sock.close()
-        return None
-    return sock
 
 
 def _take_variable(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,6 +19,8 @@ from tests.harness.operator_peer import operator
 from tests.harness.peer import connect
 from tests.harness.programs import DEADLINE
 from tests.harness.supervisor import Supervisor
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="systemd is on Linux")
 
 WATCHDOG = "100000"  # us
 WAITING = 500  # connections that no server accepts yet
@@ -123,7 +126,7 @@ def test_watchdog_is_told_for_as_long_as_the_event_loop_runs(supervisor: Supervi
         supervisor.wait_for("WATCHDOG=1")
 
 
-@pytest.mark.parametrize(("pid", "watchdog"), [("", ""), ("1", WATCHDOG)])
+@pytest.mark.parametrize(("pid", "watchdog"), [("", ""), ("", "0"), ("1", WATCHDOG)])
 def test_watchdog_that_is_off_or_of_another_process_is_not_told(
     supervisor: Supervisor, pid: str, watchdog: str
 ) -> None:
@@ -133,9 +136,7 @@ def test_watchdog_that_is_off_or_of_another_process_is_not_told(
         assert "WATCHDOG=1" not in supervisor.wait_for("STOPPING=1")
 
 
-def test_supervisor_that_is_gone_is_named_in_the_log(supervisor: Supervisor, directory: Path) -> None:
-    with supervisor.run("--port", "0", NOTIFY_SOCKET=str(directory / "nowhere")) as server:
-        assert f"can't notify systemd by {directory}/nowhere: No such file" in server.stop()
+def test_supervisor_that_is_gone_is_in_the_log(supervisor: Supervisor) -> None:
     with supervisor.run("--port", "0", WATCHDOG_USEC=WATCHDOG) as server:
         supervisor.wait_for("WATCHDOG=1")
         supervisor.sock.close()
