@@ -9,7 +9,7 @@ _shtab_simple_chat_server_subparsers=(hash-password ctl)
 
 _shtab_simple_chat_server_hash_password_option_strings=()
 _shtab_simple_chat_server_ctl_option_strings=(-h --help --version --admin --json)
-_shtab_simple_chat_server_option_strings=(-h --help --version --config --check-config --host --ip --port --unix --reuse-port --tls-cert --tls-key --tls-client-ca --password-file --insecure --admin --bans --metrics --max-clients --max-per-ip --join-timeout --stall-timeout --rate --burst --max-line --drain --backlog --history --presence-limit --journal --sync --journal-segment --journal-keep --cluster --cluster-file --cluster-room --cluster-replicas --cluster-creds --cluster-ca --cluster-cert --cluster-key --loop -v --verbose)
+_shtab_simple_chat_server_option_strings=(-h --help --version --config --check-config --host --ip --port --unix --reuse-port --tls-cert --tls-key --tls-client-ca --password-file --insecure --admin --bans --metrics --max-clients --max-per-ip --join-timeout --stall-timeout --rate --burst --max-line --drain --backlog --history --presence-limit --journal --sync --journal-segment --journal-keep --cluster --cluster-file --cluster-room --cluster-replicas --cluster-creds --cluster-ca --cluster-cert --cluster-key --loop --log-format -v --verbose)
 
 _shtab_simple_chat_server_ctl___admin_COMPGEN=_shtab_compgen_files
 _shtab_simple_chat_server___config_COMPGEN=_shtab_compgen_files
@@ -32,6 +32,7 @@ _shtab_simple_chat_server_pos_0_choices=(hash-password ctl)
 _shtab_simple_chat_server___sync_choices=(none os disk)
 _shtab_simple_chat_server___cluster_replicas_choices=(1 3)
 _shtab_simple_chat_server___loop_choices=(auto uvloop asyncio)
+_shtab_simple_chat_server___log_format_choices=(text json)
 
 _shtab_simple_chat_server_ctl__h_nargs=0
 _shtab_simple_chat_server_ctl___help_nargs=0
