@@ -21,11 +21,12 @@ pytest_plugins = ["tests.harness.nats_fixtures"]
 
 settings.register_profile(
     "default",
-    max_examples=150,
-    stateful_step_count=40,
+    max_examples=60,
+    stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=200)
 settings.load_profile("default")
 
 

@@ -191,7 +191,7 @@ class ReplicatedRoom:
             self.position = entry.position
             for node in self._nodes.expire(entry.time):
                 self._evict_node(node)
-            if entry.node and self._nodes.record_heartbeat(entry.node, entry.number):
+            if self._nodes.record_heartbeat(entry.node, entry.number):  # never of what is no entry
                 self._apply_lines(entry)
         elif entry.position in self._to_restore:
             for line in entry.lines:

@@ -102,7 +102,7 @@ class Batch:
 
     def count_own(self, author: int, start: int) -> int:
         """Return how many lines from `start` on are one author's own."""
-        return len(self._own(author, max(start - self.first, 0), self.end - self.first))
+        return len(self._own(author, max(start - self.first, 0), len(self._authors)))
 
     def _own(self, author: int, index: int, last: int) -> list[int]:
         """Return the indices of one author's lines, from one index to another."""

@@ -257,7 +257,7 @@ class Delivery:
         A subscriber that has left does not get those lines; GAP says how many they were.
         """
         at = max(subscriber.response_not_before, self._backlog.end)
-        if subscriber.response is None or subscriber.cursor is None or subscriber.response_at <= at:
+        if subscriber.response is None or subscriber.response_at <= at:
             return
         if subscriber.member is None:
             lost = subscriber.response_at - at - self._sequence.count_own(subscriber.ident, at)

@@ -71,7 +71,7 @@ class Session(ABC):
         write: Write,
         limits: Limits,
         *,
-        auth_required: bool = False,
+        auth_required: bool,
         codec: Codec | None = None,
     ) -> None:
         self._room = room
@@ -215,7 +215,7 @@ class Session(ABC):
             line = self._codec.next_line()
             if line:
                 self.execute(line)
-            elif line is None and self._codec.at_end:
+            elif self._codec.at_end:
                 self.close("quit")
         except CommandError as error:
             self.refuse(Code(error.code))

@@ -70,5 +70,4 @@ class Telnet:
 
 def _ends_in_iac(subnegotiation: bytes) -> bool:
     """Whether the last byte is an IAC of its own, not the second half of ``IAC IAC``."""
-    body = subnegotiation[2:]
-    return (len(body) - len(body.rstrip(b"\xff"))) % 2 == 1
+    return (len(subnegotiation) - len(subnegotiation.rstrip(b"\xff"))) % 2 == 1

@@ -28,7 +28,7 @@ def count_beyond_size(sizes: Sequence[int], limit: int) -> int:
         limit: bytes that they may have together.
     """
     total = sum(sizes)
-    for index, size in enumerate(sizes[:-1]):
+    for index, size in enumerate(sizes):
         if total <= limit:
             return index
         total -= size

@@ -20,6 +20,7 @@ class ConnectionManager(Protocol):
     settings: Settings
     limits: Limits
     auth_required: bool
+    seconds: int
 
     def add(self, connection: "Connection") -> None:
         """Add a connection that was made."""

@@ -9,12 +9,10 @@ import os
 import socket
 import struct
 import termios
-import time
 from typing import cast
 
 from simple_chat.core.codes import Code
 from simple_chat.core.counters import End
-from simple_chat.server.activity import Activity
 from simple_chat.server.admission import Slot
 from simple_chat.server.base import ConnectionManager
 from simple_chat.server.explanations import explain
@@ -64,6 +62,7 @@ class Connection(LoggedConnection):
     )
 
     def __init__(self, manager: ConnectionManager, slot: Slot) -> None:
+        super().__init__()
         self.slot: Slot | None = slot
         self._manager = manager
         self._reading = True
@@ -77,11 +76,11 @@ class Connection(LoggedConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the client."""
-        self.activity = Activity(time.time())
         self.transport = cast("asyncio.Transport", transport)
         over = "plain" if self.transport.get_extra_info("sslcontext") is None else "tls"
         self.face = "unix" if self.sock.family == socket.AF_UNIX else over
         manager = self._manager
+        self.since = manager.seconds
         session = LoggedConversation(
             manager.room,
             manager.sequencer,

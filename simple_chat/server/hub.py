@@ -13,9 +13,9 @@ from simple_chat.core.counters import End
 from simple_chat.core.limits import Limits
 from simple_chat.core.room import Room, Sequencer
 from simple_chat.core.scheduler import Committer, Scheduler
-from simple_chat.server.activity import WINDOW
 from simple_chat.server.config import Settings
 from simple_chat.server.connection import LINGER, Connection
+from simple_chat.server.logged import WINDOW
 from simple_chat.server.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Hub:
         limits: of each connection.
         auth_required: whether clients need a password.
         connections: all of them.
+        seconds: since the epoch, whole: one object for all connections of a second.
         window_started: when the current window of everybody's activity began, by the event loop's clock.
         watches_closing: whether connections may close without the event loop reporting it, as over TLS.
     """
@@ -68,6 +69,7 @@ class Hub:
         self.auth_required = authenticator is not None
         self.connections: dict[Connection, None] = {}
         self.window_started = 0.0
+        self.seconds = int(time.time())
         self.watches_closing = False
         self._authenticator = authenticator
         self._release_slot = release_slot
@@ -221,7 +223,8 @@ class Hub:
         loop = asyncio.get_running_loop()
         now = loop.time()
         self.room.counters.loop_lag_seconds.observe(max(now - due, 0.0))
-        self.room.bans.expire(time.time())
+        self.seconds = int(time.time())
+        self.room.bans.expire(self.seconds)
         self._count_lines(now)
         self._sweep_timer = loop.call_at(now + _SWEEP_INTERVAL, self._sweep, now + _SWEEP_INTERVAL)
         closing = list(self.connections) if self.watches_closing else []
@@ -232,7 +235,7 @@ class Hub:
         if now - self.window_started >= WINDOW:
             self.window_started = now
             for connection in self.connections:
-                connection.activity.start_window(connection.session.executed)
+                connection.start_window()
 
     def _disconnect_overdue(self, overdue: list[Connection]) -> None:
         """Disconnect those that did not join in time: some at once, for there may be thousands."""

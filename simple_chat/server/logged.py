@@ -1,4 +1,4 @@
-"""How a connection appears in the log: by its number and address, with its name once it has joined."""
+"""How a connection appears to operators: in the log, and in LIST."""
 
 import asyncio
 import logging
@@ -6,10 +6,12 @@ import logging
 from simple_chat.address import format_address
 from simple_chat.core.conversation import Conversation
 from simple_chat.core.handshake import Event
-from simple_chat.server.activity import Activity
 from simple_chat.server.logs import MAX_LINES
 
 logger = logging.getLogger(__name__)
+
+WINDOW = 60.0
+"""Seconds of the windows in which a connection's lines are counted."""
 
 _JOINS_LOGGED = 600
 """Lines a minute about who joins, at most: more tell little, and may be a flood."""
@@ -39,18 +41,36 @@ class LoggedConnection(asyncio.Protocol):
     """A connection that can be told from others.
 
     Attributes:
-        activity: since when there is one, and how much it sends.
         face: what the client came by: plain, tls or unix.
         session: what is said on it.
+        since: when it was made, in whole seconds since the epoch.
         transport: the event loop's side of it.
     """
 
-    __slots__ = ("activity", "face", "session", "transport")
+    __slots__ = ("_executed_before", "_executed_last", "face", "session", "since", "transport")
 
-    activity: Activity
     face: str
     session: Conversation
+    since: int
     transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self._executed_before = 0  # lines, when the current window began
+        self._executed_last = 0  # lines of the window before
+
+    def start_window(self) -> None:
+        """Begin another window of `WINDOW` seconds in which lines are counted."""
+        executed = self.session.executed
+        self._executed_last, self._executed_before = executed - self._executed_before, executed
+
+    def lines_per_minute(self, elapsed: float) -> int:
+        """Return about how many lines were executed in the last minute: the window before counts in part.
+
+        Args:
+            elapsed: seconds of the current window.
+        """
+        rest = self._executed_last * max(1 - elapsed / WINDOW, 0)
+        return round(self.session.executed - self._executed_before + rest)
 
     @property
     def host(self) -> str:

@@ -1,7 +1,6 @@
 """Metrics for Prometheus: what the server has counted, read when somebody scrapes."""
 
 import math
-import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -15,7 +14,6 @@ from simple_chat.journal.base import Journal
 from simple_chat.server.admission import BANNED, MAX_CLIENTS_OPTION, MAX_PER_IP_OPTION
 from simple_chat.server.health import Response
 from simple_chat.server.hub import Hub
-from simple_chat.tls import certificate_end
 
 try:
     from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -57,7 +55,7 @@ class ServerCollector(Collector):
         replicator: what shares the room with other servers; None if it is not shared.
         max_clients: returns how many connections are admitted at a time.
         readiness: returns why the room takes no lines now, empty if it does.
-        tls: returns the TLS context of new connections; None for plain text.
+        certificate_end: returns the end of its certificate, in seconds since the epoch; None without one.
     """
 
     def __init__(
@@ -68,15 +66,14 @@ class ServerCollector(Collector):
         replicator: "Replicator | None",
         max_clients: Callable[[], int],
         readiness: Callable[[], str],
-        tls: Callable[[], ssl.SSLContext | None],
+        certificate_end: Callable[[], float | None],
     ) -> None:
         self._hub = hub
         self._journal = journal
         self._replicator = replicator
         self._max_clients = max_clients
         self._readiness = readiness
-        self._tls = tls
-        self._certificate: tuple[ssl.SSLContext, float | None] | None = None  # of a context, and its end
+        self._certificate_end = certificate_end
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics."""
@@ -100,13 +97,6 @@ class ServerCollector(Collector):
         )
         if (end := self._certificate_end()) is not None:
             yield _gauge("certificate_expiry_timestamp_seconds", "End of the certificate.", end)
-
-    def _certificate_end(self) -> float | None:
-        if (tls := self._tls()) is None:
-            return None
-        if self._certificate is None or self._certificate[0] is not tls:
-            self._certificate = tls, certificate_end(tls)
-        return self._certificate[1]
 
     def _connections(self) -> Metric:
         # By identity: there may be thousands, and neither the hash nor the name of a state is cheap.

@@ -252,7 +252,7 @@ class Server:
             replicator=self._replicator,
             max_clients=lambda: self.admission.max_clients,
             readiness=self.readiness,
-            tls=lambda: self.tls,
+            certificate_end=lambda: self.certificate.end,
         )
         self._health = HealthListener({"/metrics": page, **health_pages(self.readiness)})
         if address is not None:

@@ -49,7 +49,8 @@ def assert_fails(ended: CompletedProcess[str], status: int, reason: str) -> None
 
 
 def test_server_started_for_the_run_is_measured(capsys: Capture) -> None:
-    result = measure(capsys)
+    results = (measure(capsys) for _ in range(10))  # a busy machine may give the server less time than a tick
+    result = next(each for each in results if each["server_cpu"])
     assert (result["clients"], result["senders"], result["window"], result["rate"]) == (20, 3, 8, None)
     assert list(result["latency_us"]) == ["p50", "p90", "p99", "p99.9"]
     assert sorted(result["latency_us"].values()) == list(result["latency_us"].values())

@@ -92,7 +92,7 @@ def test_client_may_be_ahead_of_the_observer(senders: list[int]) -> None:
     scenario.assert_correct()
 
 
-@settings(max_examples=50)  # each draws some fifty times
+@settings(max_examples=settings().max_examples // 4)  # each draws some fifty times
 @given(st.data())
 def test_expected_lines_are_correct_in_any_pieces_and_order(data: st.DataObject) -> None:
     scenario = Scenario(data.draw(st.lists(st.integers(0, SENDERS - 1), max_size=8)))

@@ -6,10 +6,11 @@ import os
 import re
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from tests.harness.forked_process import ForkedProcess
 from tests.harness.peer import Peer, connect
 from tests.harness.programs import ServerProcess
 
@@ -17,6 +18,10 @@ DEADLINE = 60.0
 """Seconds that a process may run before the test fails. None runs this long when all is well."""
 
 CLIENT = (sys.executable, "-m", "simple_chat.client")
+"""The client: without a shell before it, it is forked, which is sooner done."""
+
+EXEC = 'exec "$@"'
+"""The shell script that starts the client as users do."""
 
 JOIN_SEND_LEAVE = ["JOINED bot", "MSG bot hi", "LEFT bot"]
 """What others see of a client that joins as bot, sends hi and leaves."""
@@ -45,7 +50,7 @@ class Outcome:
 
 
 @contextlib.asynccontextmanager
-async def run_process(*command: str, **variables: str) -> AsyncIterator[Process]:
+async def run_process(*command: str, **variables: str) -> AsyncIterator[Process | ForkedProcess]:
     """Run a process in a block with a deadline; it is killed at the end.
 
     Args:
@@ -55,9 +60,7 @@ async def run_process(*command: str, **variables: str) -> AsyncIterator[Process]
     ignored = ("SIMPLE_CHAT_", "PYTHONUNBUFFERED")  # unbuffered output would hide a missing flush
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ignored)}
     async with asyncio.timeout(DEADLINE):
-        process = await asyncio.create_subprocess_exec(
-            *command, env=inherited | variables, stdin=PIPE, stdout=PIPE, stderr=PIPE
-        )
+        process = await _start(command, inherited | variables)
         try:
             yield process
         finally:
@@ -66,21 +69,30 @@ async def run_process(*command: str, **variables: str) -> AsyncIterator[Process]
             await process.communicate()
 
 
+async def _start(command: Sequence[str], environment: Mapping[str, str]) -> Process | ForkedProcess:
+    if tuple(command[: len(CLIENT)]) == CLIENT:
+        return await ForkedProcess.start("simple_chat.client", command[len(CLIENT) :], environment)
+    return await asyncio.create_subprocess_exec(
+        *command, env=environment, stdin=PIPE, stdout=PIPE, stderr=PIPE
+    )
+
+
 def client_command(
-    server: ServerProcess, *options: str, script: str = 'exec "$@"', program: tuple[str, ...] = CLIENT
+    server: ServerProcess, *options: str, script: str | None = None, program: tuple[str, ...] = CLIENT
 ) -> tuple[str, ...]:
     """Return the command of a client that joins as bot.
 
     Args:
         server: the server.
         options: more options of the client.
-        script: a shell script that runs the client as ``"$@"``.
+        script: a shell script that runs the client as ``"$@"``, if one is to.
         program: the client.
     """
-    return "/bin/sh", "-c", script, "sh", *program, "--port", server.port, "--username", "bot", *options
+    shell = () if script is None else ("/bin/sh", "-c", script, "sh")
+    return *shell, *program, "--port", server.port, "--username", "bot", *options
 
 
-async def wait_for_outcome(process: Process) -> Outcome:
+async def wait_for_outcome(process: Process | ForkedProcess) -> Outcome:
     """Wait until a process exits."""
     stdout, stderr = (
         cast("asyncio.StreamReader", process.stdout),
@@ -100,7 +112,7 @@ async def run(*command: str, data: bytes = b"", **variables: str) -> Outcome:
         return await wait_for_outcome(process)
 
 
-def write(process: Process, data: bytes) -> None:
+def write(process: Process | ForkedProcess, data: bytes) -> None:
     """Write to the stdin of a process."""
     assert process.stdin is not None
     process.stdin.write(data)

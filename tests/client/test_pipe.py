@@ -11,6 +11,7 @@ import pytest
 
 from tests.client.pipe_client import (
     CLIENT,
+    EXEC,
     JOIN_SEND_LEAVE,
     MEASURED_CLIENT,
     Outcome,
@@ -310,7 +311,7 @@ async def test_json_option_prints_one_object_for_each_event(server: ServerProces
 async def test_json_is_utf8_whatever_the_locale(
     server: ServerProcess, ann: Peer, variables: dict[str, str]
 ) -> None:
-    command = (*CLIENT, "--port", server.port, "--username", "bot", "--json")
+    command = client_command(server, "--json", script=EXEC)
     async with run_process(*command, **{"PYTHONCOERCECLOCALE": "0", **variables}) as bot:
         assert await ann.line() == "JOINED bot"
         await ann.ask("MSG é \N{PARTY POPPER}")
@@ -349,7 +350,7 @@ async def test_full_disk_ends_it_in_one_read_line(server: ServerProcess, ann: Pe
 async def test_message_that_stdout_cannot_encode_does_not_end_the_client(
     server: ServerProcess, ann: Peer
 ) -> None:
-    command = (*CLIENT, "--port", server.port, "--username", "bot")
+    command = client_command(server, script=EXEC)
     async with run_process(*command, PYTHONIOENCODING="latin-1") as bot:
         assert await ann.line() == "JOINED bot"
         await ann.ask("MSG \N{PARTY POPPER}", "MSG hi")

@@ -9,10 +9,11 @@ import random
 from collections.abc import Sequence
 
 from tests.harness.async_programs import AsyncServerProcess
-from tests.harness.checker import End, Recording, check
+from tests.harness.checker import check
 from tests.harness.kills import chat_programs
 from tests.harness.nats import NatsCluster
 from tests.harness.peer import DEADLINE, Peer, connect
+from tests.harness.transcript import End, Recording
 
 MEMBERS = int(os.environ.get("CLUSTER_MEMBERS", "40"))
 SECONDS = float(os.environ.get("CLUSTER_SECONDS", "1"))

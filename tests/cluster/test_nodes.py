@@ -234,3 +234,21 @@ def test_restored_snapshot_has_the_same_future(past: list[Heartbeat], future: li
     assert apply(same, future) == apply(nodes, future)
     assert same.snapshot() == nodes.snapshot()
     assert (same.now, same.oldest) == (nodes.now, nodes.oldest)
+
+
+def test_lease_that_ends_at_this_microsecond_has_not_expired() -> None:
+    nodes = started(lease=1.0)
+    nodes.record_heartbeat("a", 1)
+    nodes.expire(START + 1)
+    nodes.record_heartbeat("b", 1)
+    assert nodes.expire(START + 1 + SECOND) == ["a"]
+    assert members(nodes) == ["b"]
+
+
+def test_restored_server_expires_even_where_others_lived_longer() -> None:
+    nodes, other = started(), started()
+    nodes.record_heartbeat("a", 1)
+    state = nodes.snapshot()
+    pass_time(other, 10 * LEASE)
+    other.restore(state)
+    assert pass_time(other, LEASE + 1) == ["a"]

@@ -5,8 +5,10 @@ import pytest
 from simple_chat.cluster.entry import Entry, decode_entry, encode_entry
 from simple_chat.cluster.nodes import LEASE, Nodes
 from simple_chat.cluster.replicated import Message, ReplicatedRoom
+from simple_chat.cluster.snapshot import decode_snapshot
 from simple_chat.core.backlog import BACKLOG
 from simple_chat.core.codes import Code
+from simple_chat.core.commands import Msg
 from simple_chat.core.protocol import Err
 from simple_chat.core.room import BATCH_BYTES, Room
 from simple_chat.core.sequence import HISTORY
@@ -241,6 +243,25 @@ def test_no_message_is_proposed_without_lines(cluster: ClusterHarness) -> None:
     assert cluster.servers[0].replica.next_message() is None
 
 
+def test_room_that_has_not_begun_proposes_nothing() -> None:
+    assert ReplicatedRoom(Room(), Nodes()).next_message(heartbeat=True) is None
+
+
+def test_full_batch_refuses_no_message_while_the_log_is_available(cluster: ClusterHarness) -> None:
+    (ann,) = cluster.servers[0].join("ann")
+    replica = ann.server.replica
+    count = BATCH_BYTES // len(LONG) + 2
+    assert all(replica.submit(ann.session.subscriber, Msg(LONG)) for _ in range(count))
+    assert replica.batch_full
+
+
+def test_flush_is_due_from_the_size_of_a_batch_on() -> None:
+    replica = ReplicatedRoom(Room(), Nodes())
+    due = [replica.flush_due]
+    replica.room.append_remote_message(b"x" * (BATCH_BYTES - 1) + b"\n")
+    assert [*due, replica.flush_due] == [False, True]
+
+
 def test_duplicate_messages_are_delivered_once(cluster: ClusterHarness) -> None:
     ann, bob, cleo = members(cluster, "ann", "bob", "cleo")
     post(ann, "1")
@@ -345,6 +366,13 @@ def test_quit_delivers_all_earlier_lines_and_then_bye(cluster: ClusterHarness, q
     assert ann.read() == ["MSG bob hi", "PONG x", "BYE quit"]
     assert bob.read() == ["MSG ann 1", "MSG ann 2", "LEFT ann"]
     assert cleo.read() == ["MSG bob hi", "MSG ann 1", "MSG ann 2", "LEFT ann"]
+
+
+def test_quit_leaves_in_the_same_entry_as_the_messages_before(cluster: ClusterHarness) -> None:
+    (ann,) = cluster.servers[0].join("ann")
+    ann.send("MSG 1", "QUIT")
+    ann.server.turn_and_store()
+    assert last(cluster).lines == (b"MSG ann 1\n", b"LEAVE ann\n")
 
 
 def test_lost_connection_is_broadcast_once(cluster: ClusterHarness) -> None:
@@ -660,6 +688,18 @@ def test_last_message_at_shutdown_is_delivered_before_responses_without_a_gap(
     assert ann.read() == ["MSG dan 1", "MSG eve 2", "PONG x", "BYE shutdown"]
     assert dan.read()[:2] == ["MSG eve 2", "OK LEAVE"]
     assert fay.read() == ["MSG dan 1", "MSG eve 2", "BYE quit"]
+
+
+def test_message_at_shutdown_is_refused_at_once(cluster: ClusterHarness) -> None:
+    a = cluster.servers[0]
+    (ann,) = a.join("ann")
+    ann.read()
+    ann.send("MSG 1")
+    a.turn()
+    a.finish()
+    ann.send("MSG 2")
+    a.turn()
+    assert ann.read() == [BUSY]
 
 
 def test_no_pong_confirms_a_message_discarded_at_shutdown(cluster: ClusterHarness) -> None:
@@ -1023,6 +1063,16 @@ def test_query_without_pending_messages_is_answered_during_an_outage(
     assert dan.read() == ["MSG ann 1"]
 
 
+def test_help_waits_for_no_message_during_an_outage(cluster: ClusterHarness) -> None:
+    (ann,) = cluster.servers[0].join("ann")
+    ann.read()
+    ann.send("MSG 1")
+    ann.server.suspend()
+    ann.send("HELP")
+    cluster.rest()
+    assert verbs(ann)[-1] == "OK"
+
+
 @pytest.mark.parametrize("asked_before", [False, True])
 def test_pong_waits_for_messages_of_other_servers(cluster: ClusterHarness, *, asked_before: bool) -> None:
     a, b, _ = cluster.servers
@@ -1133,6 +1183,19 @@ def test_response_follows_lines_applied_with_it(cluster: ClusterHarness) -> None
     cluster.rest()
     assert ann.read() == ["MSG bob 1", "NAMES ann dan bob", "OK WHO 3", "LEFT dan"]
     assert dan.read() == ["MSG bob 1", "OK LEAVE"]
+
+
+def test_answer_during_an_outage_follows_what_was_read_from_the_log(cluster: ClusterHarness) -> None:
+    ann, bob, _ = members(cluster, "ann", "bob", "cleo")
+    a = ann.server
+    a.suspend()
+    post(bob, "1")
+    a.resume()
+    a.follow()
+    ann.send("WHO")
+    a.turn()
+    cluster.rest()
+    assert ann.read() == ["MSG bob 1", "NAMES ann bob cleo", "OK WHO 3"]
 
 
 def test_lost_connection_with_an_early_response_leaves_the_room(cluster: ClusterHarness) -> None:
@@ -1343,12 +1406,54 @@ def test_snapshot_position_covers_exactly_one_history(cluster: ClusterHarness) -
     start = replica.restore(bob.server.replica.snapshot(), 0)
     said = sum(line.startswith(b"MSG ") for entry in cluster.log[start - 1 :] for line in entry.lines)
     assert HISTORY <= said <= HISTORY + 1
+    of_author, of_other = (decode_snapshot(each.server.replica.snapshot()) for each in (ann, bob))
+    assert of_author.message_entries == of_other.message_entries
     (dan,) = cluster.add(bob.server.replica.snapshot()).join("dan")
     dan.send("HISTORY")
     cluster.rest()
     past = dan.read()
     assert past[-1] == f"OK HISTORY {HISTORY}"
     assert past[0].endswith(" ann 50")
+
+
+def test_snapshot_has_the_entries_of_as_many_messages_as_are_reached_back_and_no_more() -> None:
+    replica = ReplicatedRoom(Room(), Nodes())
+    replica.restore(None, 0)
+    first: list[int] = []
+    for position in range(1, HISTORY + 2):
+        lines = (b"MSG ann hi\n",) * (10 if position == 1 else 1)
+        replica.apply(Entry(position, position, "a", position, lines))
+        replica.flush()
+        if position >= HISTORY:
+            first.append(decode_snapshot(replica.snapshot()).message_entries[0])
+    assert first == [1, 2]
+
+
+def test_server_that_is_restored_again_counts_messages_anew() -> None:
+    replica = ReplicatedRoom(Room(), Nodes())
+    replica.restore(None, 0)
+    lines = (b"MSG ann hi\n",) * (HISTORY // 2)
+    entries = [Entry(position, position, "a", position, lines) for position in range(1, 5)]
+
+    def positions(*applied: Entry) -> list[int]:
+        for entry in applied:
+            replica.apply(entry)
+            replica.flush()
+        return decode_snapshot(replica.snapshot()).message_entries
+
+    assert positions(*entries[:3]) == [2, 3]
+    assert replica.restore(replica.snapshot(), 0) == 2
+    assert positions(*entries[1:3]) == [2, 3]
+    assert positions(entries[3]) == [3, 4]
+
+
+def test_server_with_a_short_history_knows_where_that_of_others_begins() -> None:
+    cluster = ClusterHarness(2, history=1)
+    ann, _ = members(cluster, "ann", "bob")
+    for number in range(3):
+        post(ann, str(number))
+        cluster.rest()
+    assert len(decode_snapshot(ann.server.replica.snapshot()).message_entries) == 3
 
 
 def test_snapshot_without_history_points_past_the_end_of_the_log(cluster: ClusterHarness) -> None:

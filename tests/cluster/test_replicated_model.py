@@ -260,8 +260,7 @@ class HistoryMachine(ClusterMachine):
         assert all([line for _, line in room.history(None)] == first_history for room in others)
 
 
-ClusterMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
-HistoryMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=60, deadline=None)
+HistoryMachine.TestCase.settings = settings(max_examples=settings().max_examples // 4)
 
 
 class TestSharedRoomAgainstChecker(ClusterMachine.TestCase):  # type: ignore[misc, valid-type]

@@ -1,5 +1,6 @@
 from array import array
 from collections.abc import Sequence
+from sys import getsizeof
 
 import pytest
 from hypothesis import given
@@ -26,6 +27,12 @@ def test_batch_holds_its_lines_in_one_piece(middle: Batch) -> None:
     assert (middle.first, middle.end, middle.time) == (10, 15, 7.5)
     assert middle.data == b"10 by 1\n11 by 1\n12 by 2\n13 by 1\n14 by 2\n"
     assert middle.size > len(middle.data)
+
+
+def test_size_is_about_the_memory_that_a_batch_takes() -> None:
+    shortest = batch(0, [ANN] * 1_000)
+    taken = sum(map(getsizeof, (shortest.data, shortest.edges, shortest._authors)))
+    assert taken <= shortest.size < 1.1 * taken
 
 
 @pytest.mark.parametrize(
@@ -100,6 +107,14 @@ def test_oldest_batches_go_when_the_limit_is_passed() -> None:
     for expected_first, one in zip([0, 0, 1, 2], batches, strict=True):
         backlog.append(one)
         assert (backlog.first, backlog.end) == (expected_first, one.end)
+
+
+def test_byte_too_many_drives_out_a_batch() -> None:
+    batches = [batch(number, [ANN]) for number in range(2)]
+    backlog = Backlog(batches[0].size * 2 - 1)
+    for one in batches:
+        backlog.append(one)
+    assert backlog.first == 1
 
 
 def test_newest_batch_is_kept_even_if_it_is_too_large() -> None:

@@ -60,6 +60,10 @@ def test_lines_rendered_one_by_one_are_the_lines_rendered_together(rendering: Re
     assert b"".join(rendering.render_line(line, 0.0) for line in LINES) == together
 
 
+def test_lines_of_another_kind_are_packed_together() -> None:
+    assert NETSTRING.render(b"".join(LINES), 5.0) == b"38:5 MSG ann 1;5 JOINED bob;5 MSG bob 22;,"
+
+
 def test_batch_is_not_copied_for_clients_that_end_lines_with_lf() -> None:
     batch = make_batch()
     assert LF.render_batch(batch).data is batch.data

@@ -44,12 +44,28 @@ def test_wrong_passwords_are_refused_until_the_last_one_disconnects(
     assert client.session.finished
 
 
+def test_lines_behind_a_password_wait_for_its_check(harness: RoomHarness, client: SessionClient) -> None:
+    client.send("PASS right", "JOIN ann")
+    harness.rest()
+    assert client.read() == []
+    client.session.on_password_checked(accepted=True)
+    harness.schedule(client)
+    harness.rest()
+    assert client.read() == ["OK PASS", "OK JOIN ann"]
+
+
 def test_verdict_that_comes_after_the_close_changes_nothing(
     harness: RoomHarness, client: SessionClient
 ) -> None:
     client.send("PASS right")
     harness.rest()
     client.end("shutdown")
+    assert client.session.secret is None
     client.session.on_password_checked(accepted=True)
     harness.rest()
     assert client.read() == ["BYE shutdown"]
+
+
+def test_password_is_forgotten_once_it_was_checked(harness: RoomHarness, client: SessionClient) -> None:
+    try_password(harness, client, "sesame", accepted=False)
+    assert "sesame" not in repr(client.session._handshake)

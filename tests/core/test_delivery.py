@@ -90,6 +90,50 @@ def test_client_that_left_during_an_outage_is_owed_nothing_afterwards() -> None:
     assert not harness.room.delivery.needs_flush(bob.session.subscriber)
 
 
+def test_stranger_waits_for_no_commit() -> None:
+    harness = RoomHarness(journal=True)
+    (ann,), stranger = harness.enter("ann"), harness.connect()
+    ann.send("MSG 1")
+    harness.turn()
+    assert not harness.room.delivery.needs_flush(stranger.session.subscriber)
+
+
+def test_answer_that_can_be_written_waits_for_no_commit(harness: RoomHarness) -> None:
+    (ann,) = harness.enter("ann")
+    delivery, subscriber = harness.room.delivery, ann.session.subscriber
+    delivery.respond(subscriber, [b"OK\n"])
+    assert not delivery.needs_flush(subscriber)
+
+
+def test_author_of_one_line_is_owed_nothing_until_it_is_released() -> None:
+    harness = RoomHarness(journal=True)
+    (ann,) = harness.enter("ann")
+    ann.send("MSG 1")
+    harness.turn()
+    assert harness.room.delivery.only_own_pending(ann.session.subscriber)
+
+
+def test_author_of_the_next_batch_gets_this_one_as_soon_as_it_is_written() -> None:
+    harness = RoomHarness(journal=True)
+    ann, bob = harness.enter("ann", "bob")
+    ann.send("MSG 1")
+    harness.turn()
+    bob.send("MSG 2")
+    harness.turn()
+    harness.write_journal()
+    assert bob.read() == ["MSG ann 1"]
+
+
+def test_author_that_is_gone_is_not_kept(harness: RoomHarness) -> None:
+    (ann,) = harness.enter("ann")
+    ann.send("MSG 1")
+    ann.session.connection_lost()
+    harness.rest()
+    delivery = harness.room.delivery
+    assert not delivery._sealed_authors
+    assert not delivery._open_authors
+
+
 # Members on other servers
 
 

@@ -51,7 +51,13 @@ def test_words_that_are_no_request_line_are_chat(line: str) -> None:
     assert not is_http_request(line.encode())
 
 
-@pytest.mark.parametrize("end", [b"aaaa HTTP/1.1 or so", b"aaaaaaaaHTTP/1.1", b"", b"aaaaaaa HTTP/11"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        *[b"aaaa HTTP/1.1 or so", b"aaaaaaaaHTTP/1.1", b"", b"aaaaaaa HTTP/11"],
+        b" HTTP/1.1".ljust(REQUEST_END_MAX + 1),  # as much is not kept of every line
+    ],
+)
 def test_ends_of_other_long_lines_are_no_request_s(end: bytes) -> None:
     assert not ends_http_request(end)
 

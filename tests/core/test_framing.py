@@ -220,6 +220,16 @@ def test_consumed_packet_is_not_referenced() -> None:
     assert sys.getrefcount(packet) == references
 
 
+def test_held_are_the_bytes_that_were_not_read() -> None:
+    lines = LineBuffer(LIMIT)
+    counts = [lines.held]
+    lines.feed(b"ab\nc\n")
+    for _ in range(2):
+        counts.append(lines.held)
+        lines.next_line()
+    assert [*counts, lines.held] == [0, 5, 2, 0]
+
+
 def test_partial_line_does_not_keep_its_packet_in_memory(held: Callable[[], int]) -> None:
     buffer = LineBuffer()
     buffer.feed(b"PING %b\n" % (b"x" * 4000) * 100 + b"y")
@@ -242,3 +252,16 @@ def test_overlong_http_request_line_is_detected_at_its_end(size: int) -> None:
                 outcomes.append(error.code)
     assert outcomes == [Code.LINE_TOO_LONG, None, Code.NOT_CHAT, None, "JOIN ann", None]
     assert lines.peer is PeerProtocol.HTTP
+
+
+def test_end_of_an_overlong_http_request_line_is_detected_in_pieces() -> None:
+    outcomes = receive(b"JOIN /aaaaaaaaaaaaaaaaa HTT", b"P/1.1\n")
+    assert outcomes == [Code.LINE_TOO_LONG, Code.NOT_CHAT]
+
+
+def test_empty_lines_before_an_http_request_do_not_hide_it() -> None:
+    assert receive(b"\n\r\nGET / HTTP/1.1\n", limit=32) == ["", "", Code.NOT_CHAT]
+
+
+def test_later_overlong_line_that_ends_as_an_http_request_is_only_too_long() -> None:
+    assert receive(b"PING\nMSG GET / HTTP/1.1\nPING\n") == ["PING", Code.LINE_TOO_LONG, "PING"]

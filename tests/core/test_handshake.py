@@ -27,3 +27,9 @@ def test_no_way_leads_back_from_the_end() -> None:
 def test_input_is_accepted_only_before_the_end() -> None:
     assert not any(state.accepts_input and state.ending for state in State)
     assert not State.VERIFYING.accepts_input
+
+
+def test_every_state_says_what_it_means() -> None:
+    meanings = [state.meaning for state in State]
+    assert all(meanings)
+    assert len(set(meanings)) == len(State)

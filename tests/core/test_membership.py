@@ -43,3 +43,11 @@ def test_cleared_membership_is_empty() -> None:
     membership.add(Member("ann"))
     membership.clear()
     assert (membership.names(), len(membership), membership.is_taken("ann")) == ((), 0, False)
+
+
+def test_nobody_is_left_once_it_was_cleared() -> None:
+    membership = Membership()
+    membership.add(Member("ann"))
+    before = membership.names()
+    membership.clear()
+    assert (before, membership.names()) == (("ann",), ())

@@ -245,6 +245,7 @@ def test_encode_past_turns_a_message_into_a_history_line() -> None:
         ("PONG a b", Pong("a b")),
         ("INFO ", Info("")),
         ("GAP 12", Gap(12)),
+        ("GAP " + "9" * 18, Gap(10**18 - 1)),
         ("BYE quit", Bye("quit")),
         ("MSG ann \x1b[2J\u202e", Message("ann", "\u241b[2J\ufffd")),
         ("INFO \x1b", Info("\u241b")),

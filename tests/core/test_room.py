@@ -4,6 +4,7 @@ import pytest
 
 from simple_chat.core.codec import CRLF
 from simple_chat.core.codes import Code
+from simple_chat.core.commands import Msg
 from simple_chat.core.delivery import FLUSH_BYTES
 from simple_chat.core.room import BATCH_BYTES, Room
 from simple_chat.errors import CommandError
@@ -117,6 +118,45 @@ def test_rejoined_member_receives_only_later_lines() -> None:
     assert ann.read() == ["LEFT bob", "JOINED Bob"]
 
 
+def test_former_member_is_not_written_the_batch_in_which_it_left() -> None:
+    room = Room()
+    ann, bob = join_members(room, "ann", "bob")
+    room.leave(ann.subscriber)
+    room.post(bob.subscriber, "missed")
+    run_turn(room)
+    assert ann.read() == []
+
+
+def test_former_member_that_joins_again_within_a_turn_gets_no_line_before() -> None:
+    room = Room(presence_limit=0)
+    ann, bob = join_members(room, "ann", "bob")
+    room.leave(ann.subscriber)
+    run_turn(room, ann)
+    room.post(bob.subscriber, "missed")
+    room.join(ann.subscriber, "ann")
+    run_turn(room, ann)
+    assert ann.read() == []
+
+
+def test_nothing_is_written_to_who_is_owed_nothing() -> None:
+    room = Room()
+    (ann,) = join_members(room, "ann")
+    room.delivery.block(ann.subscriber)
+    room.delivery.unblock(ann.subscriber)
+    run_turn(room, ann)
+    assert ann.writes == []
+
+
+def test_answer_overtakes_the_very_first_line_while_nothing_can_be_released() -> None:
+    room = Room(presence_limit=0)
+    ann, bob = Reader(room, "ann"), Reader(room, "bob")
+    room.post(ann.subscriber, "1")
+    room.suspend([ann.subscriber, bob.subscriber])
+    room.delivery.respond(bob.subscriber, [b"OK WHO 2\n"], barrier=False)
+    room.delivery.catch_up(bob.subscriber)
+    assert bob.read() == ["OK WHO 2"]
+
+
 def test_rejoin_within_one_turn_skips_lines_in_between() -> None:
     room = Room(presence_limit=0)
     ann, bob = join_members(room, "ann", "bob")
@@ -125,6 +165,16 @@ def test_rejoin_within_one_turn_skips_lines_in_between() -> None:
     room.join(bob.subscriber, "bob")
     room.post(ann.subscriber, "heard")
     run_turn(room, ann, bob)
+    assert bob.read() == ["MSG ann heard"]
+
+
+def test_member_that_joins_unannounced_within_a_turn_gets_no_line_before() -> None:
+    room = Room(presence_limit=0)
+    (ann,) = join_members(room, "ann")
+    room.post(ann.subscriber, "missed")
+    bob = Reader(room, "bob")
+    room.post(ann.subscriber, "heard")
+    run_turn(room, bob)
     assert bob.read() == ["MSG ann heard"]
 
 
@@ -177,6 +227,19 @@ def test_batch_full_is_set_at_the_batch_size_and_cleared_by_sealing() -> None:
     run_turn(room, ann)
     assert room.sequence.end > BATCH_BYTES // 1_100
     assert not room.batch_full
+
+
+def test_full_batch_refuses_messages_only_while_nothing_can_be_released() -> None:
+    room = Room()
+    (ann,) = join_members(room, "ann")
+    room.append_message(ann.subscriber, b"x" * (BATCH_BYTES - 1) + b"\n")
+    full = [room.batch_full]
+    assert room.submit(ann.subscriber, Msg("taken"))
+    run_turn(room)
+    room.append_message(ann.subscriber, b"x" * (BATCH_BYTES - 1) + b"\n")
+    room.suspend([])
+    assert [*full, room.batch_full] == [True, False]
+    assert error_code(lambda: room.post(ann.subscriber, "refused")) == Code.BUSY
 
 
 # Names

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -301,9 +300,6 @@ class RoomMachine(RuleBasedStateMachine):
                 assert history == list(entry.history) or not self.lossless
                 history.clear()
         return next(to_read, None) is None
-
-
-RoomMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=60, deadline=None)
 
 
 class TestRoomAgainstModel(RoomMachine.TestCase):  # type: ignore[misc, valid-type]

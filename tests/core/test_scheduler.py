@@ -46,6 +46,40 @@ def test_turn_is_requested_once_until_it_was_run(harness: RoomHarness) -> None:
     assert (watched.wakes, watched.scheduler.idle) == (1, True)
 
 
+def test_turn_is_requested_while_the_journal_is_busy_unless_the_batch_is_full(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
+    watched = WatchedScheduler(harness, journal=True)
+    ann.session.receive(b"MSG 1\n")
+    watched.scheduler.schedule(ann)
+    watched.scheduler.run_turn(0.0)
+    watched.scheduler.schedule(bob)
+    assert watched.wakes == 2
+
+
+def test_another_turn_is_requested_for_those_who_have_not_joined_and_were_too_many(
+    harness: RoomHarness,
+) -> None:
+    watched = WatchedScheduler(harness)
+    for _ in range(PRE_JOIN_PER_TURN + 1):
+        watched.scheduler.schedule(harness.connect())
+    watched.scheduler.run_turn(0.0)
+    assert (watched.wakes, watched.scheduler.idle) == (2, False)
+    watched.scheduler.run_turn(0.0)
+    assert (watched.wakes, watched.scheduler.idle) == (2, True)
+
+
+def test_author_is_given_no_turn_before_its_own_line_is_released(harness: RoomHarness) -> None:
+    (ann,) = harness.enter("ann")
+    watched = WatchedScheduler(harness, journal=True)
+    for text in (b"MSG 1\n", b"MSG 2\n"):
+        ann.session.receive(text)
+        watched.scheduler.schedule(ann)
+        watched.scheduler.run_turn(0.0)
+    assert watched.sink.write()
+    watched.scheduler.on_commit()
+    assert watched.scheduler.idle
+
+
 def test_full_batch_requests_a_turn_only_once_it_can_be_committed(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     watched = WatchedScheduler(harness, journal=True)
@@ -95,15 +129,16 @@ def test_members_come_before_those_who_have_not_joined_and_of_these_come_some(ha
 
 
 def test_who_found_the_batch_full_comes_first_next_time(harness: RoomHarness) -> None:
-    ann, bob = harness.enter("ann", "bob")
+    ann, bob, eve = harness.enter("ann", "bob", "eve")
     count = BATCH_BYTES // len(LONG) + 1
     ann.send(*[f"MSG {LONG}"] * count, "MSG behind")
     bob.send("MSG waited")
     harness.turn()
-    assert bob.read() == [f"MSG ann {LONG}"] * count
+    assert bob.read() == eve.read() == [f"MSG ann {LONG}"] * count
     harness.rest()
     assert ann.read() == ["MSG bob waited"]
     assert bob.read() == ["MSG ann behind"]
+    assert eve.read() == ["MSG bob waited", "MSG ann behind"]
 
 
 def test_one_client_executes_so_many_lines_a_turn(harness: RoomHarness) -> None:
@@ -137,6 +172,7 @@ def test_failure_of_one_is_reported_and_the_others_go_on(
     watched.scheduler.run_turn(0.0)
     assert [client for client, _ in watched.failures] == [bob]
     assert eve.read()[0] == "MSG ann hi"
+    assert watched.scheduler.idle or step != "flush"
 
 
 def test_idle_journal_that_fails_suspends_the_room_with_the_next_batch() -> None:
@@ -152,6 +188,21 @@ def test_idle_journal_that_fails_suspends_the_room_with_the_next_batch() -> None
     harness.resume()
     harness.rest()
     assert (ann.read(), bob.read()) == (["MSG bob hi"], ["MSG ann hi"])
+
+
+def test_journal_that_fails_with_a_batch_suspends_the_room_at_once_until_it_recovers() -> None:
+    harness = RoomHarness(journal=True)
+    ann, bob = harness.enter("ann", "bob")
+    ann.send("MSG 1")
+    harness.turn()
+    harness.suspend()
+    suspended = [harness.room.delivery.suspended]
+    harness.resume()
+    for client in (ann, bob):
+        client.send("MSG 2")
+        harness.turn()
+        suspended.append(harness.room.delivery.suspended)
+    assert suspended == [True, False, False]
 
 
 def test_removed_client_gets_no_turn(harness: RoomHarness) -> None:

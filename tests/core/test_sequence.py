@@ -37,9 +37,9 @@ def test_own_lines_are_counted_released_sealed_and_open() -> None:
             sequence.release(batch)
     sequence.append(ANN, b"x\n")
     sequence.seal(0.0)
-    sequence.append(BOB, b"x\n")
-    sequence.append(ANN, b"x\n")
-    assert [sequence.count_own(ANN, start) for start in range(7)] == [4, 3, 3, 2, 1, 1, 0]
+    for author in (BOB, ANN, ANN):
+        sequence.append(author, b"x\n")
+    assert [sequence.count_own(ANN, start) for start in range(8)] == [5, 4, 4, 3, 2, 2, 1, 0]
 
 
 def test_each_line_has_the_time_it_was_stamped_with() -> None:
@@ -59,10 +59,21 @@ def test_each_line_has_the_time_it_was_stamped_with() -> None:
     assert list(sequence.history(None)) == []
 
 
+def test_stamps_without_lines_do_not_gather() -> None:
+    sequence = Sequence()
+    sequence.append(ANN, b"a\n")
+    for second in range(100):
+        sequence.stamp(float(second))
+        if second == 50:
+            sequence.append(ANN, b"b\n")
+    assert sequence._times == [(1, 50.0), (2, 99.0)]
+
+
 def test_batch_that_begins_with_a_stamp_has_no_other_time() -> None:
     sequence = Sequence()
-    sequence.stamp(2.0)
-    sequence.append(ANN, b"a\n")
+    for time in (2.0, 3.0):
+        sequence.stamp(time)
+        sequence.append(ANN, b"a\n")
     batch = sequence.seal(9.0)
     assert batch is not None
     assert batch.time == 2.0

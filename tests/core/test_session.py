@@ -10,6 +10,7 @@ from simple_chat.core.codes import Code
 from simple_chat.core.conversation import ERRORS_MAX
 from simple_chat.core.delivery import FLUSH_BYTES
 from simple_chat.core.detect import BYTE_ORDER_MARK, HTTP_RESPONSE
+from simple_chat.core.handshake import State
 from simple_chat.core.limits import BURST, RATE, Limits
 from simple_chat.core.protocol import Err
 from simple_chat.core.room import BATCH_BYTES
@@ -122,6 +123,14 @@ def test_responses_come_in_command_order(harness: RoomHarness) -> None:
         *["PONG 1", "ERR already-joined", "NAMES ann", "OK WHO", "OK LEAVE", "ERR not-joined", "OK JOIN"],
         *["PAST 1970-01-01T00:00:00.000Z", "OK HISTORY", "PONG 2"],
     ]
+
+
+def test_session_that_has_joined_is_established(harness: RoomHarness) -> None:
+    client = harness.connect()
+    before = client.session.state
+    client.send("JOIN ann")
+    harness.rest()
+    assert (before, client.session.state) == (State.HANDSHAKE, State.ESTABLISHED)
 
 
 def test_joins_messages_and_leaves_are_broadcast_in_order(harness: RoomHarness) -> None:
@@ -287,6 +296,18 @@ def test_telnet_requests_are_refused(harness: RoomHarness) -> None:
     assert client.written.endswith(b"\x1fPONG\n")
 
 
+def test_blocked_client_gets_telnet_refusals_once_it_reads_again(harness: RoomHarness) -> None:
+    client = harness.connect()
+    before = len(client.written)
+    client.block()
+    client.feed(b"\xff\xfd\x03")
+    harness.rest()
+    assert len(client.written) == before
+    client.unblock()
+    harness.rest()
+    assert client.written[before:] == b"\xff\xfc\x03"
+
+
 def test_output_uses_crlf_after_the_first_crlf_received(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     before = len(bob.written)
@@ -297,6 +318,18 @@ def test_output_uses_crlf_after_the_first_crlf_received(harness: RoomHarness) ->
     harness.rest()
     assert bob.written[before:] == b"PONG 1\nPONG 2\r\nPONG 3\r\nMSG ann hi\r\nMSG ann again\r\n"
     assert b"\r" not in ann.written
+
+
+def test_lines_owed_before_the_answer_to_the_first_crlf_use_it_too(harness: RoomHarness) -> None:
+    ann, bob = harness.enter("ann", "bob")
+    before = len(bob.written)
+    bob.block()
+    ann.send("MSG hi")
+    harness.rest()
+    bob.unblock()
+    bob.feed(b"PING\r\n")
+    harness.rest()
+    assert bob.written[before:] == b"MSG ann hi\r\nPONG\r\n"
 
 
 def test_broadcasts_use_crlf_for_a_crlf_client(harness: RoomHarness) -> None:
@@ -337,6 +370,39 @@ def test_lines_per_turn_are_limited(harness: RoomHarness) -> None:
     assert bob.read() == [f"MSG ann {LINES_PER_TURN}"]
 
 
+PONG_SIZE = 128
+LONG_PING = "PING " + "x" * (PONG_SIZE - len("PONG \n"))
+
+
+def test_answers_of_one_turn_are_limited(harness: RoomHarness) -> None:
+    (ann,) = harness.enter("ann")
+    count = FLUSH_BYTES // PONG_SIZE
+    ann.send(*[LONG_PING] * (count + 1))
+    harness.turn()
+    assert len(ann.read()) == count
+    harness.rest()
+    assert len(ann.read()) == 1
+
+
+def test_lines_in_packets_of_their_own_count_toward_the_rate(harness: RoomHarness) -> None:
+    harness.time = 1000.0
+    client = harness.connect(Limits(rate=1, burst=3))
+    for number in range(5):
+        client.send(f"PING {number}")
+        harness.rest()
+    assert client.read() == ["PONG 0", "PONG 1", "PONG 2"]
+
+
+def test_lines_of_a_turn_that_ends_early_count_toward_the_rate(harness: RoomHarness) -> None:
+    count = FLUSH_BYTES // PONG_SIZE + 10
+    harness.time = 1000.0
+    (ann,) = harness.enter("ann", limits=Limits(rate=1, burst=count))
+    harness.time = 2000.0
+    ann.send(*[LONG_PING] * (count + 10))
+    harness.rest()
+    assert len(ann.read()) == count
+
+
 def test_reading_pauses_while_too_much_input_is_buffered(harness: RoomHarness) -> None:
     (ann,) = harness.enter("ann")
     wants = []
@@ -345,6 +411,15 @@ def test_reading_pauses_while_too_much_input_is_buffered(harness: RoomHarness) -
         wants.append(ann.session.wants_input)
     harness.rest()
     assert [*wants, ann.session.wants_input] == [True, False, True]
+
+
+def test_reading_pauses_as_soon_as_64_kib_are_held(harness: RoomHarness) -> None:
+    (ann,) = harness.enter("ann")
+    wanted: list[bool] = []
+    for data in (b"PING xy\n", b"PING xy\n" * 8190, b"PING x\n", b"\n"):
+        ann.session.receive(data)
+        wanted.append(ann.session.wants_input)
+    assert wanted == [True, True, True, False]
 
 
 def test_full_batch_defers_lines_to_the_next_turn(harness: RoomHarness) -> None:
@@ -700,6 +775,15 @@ def test_http_request_receives_an_http_response(harness: RoomHarness) -> None:
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert b"\nConnection: close" in head
     assert body.startswith(b"ERR not-chat ")
+
+
+def test_http_client_that_negotiates_receives_one_http_response(harness: RoomHarness) -> None:
+    client = harness.connect()
+    client.feed(b"\xff\xfd\x03GET / HTTP/1.1\r\n")
+    harness.rest()
+    harness.schedule(client)
+    harness.rest()
+    assert client.written.count(HTTP_RESPONSE) == 1
 
 
 def test_tls_client_hello_is_rejected(harness: RoomHarness) -> None:

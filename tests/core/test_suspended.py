@@ -94,6 +94,15 @@ def test_member_without_pending_messages_is_answered_while_suspended(harness: Ro
     assert bob.read() == ["MSG ann 1"]
 
 
+@pytest.mark.parametrize("question", ["WHO", "HISTORY"])
+def test_question_is_answered_before_own_messages_are_released(harness: RoomHarness, question: str) -> None:
+    ann, _ = harness.enter("ann", "bob")
+    suspend_with_batch_in_flight(harness, ann, "1")
+    ann.send(question)
+    harness.rest()
+    assert ann.read()[-1].startswith(f"OK {question} ")
+
+
 def test_pending_response_is_sent_on_suspend(harness: RoomHarness) -> None:
     ann, bob = harness.enter("ann", "bob")
     ann.send("MSG 1")

@@ -46,6 +46,10 @@ def test_negotiation_is_removed_and_refused(data: bytes, text: bytes, replies: b
     assert feed(*(data[at : at + 1] for at in range(len(data))), b"") == (text, replies)
 
 
+def test_subnegotiation_that_is_cut_after_three_iac_ends_with_the_last() -> None:
+    assert feed(IAC + SB + NAWS + IAC * 3, SE + b"PING") == (b"PING", b"")
+
+
 def test_duplicate_requests_are_refused_once() -> None:
     telnet = Telnet()
     for _ in range(3):

@@ -83,7 +83,8 @@ def test_c1_separators_and_bidi_controls_are_replaced(char: str) -> None:
         "👩‍👩‍👧‍👦 👩🏽‍🚀 🏳️‍🌈 🇩🇪 1️⃣",
         "❤️" * 30,
         "क्" * 30,
-        "\u00a0\u00ad\u200b\u200c\u200d\u202f\u2060\ufeff",  # characters adjacent to replaced ones
+        # Characters adjacent to replaced ones:
+        "\u00a0\u00ad\u061b\u061d\u200b\u200c\u200d\u2010\u2027\u202f\u2060\u2065\u206a\ufeff",
         "a" + "\u0301" * 8,
         "\U0010ffff",
     ],

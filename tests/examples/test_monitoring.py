@@ -18,7 +18,6 @@ from simple_chat.journal.memory import MemoryJournal
 from simple_chat.server.hub import Hub
 from simple_chat.server.metrics import ServerCollector, metrics_page
 from tests.harness.programs import DEADLINE
-from tests.harness.server import server_tls_context
 
 if TYPE_CHECKING:
     from simple_chat.cluster.replicator import Replicator
@@ -49,14 +48,13 @@ def exposition() -> str:
     replicator = SimpleNamespace(
         room=SimpleNamespace(waiting_bytes=0, servers=1), commit_seconds=Histogram(()), problem=""
     )
-    tls = server_tls_context()
     collector = ServerCollector(
         hub,
         journal=journal,
         replicator=cast("Replicator", replicator),
         max_clients=lambda: 1,
         readiness=lambda: "",
-        tls=lambda: tls,
+        certificate_end=lambda: 0.0,
     )
     return metrics_page(collector)("").body.decode()
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.invariants import HEAD, check, parse_case
@@ -27,13 +27,13 @@ def test_invariants_hold_for_the_corpus(path: Path) -> None:
     check(path.read_bytes())
 
 
-@settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=4 * settings().max_examples)
 @given(inputs)
 def test_invariants_hold_for_generated_pieces(parts: tuple[bytes, bytes]) -> None:
     check(b"".join(parts))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.binary(max_size=60))
 def test_invariants_hold_for_random_bytes(data: bytes) -> None:
     check(data)

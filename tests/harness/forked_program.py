@@ -29,12 +29,16 @@ class ForkedProgram:
         module: the module to run.
         arguments: of its command line.
         environment: its variables.
-        stdout: PIPE for a pipe; None for that of this process.
+        stdin: a descriptor; PIPE for a pipe.
+        stdout: the same; None for that of this process.
+        stderr: a descriptor; PIPE for a pipe.
+        has_terminal: whether its stdin is a terminal, to control it.
 
     Attributes:
         pid: the process.
+        stdin: to write to, if it is a pipe.
         stdout: to read from, if it is a pipe.
-        stderr: to read from.
+        stderr: the same.
         returncode: its exit status, after `poll` or `wait`; None while it runs.
     """
 
@@ -43,30 +47,36 @@ class ForkedProgram:
         module: str,
         arguments: Sequence[str],
         environment: Mapping[str, str],
+        *,
+        stdin: int = DEVNULL,
         stdout: int | None = None,
+        stderr: int = PIPE,
+        has_terminal: bool = False,
     ) -> None:
         self.returncode: int | None = None
-        self.stdout: FileIO | None
-        self.stdout, output = _pipe() if stdout == PIPE else (None, os.dup(1))
-        self.stderr, errors = _pipe()
-        self._status, status = _pipe()
+        self.stdin, input_ = _to(stdin)
+        self.stdout, output = _from(1 if stdout is None else stdout)
+        self.stderr, errors = _from(stderr)
+        reader, status = os.pipe()
+        self._status = FileIO(reader)
         request = {
             "module": module,
             "arguments": arguments,
             "environment": {**environment},
             "directory": str(Path.cwd()),
+            "has_terminal": has_terminal,
         }
         with _ONE_AT_A_TIME:
-            _fork_server().ask(request, [output, errors, status])
+            _fork_server().ask(request, [status, input_, output, errors])
             self.pid = int(self._status.readline())
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stderr.close()
-        if self.stdout is not None:
-            self.stdout.close()
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
         self.wait()
         self._status.close()
 
@@ -106,10 +116,20 @@ class ForkedProgram:
         self.send_signal(signal.SIGKILL)
 
 
-def _pipe() -> tuple[FileIO, int]:
-    """Return the reader of a pipe, and the descriptor of its writer."""
-    reader, writer = os.pipe()
-    return FileIO(reader), writer
+def _to(where: int) -> tuple[FileIO | None, int]:
+    """Return the writer of a pipe to stdin, if it is one, and the descriptor of stdin."""
+    if where == PIPE:
+        reader, writer = os.pipe()
+        return FileIO(writer, "w"), reader
+    return None, os.open(os.devnull, os.O_RDONLY) if where == DEVNULL else os.dup(where)
+
+
+def _from(where: int) -> tuple[FileIO | None, int]:
+    """Return the reader of a pipe from an output, if it is one, and the descriptor of the output."""
+    if where == PIPE:
+        reader, writer = os.pipe()
+        return FileIO(reader), writer
+    return None, os.dup(where)
 
 
 class _ForkServer:

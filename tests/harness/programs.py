@@ -168,7 +168,7 @@ def run_server_to_exit(*options: str, **variables: str) -> CompletedProcess[str]
 
 def run_module_to_exit(module: str, *arguments: str) -> CompletedProcess[str]:
     """Run ``python -m MODULE``, which is expected to exit by itself."""
-    return _run_to_exit(ForkedProgram(module, arguments, os.environ, PIPE))
+    return _run_to_exit(ForkedProgram(module, arguments, os.environ, stdout=PIPE))
 
 
 def _run_to_exit(process: Popen[bytes] | ForkedProgram) -> CompletedProcess[str]:
@@ -190,7 +190,7 @@ def _start(
     """Start a server."""
     environment = _environment(variables)
     if _SERVER is _PLAIN_SERVER:
-        return ForkedProgram("simple_chat.server", options, environment, stdout)
+        return ForkedProgram("simple_chat.server", options, environment, stdout=stdout)
     return Popen([*_SERVER, *options], env=environment, stdout=stdout, stderr=PIPE)
 
 

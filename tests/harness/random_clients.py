@@ -8,8 +8,8 @@ import random
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import count
 
-from tests.harness.checker import End, Recording
 from tests.harness.peer import DEADLINE, Peer, connect
+from tests.harness.transcript import End, Recording
 
 try:
     import uvloop

@@ -10,8 +10,8 @@ from simple_chat.core.limits import Limits
 from simple_chat.core.membership import LOCAL
 from simple_chat.core.room import Room
 from simple_chat.errors import CommandError
-from tests.harness.checker import End, Recording
 from tests.harness.sessions import UNLIMITED, SessionClient, SessionHarness
+from tests.harness.transcript import End, Recording
 
 START = 1_700_000_000_000_000
 """Time of the first log entry, in microseconds since the epoch."""

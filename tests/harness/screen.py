@@ -1,16 +1,20 @@
 """A program on a pseudo terminal whose output is drawn by an emulator (pyte)."""
 
+import fcntl
+import os
 import re
-import signal
 import sys
 import termios
 from collections.abc import Callable
+from select import select
+from subprocess import Popen
 from time import monotonic
 from typing import Self
 
-import pexpect
 import pyte
 from wcwidth import wcwidth
+
+from tests.harness.forked_program import ForkedProgram
 
 DEADLINE = 20.0
 """Seconds after which a test stops waiting. Nothing waits this long when all is well."""
@@ -52,32 +56,67 @@ def timed(line: str, columns: int = _COLUMNS) -> list[str]:
     return [first.removeprefix("00:00 "), *rest]
 
 
+def _start(terminal: int, *command: str) -> Popen[bytes]:
+    """Start a program that controls a terminal."""
+    return Popen(
+        command,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - it takes no lock
+    )
+
+
+def _fork(terminal: int, module: str, *arguments: str) -> ForkedProgram:
+    """Fork a module that controls a terminal."""
+    return ForkedProgram(
+        module,
+        arguments,
+        os.environ,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        has_terminal=True,
+    )
+
+
 class Screen:
     """A terminal that runs a program.
 
+    Args:
+        command: the command of the program.
+        forked: whether that is a Python module with its arguments, to be forked, which is sooner done.
+
     Attributes:
-        child: the program.
+        process: the program.
         raw: the whole output so far.
     """
 
-    def __init__(self, command: str, *arguments: str) -> None:
-        self.child: pexpect.spawn[bytes] = pexpect.spawn(command, [*arguments], dimensions=(_ROWS, _COLUMNS))
-        self.child.delaybeforesend = None
-        self.child.ptyproc.delayafterclose = 0.01  # type: ignore[attr-defined] # seconds
+    def __init__(self, *command: str, forked: bool = False) -> None:
+        self._terminal, theirs = os.openpty()
+        termios.tcsetwinsize(theirs, (_ROWS, _COLUMNS))
+        self._modes_at_start = self._modes()
+        self.process = _fork(theirs, *command) if forked else _start(theirs, *command)
+        os.close(theirs)
         self.raw = bytearray()
         self._drawn = 0  # bytes of `raw`: drawn on demand, because drawing is slow
         self._screen = pyte.HistoryScreen(_COLUMNS, _ROWS, history=_SCROLLBACK)
         self._stream = pyte.ByteStream(self._screen)
-        self._modes_at_start = self._modes()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.child.isalive():
-            self.child.kill(signal.SIGTERM)
-            self._read_all()
-        self.child.close()
+        with self.process:
+            try:
+                if self.process.poll() is None:
+                    self.process.terminate()
+                    self._read_all()
+                self.hang_up()
+                self.process.wait(DEADLINE)
+            finally:
+                self.process.kill()
 
     # Input
 
@@ -87,7 +126,11 @@ class Screen:
 
     def press(self, *keys: str) -> None:
         """Press keys, or type text without Enter."""
-        self.child.send("".join(keys))
+        self.press_bytes("".join(keys).encode())
+
+    def press_bytes(self, keys: bytes) -> None:
+        """Press keys, each of which may be any byte."""
+        os.write(self._terminal, keys)
 
     def paste(self, *lines: str) -> None:
         """Paste lines by bracketed paste."""
@@ -97,7 +140,13 @@ class Screen:
         """Resize the window."""
         self._draw()
         self._screen.resize(rows, columns)
-        self.child.setwinsize(rows, columns)
+        termios.tcsetwinsize(self._terminal, (rows, columns))
+
+    def hang_up(self) -> None:
+        """Close the terminal."""
+        if self._terminal >= 0:
+            os.close(self._terminal)
+            self._terminal = -1
 
     # Output
 
@@ -128,10 +177,7 @@ class Screen:
     def wait_for_exit(self) -> int:
         """Wait until the program exits, and return its status."""
         self._read_all()
-        assert self.child.flag_eof, f"still running: {self.rows()[-_ROWS:]}"
-        self.child.wait()  # it has closed the terminal: this does not block for long
-        assert self.child.exitstatus is not None
-        return self.child.exitstatus
+        return self.process.wait(DEADLINE)
 
     def is_restored(self) -> bool:
         """Return whether the modes of the terminal are those before the program."""
@@ -139,13 +185,15 @@ class Screen:
         return self._modes() == self._modes_at_start and pasting[-1:] != [b"h"]
 
     def _modes(self) -> list[object]:
-        return termios.tcgetattr(self.child.child_fd)
+        return termios.tcgetattr(self._terminal)
 
     def _read(self, deadline: float) -> bool:
         """Read more output; return False at its end or the deadline."""
+        if self._terminal < 0 or not select([self._terminal], [], [], max(0.0, deadline - monotonic()))[0]:
+            return False
         try:
-            self.raw += self.child.read_nonblocking(65536, timeout=max(0.0, deadline - monotonic()))
-        except (pexpect.TIMEOUT, pexpect.EOF):
+            self.raw += os.read(self._terminal, 65536)
+        except OSError:  # the program has closed it
             return False
         return True
 

@@ -183,8 +183,11 @@ async def run_server_in_loop(
     if transport == "tls" and tls is None:
         tls = server_tls_context()
     tasks = asyncio.all_tasks()
-    with TemporaryDirectory(prefix="chat") as directory:  # the path of a Unix socket has 107 bytes at most
+    with contextlib.ExitStack() as stack:
         if transport == "unix" and unix is None:
+            directory = stack.enter_context(
+                TemporaryDirectory(prefix="chat")
+            )  # a socket's path has 107 bytes
             unix = str(Path(directory) / "socket")
         async with serve(
             "127.0.0.1",

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.harness.checker import End, Recording, Violation, check
+from tests.harness.checker import check
+from tests.harness.transcript import End, Recording, Violation
 
 Recordings = dict[str, Recording]
 
@@ -348,3 +349,53 @@ def test_an_observer_who_talks_is_refused() -> None:
     room.quit("observer")
     with pytest.raises(Violation, match="an observer joins once, and says nothing"):
         verify(room.recordings())
+
+
+def check_leaving(ann: str, ben: str, goodbye: str) -> None:
+    """Check two members that leave next to each other, of whom the second is not told of the first.
+
+    Args:
+        ann: server of the first.
+        ben: of the second.
+        goodbye: of both.
+    """
+    lines = {
+        "observer": [
+            "JOINED cleo",
+            "JOINED ann",
+            "JOINED ben",
+            "LEFT ann",
+            "LEFT ben",
+            "MSG cleo on",
+            "LEFT cleo",
+        ],
+        "ann": ["JOINED ben", goodbye],
+        "ben": [goodbye],
+        "cleo": ["JOINED ann", "JOINED ben", "LEFT ann", "LEFT ben"],
+    }
+    sent = {"observer": [], "ann": ["QUIT"], "ben": ["QUIT"], "cleo": ["MSG on"]}
+    observer, *others = (
+        Recording(
+            label=label,
+            sent=[f"JOIN {label}", *sent[label]],
+            received="\n".join(("HELLO hi", f"OK JOIN {label}", *received, "")).encode(),
+            end=End.CLEAN if label in {"ann", "ben"} else End.VANISHED,
+            server={"ann": ann, "ben": ben}.get(label, "s1"),
+        )
+        for label, received in lines.items()
+    )
+    check(observer, others)
+
+
+def test_members_of_a_server_that_ends_may_miss_the_left_of_each_other() -> None:
+    check_leaving("s2", "s2", "BYE shutdown")
+
+
+@pytest.mark.parametrize(
+    ("ann", "ben", "goodbye"),
+    [("s3", "s2", "BYE shutdown"), ("s2", "s2", "BYE quit"), ("", "", "BYE shutdown")],
+    ids=["of another server", "where no server ends", "of a single server"],
+)
+def test_left_that_is_missing_otherwise_is_found(ann: str, ben: str, goodbye: str) -> None:
+    with pytest.raises(Violation, match="LEFT ann"):
+        check_leaving(ann, ben, goodbye)

@@ -322,7 +322,7 @@ def test_unreadable_segment_is_named(paths: list[Path]) -> None:
 def following(directory: Path, *options: str) -> Iterator["fdspawn[str]"]:
     """Follow a journal, and end with SIGINT after every line was read; nothing may be on stderr."""
     arguments = ("--follow", *options, str(directory))
-    with ForkedProgram("simple_chat.journal", arguments, os.environ, PIPE) as process:
+    with ForkedProgram("simple_chat.journal", arguments, os.environ, stdout=PIPE) as process:
         try:
             assert process.stdout is not None
             output = fdspawn(process.stdout, encoding="utf-8", timeout=DEADLINE)
@@ -331,6 +331,7 @@ def following(directory: Path, *options: str) -> Iterator["fdspawn[str]"]:
             output.expect(pexpect.EOF)
             assert output.before == ""
             assert process.wait(DEADLINE) == 128 + SIGINT
+            assert process.stderr is not None
             assert process.stderr.read() == b""
         finally:
             process.kill()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from zlib import crc32
 
 import pytest
 from hypothesis import given
@@ -181,6 +182,17 @@ def test_missing_or_duplicate_record_is_corrupt(
     assert raised.value == error
 
 
+def test_bytes_that_are_no_ascii_are_replaced_in_a_time_and_a_number(reader: RecordReader) -> None:
+    for number in (b"98", b"\xff"):
+        checksum = b"%08x" % crc32(b"%b \xff MSG\n" % number)
+        record = b"%b \xff %b MSG\n" % (number, checksum)
+        if number == b"98":
+            assert reader.feed(record) == [Record(98, "\N{REPLACEMENT CHARACTER}", b"MSG")]
+        else:
+            with pytest.raises(CorruptRecordError, match="record \N{REPLACEMENT CHARACTER} instead of 99"):
+                reader.feed(record + record)
+
+
 def test_number_with_the_next_one_as_prefix_is_corrupt() -> None:
     reader = RecordReader(9)
     with pytest.raises(CorruptRecordError, match="record 98 instead of 9"):
@@ -217,6 +229,9 @@ def test_records_of_the_same_time_are_one_batch() -> None:
         (each.first, each.end, each.data, each.time) for each in (early, late)
     ]
     assert all(each.count_own(NO_AUTHOR, 0) == each.end - each.first for each in found)
+    assert [list(each.iter_lines(7, 10)) for each in found] == [
+        list(each.iter_lines(7, 10)) for each in (early, late)
+    ]
 
 
 def test_no_records_decode_to_no_batches() -> None:

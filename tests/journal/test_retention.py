@@ -10,7 +10,7 @@ FUTURE = 12 * 365.0
 
 
 @pytest.mark.parametrize(
-    ("limit", "count"), [(400, 0), (399, 1), (300, 1), (101, 3), (100, 3), (99, 3), (0, 3)]
+    ("limit", "count"), [(400, 0), (399, 1), (300, 1), (200, 2), (101, 3), (100, 3), (99, 3), (0, 3)]
 )
 def test_oldest_segments_are_beyond_a_size(limit: int, count: int) -> None:
     assert count_beyond_size([100, 100, 100, 100], limit) == count
@@ -59,3 +59,12 @@ def test_segment_of_a_wrong_clock_is_deleted_in_its_turn() -> None:
 @pytest.mark.parametrize("end", [-3.0, 300.0], ids=["before it begins", "a copy made later"])
 def test_end_that_can_not_be_is_not_believed(end: float) -> None:
     assert count(1, (0, 1), (1, end), (1.5, 2)) == 0
+
+
+def test_end_a_leap_after_the_next_begin_is_believed_just_so() -> None:
+    assert count(1, (0, 0.5), (0.5, 2), (1, 3)) == 1
+
+
+def test_each_second_counts_and_no_leap_takes_one_back() -> None:
+    spans = [Span(0, 10), Span(1_000, 1_010), Span(1_010, 1_010)]
+    assert [count_beyond_age(spans, limit, 60) for limit in (9.5, 10)] == [1, 0]

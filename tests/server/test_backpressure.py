@@ -197,7 +197,7 @@ async def test_unread_responses_do_not_accumulate() -> None:
 
 @pytest.mark.parametrize(
     ("line", "number"),
-    [("MSG flood", 40_000), ("PING flood", 30_000), ("NONSENSE", 30_000), ("", 200_000)],
+    [("MSG flood", 10_000), ("PING flood", 10_000), ("NONSENSE", 10_000), ("", 50_000)],
 )
 async def test_a_flood_does_not_starve_a_single_line(line: str, number: int) -> None:
     async with run_server_in_loop() as harness:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.harness.checker import Recording, check
+from tests.harness.checker import check
 from tests.harness.programs import ServerProcess, run_server_process
 from tests.harness.random_clients import RandomClients, join_observer, new_event_loop, wait_for_members
+from tests.harness.transcript import Recording
 
 MEMBERS = int(os.environ.get("CROWD_MEMBERS", "150"))
 ACTIONS = int(os.environ.get("CROWD_ACTIONS", "1000"))

@@ -12,6 +12,7 @@ from subprocess import PIPE, CompletedProcess, Popen
 import pytest
 
 import simple_chat
+from tests.harness import programs
 from tests.harness.programs import (
     DEADLINE,
     ServerProcess,
@@ -207,7 +208,12 @@ def assert_bad_unix_path(ended: CompletedProcess[str], path: str) -> None:
 
 
 @pytest.mark.parametrize(("loop", "uses_uvloop"), [("asyncio", False), ("uvloop", True), ("auto", True)])
-def test_loop_can_be_chosen(loop: str, uses_uvloop: bool) -> None:  # noqa: FBT001 (a parameter)
+def test_loop_can_be_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+    loop: str,
+    uses_uvloop: bool,  # noqa: FBT001 (a parameter)
+) -> None:
+    monkeypatch.setattr(programs, "_SERVER", [*programs._SERVER])  # not forked, which would have loaded both
     with run_server_process("--loop", loop) as server:
         server.join("alice")
         loaded = Path(f"/proc/{server.process.pid}/maps").read_text()

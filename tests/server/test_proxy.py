@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 
-from tests.harness.checker import End, Recording, check
+from tests.harness.checker import check
 from tests.harness.peer import DEADLINE, connect
 from tests.harness.programs import ServerProcess, run_server_process
 from tests.harness.proxy import Faults, Hit, Link, Proxy, fault_proxy
@@ -19,6 +19,7 @@ from tests.harness.random_clients import (
     new_event_loop,
     wait_for_members,
 )
+from tests.harness.transcript import End, Recording
 
 MEMBERS = 40
 WORKERS = 12

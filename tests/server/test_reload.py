@@ -12,11 +12,12 @@ from signal import SIGHUP
 import pytest
 
 from simple_chat.core.codes import Code
-from tests.harness.checker import Recording, check
+from tests.harness.checker import check
 from tests.harness.peer import connect
 from tests.harness.programs import ServerProcess, run_server_process
 from tests.harness.random_clients import RandomClient, join_observer, new_event_loop
 from tests.harness.server import disconnect_lines
+from tests.harness.transcript import Recording
 
 MEMBERS = int(os.environ.get("RELOAD_MEMBERS", "60"))
 TALKERS = 20

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 from simple_chat import Settings
-from tests.harness.checker import End, Recording, check
+from tests.harness.checker import check
 from tests.harness.peer import Peer
 from tests.harness.server import run_server_in_loop
+from tests.harness.transcript import End, Recording
 
 FILLER = "x" * 4000
 SMALL = 32 * 1024

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for plan in _plans(options):
         world = run(plan)
         count += 1
-        virtual += world.loop.time()
+        virtual += world.loop.now
         if world.findings:
             smaller = shrink(plan)
             print(f"seed {plan.seed}: {world.findings[0]}")
@@ -44,12 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _look_for_planted(options: argparse.Namespace) -> int:
-    """Look for planted faults; return 1 if one is not found."""
-    start, missed = options.start or 0, 0
-    seeds = range(start, start + (options.seeds or _PLANTED_SEEDS))
+    """Look for planted faults, by default from worlds on in which they show; return 1 if one is not found."""
+    missed = 0
     for fault in PLANTED:
         if options.planted in fault.name:
-            found = hunt(fault, seeds)
+            start = fault.plan.seed if options.start is None else options.start
+            found = hunt(fault, range(start, start + (options.seeds or _PLANTED_SEEDS)))
             result = "NOT FOUND" if found.finding is None else f"{found.plan}: {found.finding[:120]}"
             print(f"{found.seeds:4} seeds {found.seconds:6.1f} s  {fault.name} | {result}", flush=True)
             missed += found.finding is None

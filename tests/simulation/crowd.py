@@ -20,6 +20,7 @@ class Crowd:
     Attributes:
         all: everybody who is or was connected.
         programs: the programs.
+        size: how many people there are at a time.
     """
 
     def __init__(
@@ -32,19 +33,19 @@ class Crowd:
         self._until = 0.0
         hosts = [node.host for node in nodes]
         self.programs = [Program(world, f"bot{n}", hosts[n:] + hosts[:n]) for n in range(programs)]
-        self._size = min(size, world.plan.people)
+        self.size = min(size, world.plan.people)
         self._names = [f"name{number}" for number in range(2 * size)]  # few enough for some to be taken
         self._names += [f"NAME{number}" for number in range(size)]
 
     async def live(self, seconds: float) -> None:
         """Let them come and go for some seconds, then leave."""
         seconds = self._world.seconds_of_life = min(seconds, self._world.plan.seconds)
-        self._until = self._world.loop.time() + seconds
+        self._until = self._world.loop.now + seconds
         async with asyncio.TaskGroup() as group:
-            for seat in range(self._size):
+            for seat in range(self.size):
                 group.create_task(self._fill(seat))
             for program in self.programs:
-                group.create_task(program.live(self._until), context=program.machine.context.copy())
+                group.create_task(program.live(self._until), context=program.machine.context)
 
     def send_home(self) -> None:
         """Let nobody come any more."""
@@ -52,7 +53,7 @@ class Crowd:
 
     async def _fill(self, seat: int) -> None:
         number = 0
-        while self._world.loop.time() < self._until:
+        while self._world.loop.now < self._until:
             number += 1
             person = Person(self._world, f"p{self._run}.{seat}.{number}", self._names)
             try:
@@ -62,6 +63,6 @@ class Crowd:
                 continue
             self.all.append(person)
             person.leaves_at = self._until
-            await asyncio.create_task(person.live(), context=person.machine.context.copy())
+            await asyncio.create_task(person.live(), context=person.machine.context)
             if person.end is None:
                 await person.quit()

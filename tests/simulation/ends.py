@@ -6,17 +6,15 @@ what came before it, and an end that is not read from notices nothing.
 """
 
 import asyncio
-import contextvars
 import errno
 import math
-import socket
 import sys
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.machine import Machine
+from tests.simulation.machine import OUTSIDE, Machine
+from tests.simulation.sockets import SimulatedSocket, Tap
 
 if TYPE_CHECKING:
     from tests.simulation.network import Network
@@ -27,43 +25,8 @@ _WINDOW = 40 * 1024
 _TICK = 0.001
 """Seconds between two moments at which packets arrive: often several at once, as where a server was busy."""
 
-_KEEPALIVE = 90.0
+KEEPALIVE = 90.0
 """Seconds after which an end notices that the other is gone without a word."""
-
-_WORLD = contextvars.Context()  # of no machine
-
-
-@dataclass(slots=True)
-class Tap:
-    """The bytes that one end sent and received."""
-
-    sent: bytearray = field(default_factory=bytearray)
-    received: bytearray = field(default_factory=bytearray)
-
-
-class SimulatedSocket:
-    """What code that holds a socket sees of an end."""
-
-    family = socket.AF_INET
-    type = socket.SOCK_STREAM
-
-    def __init__(self, end: "End") -> None:
-        self.end = end
-
-    def fileno(self) -> int:
-        """Return its number, which no file has."""
-        return self.end.descriptor
-
-    def setsockopt(self, *_: object) -> None:
-        """Ignore an option."""
-
-    def getsockopt(self, *_: object) -> int:
-        """Return SO_ERROR: a simulated kernel reports no error before the event loop does."""
-        return 0
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.end.abort()
 
 
 class End(asyncio.Transport):
@@ -96,6 +59,7 @@ class End(asyncio.Transport):
         self._reading = True
         self._wire = 0  # bytes sent that the peer's protocol has not got
         self._last_arrival = 0.0
+        self._kept_back: list[tuple[Callable[..., None], tuple[object, ...]]] = []  # by a cut
         self._incoming: deque[bytes] = deque()  # in this end's kernel
         self._eof_sent = self._eof_received = self._eof_delivered = False
         self._closing = False
@@ -107,6 +71,7 @@ class End(asyncio.Transport):
     def attach(self, protocol: asyncio.Protocol) -> None:
         """Give the end its protocol."""
         self._protocol = protocol
+        self._tap.server = self.peer.machine.name
         protocol.connection_made(self)
         self._deliver()
 
@@ -221,10 +186,19 @@ class End(asyncio.Transport):
 
     def _transmit(self, arrive: Callable[..., None], *arguments: object) -> None:
         """Have something arrive at the peer, behind all that was sent before."""
+        if self._network.is_cut(self.machine, self.peer.machine):
+            self._kept_back.append((arrive, arguments))
+            return
         low, high = self._network.latency
-        arrival = self._loop.time() + self._random.uniform(low, high)
+        arrival = self._loop.now + self._random.uniform(low, high)
         self._last_arrival = max(self._last_arrival, math.ceil(arrival / _TICK) * _TICK)
-        self._loop.call_at(self._last_arrival, arrive, *arguments, context=_WORLD)
+        self._loop.call_at(self._last_arrival, arrive, *arguments, context=OUTSIDE)
+
+    def send_again(self) -> None:
+        """Send what was kept back."""
+        kept_back, self._kept_back = self._kept_back, []
+        for arrive, arguments in kept_back:
+            self._transmit(arrive, *arguments)
 
     def _on_read(self, size: int) -> None:
         """Note that the peer's protocol has got bytes: the window moves on."""
@@ -323,7 +297,12 @@ class End(asyncio.Transport):
         if not power:
             self._transmit(self.peer.on_reset)
         else:
-            self._loop.call_later(_KEEPALIVE, self.peer.on_silence, context=_WORLD)
+            self._loop.call_later(KEEPALIVE, self.peer.on_silence, context=OUTSIDE)
+
+    def on_silence_behind_cut(self) -> None:
+        """Note that, if it still hears nothing."""
+        if self._network.is_cut(self.machine, self.peer.machine):
+            self.on_silence()
 
     def on_silence(self) -> None:
         """Note that the peer has been silent for too long."""
@@ -333,4 +312,4 @@ class End(asyncio.Transport):
 
     def _call(self, callback: Callable[..., None], *arguments: object) -> None:
         """Call something on the machine of this end, soon."""
-        self._loop.call_soon(callback, *arguments, context=self.machine.context.copy())
+        self._loop.call_soon(callback, *arguments, context=self.machine.context)

@@ -21,6 +21,8 @@ def leftovers(server: Server, connections: int) -> Iterator[str]:
     yield from (
         f"{count} {what}, not {connections}" for what, count in counts.items() if count != connections
     )
+    if server.room.delivery.suspended:
+        yield "a room that still expects nothing to be committed"
     kept = {
         "in the scheduler": {*scheduler._ready, *scheduler._ready_pre_join, *scheduler._awaiting},
         "in the watchdog": {

@@ -4,26 +4,23 @@
 """
 
 import asyncio
-import contextvars
 import random
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import api
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
+from tests.simulation.log_consumer import PushConsumer, Subscription
 from tests.simulation.loop import SimulatedLoop
-from tests.simulation.machine import Machine
+from tests.simulation.machine import OUTSIDE, Machine
 
 _DUPLICATE_WINDOW = 120.0  # seconds
 _REQUEST_TIMEOUT = 1.0  # seconds
-
-_WORLD = contextvars.Context()  # of what NATS does, on no machine
 
 _T = TypeVar("_T")
 
@@ -59,6 +56,7 @@ class SimulatedLog:
         delays: seconds by which machines hear of entries later than others.
         losing_answers: the part of the publishes that are stored and time out nevertheless.
         last: position of the last message.
+        leap: seconds that its clock is ahead of the world's.
     """
 
     def __init__(self, loop: SimulatedLoop, seed: str, epoch: float) -> None:
@@ -67,6 +65,7 @@ class SimulatedLog:
         self.delays: dict[Machine | None, float] = {}
         self.losing_answers = 0.0
         self.last = 0
+        self.leap = 0.0
         self.loop = loop
         self._epoch = epoch
         self._choice = random.Random(f"{seed} log")
@@ -74,7 +73,7 @@ class SimulatedLog:
         self._created = datetime.fromtimestamp(epoch, UTC)
         self._messages: list[_Stored] = []
         self._idents: dict[str, tuple[float, int]] = {}
-        self._consumers: list[_PushConsumer] = []
+        self._consumers: list[PushConsumer] = []
 
     # What goes wrong
 
@@ -130,7 +129,7 @@ class SimulatedLog:
         if not self.is_reachable_by(machine) and self._choice.random() < 0.5:
             raise ConnectionError("not connected")
         answer: asyncio.Future[_T] = self.loop.create_future()
-        self.loop.call_later(self.latency(), self._serve, machine, question, answer, context=_WORLD)
+        self.loop.call_later(self.latency(), self._serve, machine, question, answer, context=OUTSIDE)
         try:
             async with asyncio.timeout(_REQUEST_TIMEOUT):
                 return await answer
@@ -154,7 +153,7 @@ class SimulatedLog:
             if not answer.done():
                 set_it(result)
 
-        self.loop.call_later(self.latency(), arrive, context=_WORLD)
+        self.loop.call_later(self.latency(), arrive, context=OUTSIDE)
 
     def is_reachable_by(self, machine: Machine | None) -> bool:
         """Return whether a machine's calls arrive."""
@@ -193,12 +192,12 @@ class SimulatedLog:
         if self._config is None:
             raise NoStreamResponseError
         known = self._idents.get(ident or "")
-        if known is not None and self.loop.time() - known[0] < _DUPLICATE_WINDOW:
+        if known is not None and self.loop.now - known[0] < _DUPLICATE_WINDOW:
             position = known[1]
         else:
             position = self._add(subject, data)
             if ident is not None:
-                self._idents[ident] = self.loop.time(), position
+                self._idents[ident] = self.loop.now, position
         if self._choice.random() < self.losing_answers:
             raise _LostAnswer
         return position
@@ -215,19 +214,19 @@ class SimulatedLog:
                 return message.data
         raise NotFoundError
 
-    def consume(self, subscription: "Subscription", config: api.ConsumerConfig) -> None:
+    def consume(self, subscription: Subscription, config: api.ConsumerConfig) -> None:
         """Create a push consumer.
 
         Raises:
             NotFoundError: there is no stream.
         """
         self._existing()
-        consumer = _PushConsumer(self, subscription, config)
+        consumer = PushConsumer(self, subscription, config)
         self._consumers.append(consumer)
         consumer.deliver_from(config.opt_start_seq or 1)
         consumer.beat()
 
-    def has(self, consumer: "_PushConsumer") -> bool:
+    def has(self, consumer: PushConsumer) -> bool:
         """Return whether a push consumer still exists; drop it if nobody listens."""
         if consumer.abandoned and consumer in self._consumers:
             self._consumers.remove(consumer)
@@ -243,7 +242,7 @@ class SimulatedLog:
         return self._config
 
     def _now(self) -> int:
-        return round((self._epoch + self.loop.time()) * 1e6) * 1000
+        return round((self._epoch + self.leap + self.loop.now) * 1e6) * 1000
 
     def _add(self, subject: str, data: bytes) -> int:
         self.last += 1
@@ -256,95 +255,3 @@ class SimulatedLog:
 
 class _LostAnswer(Exception):  # noqa: N818 - no error: it is done, and nobody learns of it
     """The answer does not arrive."""
-
-
-class _PushConsumer:
-    """Sends messages and heartbeats to one subscription; what is sent while that can't be reached is lost."""
-
-    def __init__(self, log: SimulatedLog, subscription: "Subscription", config: api.ConsumerConfig) -> None:
-        self.machine = subscription.machine
-        self._log = log
-        self._subscription = subscription
-        self._sent = 0
-        self._last_position = (config.opt_start_seq or 1) - 1
-        self._heartbeat = config.idle_heartbeat or 0.0
-        self._last_arrival = 0.0
-        self._lost = False
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether nobody listens."""
-        return self._subscription.closed or (self.machine is not None and not self.machine.on)
-
-    @property
-    def has_sent_all(self) -> bool:
-        """Whether the machine got, or will get, everything."""
-        return not self._lost and not self.abandoned
-
-    def deliver_from(self, position: int) -> None:
-        """Send the messages from a position on."""
-        for message in self._log.messages_from(position):
-            self._sent += 1
-            self._last_position = message.position
-            place = f"1.{message.position}.{self._sent}.{message.time}.0"
-            reply = f"$JS.ACK.room.consumer.{place}"
-            self._send(Msg(None, message.subject, reply, message.data))  # type: ignore[arg-type] # has no client
-
-    def beat(self) -> None:
-        """Send a heartbeat, and the next ones."""
-        if not self._log.has(self):
-            return
-        status = {
-            "Status": "100",
-            "Description": "Idle Heartbeat",
-            "Nats-Last-Consumer": str(self._sent),
-            # All that there is was sent; what was deleted before counts, too.
-            "Nats-Last-Stream": str(max(self._last_position, self._log.last)),
-        }
-        self._send(Msg(None, self._subscription.subject, headers=status))  # type: ignore[arg-type]
-        self._log.loop.call_later(self._heartbeat, self.beat, context=_WORLD)
-
-    def _send(self, message: Msg) -> None:
-        if not self._log.is_reachable_by(self.machine):
-            self._lost = self._lost or bool(message.reply)
-            return
-        delay = self._log.latency() + self._log.delays.get(self.machine, 0.0)
-        self._last_arrival = max(self._last_arrival, self._log.loop.time() + delay)
-        receive = self._subscription.receive
-        self._log.loop.call_at(self._last_arrival, receive, message, context=_WORLD)
-
-
-class Subscription:
-    """Gives messages to a callback, one after another."""
-
-    def __init__(
-        self,
-        machine: Machine | None,
-        subject: str,
-        on_message: Callable[[Msg], Awaitable[None]],
-        on_error: Callable[[Exception], Awaitable[None]],
-    ) -> None:
-        self.machine = machine
-        self.subject = subject
-        self.closed = False
-        self._on_message, self._on_error = on_message, on_error
-        self._pending = asyncio.Queue[Msg]()
-        self._task = asyncio.create_task(self._run())
-
-    def receive(self, message: Msg) -> None:
-        """Take a message that arrives."""
-        if not self.closed:
-            self._pending.put_nowait(message)
-
-    async def unsubscribe(self) -> None:
-        """Take no more."""
-        self.closed = True
-        self._task.cancel()
-
-    async def _run(self) -> None:
-        while True:
-            message = await self._pending.get()
-            try:
-                await self._on_message(message)
-            except Exception as error:  # noqa: BLE001 - as the client library does
-                await self._on_error(error)

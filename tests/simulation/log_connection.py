@@ -8,7 +8,8 @@ from nats.js import api
 
 from simple_chat.cluster.config import ClusterConfig
 from simple_chat.cluster.connection import NatsConnection
-from tests.simulation.log import SimulatedLog, Subscription
+from tests.simulation.log import SimulatedLog
+from tests.simulation.log_consumer import Subscription
 from tests.simulation.machine import MACHINE, Machine
 
 _MAX_PAYLOAD = 1024 * 1024  # bytes

@@ -1,21 +1,22 @@
 """An event loop with virtual time: it never waits, and the same world runs in the same way again.
 
-Whatever runs belongs to a machine, by a context variable that tasks and timers inherit. A paused machine's
-callbacks wait until it goes on; those of one that was switched off are dropped.
+Whatever runs belongs to a machine, by a context variable that tasks and timers inherit, and goes by the
+machine's clock. A paused machine's callbacks wait until it goes on; those of one that was switched off are
+dropped.
 """
 
 import asyncio
 import contextvars
 import heapq
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tests.simulation.machine import MACHINE, Machine
 
 if TYPE_CHECKING:
-    from tests.simulation.ends import SimulatedSocket
+    from tests.simulation.sockets import ListeningSocket, SimulatedSocket
 
 _T = TypeVar("_T")
 _Entry = tuple[asyncio.Handle, Machine | None]
@@ -29,14 +30,15 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     """The event loop.
 
     Attributes:
+        now: the world's time in seconds.
         errors: what was reported to the exception handler, as texts.
         steps: callbacks that were run.
     """
 
     def __init__(self) -> None:
+        self.now = 0.0
         self.errors: list[str] = []
         self.steps = 0
-        self._now = 0.0
         self._order = count()
         self._ready: deque[_Entry] = deque()
         self._timers: list[tuple[float, int, asyncio.TimerHandle, Machine | None]] = []
@@ -44,8 +46,9 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     # What asyncio asks for
 
     def time(self) -> float:
-        """Return the virtual time in seconds."""
-        return self._now
+        """Return what the clock of the machine says that asks."""
+        machine = MACHINE.get()
+        return self.now if machine is None else machine.clock(self.now)
 
     def call_soon(
         self, callback: Callable[..., object], *args: object, context: contextvars.Context | None = None
@@ -65,7 +68,10 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """Run a callback after some seconds."""
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        machine = _machine_of(context)
+        return self._call_at(
+            self.now + (delay if machine is None else delay / machine.rate), machine, callback, args, context
+        )
 
     def call_at(
         self,
@@ -74,10 +80,31 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         *args: object,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        """Run a callback at a time."""
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
-        heapq.heappush(self._timers, (when, next(self._order), handle, _machine_of(context)))
+        """Run a callback when the clock of its machine says a time."""
+        machine = _machine_of(context)
+        moment = when if machine is None else machine.moment(when)
+        return self._call_at(moment, machine, callback, args, context)
+
+    def _call_at(
+        self,
+        moment: float,
+        machine: Machine | None,
+        callback: Callable[..., object],
+        args: Sequence[object],
+        context: contextvars.Context | None,
+    ) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(moment, callback, args, self, context)
+        heapq.heappush(self._timers, (moment, next(self._order), handle, machine))
         return handle
+
+    def add_reader(self, sock: "ListeningSocket", callback: Callable[[], object]) -> None:  # type: ignore[override]
+        """Call something whenever there is a connection to accept."""
+        sock.watch(callback)
+
+    def remove_reader(self, sock: "ListeningSocket") -> bool:  # type: ignore[override]
+        """Call it no more."""
+        sock.watch(None)
+        return True
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Take note of a timer that was cancelled; it is skipped when it is due."""
@@ -112,7 +139,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         seconds = _CALL_SECONDS
         try:
             if machine is not None and machine.disk is not None:
-                seconds, value = machine.disk.call(self._now, func, *args)
+                seconds, value = machine.disk.call(self.now, func, *args)
             else:
                 value = func(*args)
         except Exception as error:  # noqa: BLE001 - as an executor does
@@ -198,14 +225,21 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         if not self._ready:
             if not self._timers:
                 raise Deadlock("nothing can happen any more")
-            self._now = max(self._now, self._timers[0][0])
-        while self._timers and self._timers[0][0] <= self._now:
+            self.now = max(self.now, self._timers[0][0])
+        while self._timers and self._timers[0][0] <= self.now:
             _, _, timer, machine = heapq.heappop(self._timers)
-            if not timer.cancelled():
+            if not timer._cancelled:
                 self._ready.append((timer, machine))
+        self._run_ready()
+
+    def _run_ready(self) -> None:
+        """Run what is ready by now."""
         for _ in range(len(self._ready)):
             handle, machine = self._ready.popleft()
-            if handle.cancelled() or (machine is not None and machine.holds_back((handle, machine))):
+            if handle._cancelled:
+                continue
+            if machine is not None and (machine.paused or not machine.on):
+                machine.hold_back((handle, machine))
                 continue
             self.steps += 1
             handle._run()

@@ -8,11 +8,17 @@ if TYPE_CHECKING:
     import asyncio
 
     from tests.simulation.disk import Disk
-    from tests.simulation.ends import Tap
+    from tests.simulation.sockets import Tap
 
 MACHINE: contextvars.ContextVar["Machine | None"] = contextvars.ContextVar("machine", default=None)
 """The machine that the code at hand runs on; None for the world outside."""
 
+
+OUTSIDE = contextvars.Context()
+"""Of what runs on no machine."""
+
+ROUTERS = 3
+"""Routers that people are behind."""
 
 _CLOSES = 10  # more than there are nested finally blocks
 
@@ -24,6 +30,11 @@ class Machine:
         name: of it, in stories.
 
     Attributes:
+        rate: seconds of its clock that pass in one of the world's.
+        uptime: what its clock, which never leaps, said when the world began.
+        leap: seconds that its wall clock is ahead of the world's.
+        router: what connects it to the servers; those of one router are cut off together.
+        exhausted: whether its processes may open no more sockets.
         context: what runs in it belongs to this machine.
         on: whether it is switched on.
         paused: whether it does nothing for now.
@@ -36,6 +47,9 @@ class Machine:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.rate, self.uptime, self.leap = 1.0, 0.0, 0.0
+        self.router = 0
+        self.exhausted = False
         self.on = True
         self.paused = False
         self.reads_slowly = True
@@ -46,11 +60,18 @@ class Machine:
         self.context = contextvars.copy_context()
         self.context.run(MACHINE.set, self)
 
-    def holds_back(self, entry: "tuple[asyncio.Handle, Machine | None]") -> bool:
-        """Return whether a callback must not run now; keep it, if it may run later."""
-        if self.on and self.paused:
+    def clock(self, now: float) -> float:
+        """Return what its clock says."""
+        return self.uptime + self.rate * now
+
+    def moment(self, time: float) -> float:
+        """Return when its clock says that."""
+        return (time - self.uptime) / self.rate
+
+    def hold_back(self, entry: "tuple[asyncio.Handle, Machine | None]") -> None:
+        """Keep a callback until it goes on; when it is switched off, it never does."""
+        if self.on:
             self.waiting.append(entry)
-        return self.paused or not self.on
 
     def bury(self) -> None:
         """End its tasks, which were stopped in the middle; what they still clean up is of no use."""

@@ -1,31 +1,20 @@
 """People with raw connections: they use every verb, in any order and speed, and leave in every way.
 
-Each waits for PONG after what it did, and so learns what was refused; what it sent and received is what
-`tests.harness.checker` needs. Everything is decided by its own source of randomness.
+Each waits for PONG after what it did, and so learns what was refused. Everything is decided by its own source
+of randomness.
 """
 
 import asyncio
-import contextlib
 import math
-import random
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable
 from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
-from tests.harness.checker import End, Recording
-from tests.simulation.answers import Answers
-from tests.simulation.machine import Machine
-from tests.simulation.refusals import without_refusals
+from tests.harness.transcript import End
+from tests.simulation.raw_client import Gone, RawClient
 
 if TYPE_CHECKING:
-    from tests.simulation.ends import End as NetworkEnd
     from tests.simulation.world import World
-
-PATIENCE = 300.0
-"""Virtual seconds after which an answer counts as missing."""
-
-CALM_PATIENCE = 4.0
-"""The same, where no fault and no limit of rate explains it."""
 
 _GARBAGE = (
     b"\xc3\x28\n",
@@ -39,12 +28,8 @@ _GARBAGE = (
 )
 
 
-class Gone(Exception):  # noqa: N818 - no error: the connection is over
-    """The connection has ended."""
-
-
-class Person(asyncio.Protocol):
-    """One connection of somebody.
+class Person(RawClient):
+    """Somebody.
 
     Args:
         world: where they are.
@@ -52,163 +37,19 @@ class Person(asyncio.Protocol):
         names: what they may call themselves.
 
     Attributes:
-        end: how the connection ended; None while it is open.
-        sent: the lines that were sent.
-        received: what came.
         leaves_at: when they do nothing more.
         certain: texts that have to be heard, though the connection was lost right behind them.
     """
 
     def __init__(self, world: "World", label: str, names: list[str]) -> None:
-        self.label = label
-        self.machine = Machine(label)
-        self.end: End | None = None
-        self.sent: list[str] = []
-        self.received = bytearray()
-        self.host = ""
-        self.certain: list[str] = []
+        super().__init__(world, label)
         self.leaves_at = math.inf
-        self._world = world
+        self.certain: list[str] = []
         self._names = names
-        self._choice = random.Random(f"{world.seed} {label}")
         self._numbers = count(1)
-        self._tokens = count(1)
-        self._changed = asyncio.Event()
-        self._read_to = 0
-        self._transport: NetworkEnd
-        self._line_end = self._choice.choice(("\n", "\n", "\r\n"))
-        self._reads = True  # as fast as it can
         # With a journal that is not written, PONG alone comes behind one's own lines;
         # in a cluster without its log WHO and HISTORY do, too.
         self._answers_wait = world.plan.shape != "journal"
-        self._unwelcome_at = 0.0  # when the server must have ended the connection
-
-    # The connection
-
-    async def connect(self, host: str) -> None:
-        """Connect.
-
-        Raises:
-            OSError: nobody answers.
-        """
-        self.host = host
-        sock = await self._world.network.connect(host, self.machine)
-        sock.end.attach(self)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the connection."""
-        self._transport = transport  # type: ignore[assignment]
-
-    def data_received(self, data: bytes) -> None:
-        """Keep what comes."""
-        self.received += data
-        if self._line_end == "\r\n":
-            self.received[self._read_to :] = self.received[self._read_to :].replace(b"\r\n", b"\n")
-        self._world.tell(self.label, "<", data)
-        self._changed.set()
-
-    def eof_received(self) -> bool:
-        """Close, too."""
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Note the end."""
-        if self.end is None:
-            complete = self.received.rfind(b"\nBYE ") >= 0 and self.received.endswith(b"\n")
-            self.end = End.CLEAN if complete else End.VANISHED
-            if not complete and self._reads and self._world.calm:
-                self._world.find(f"{self.label} lost its connection to {self.host}")
-        self._world.tell(self.label, "ends", str(exc or self.end.name.lower()).encode())
-        self._changed.set()
-
-    def send(self, *lines: str) -> None:
-        """Send lines."""
-        self.sent += lines
-        self.write("".join(f"{line}{self._line_end}" for line in lines).encode())
-
-    def write(self, data: bytes) -> None:
-        """Send bytes."""
-        self._world.tell(self.label, ">", data)
-        self._transport.write(data)
-
-    async def ask(self, *lines: str) -> list[str]:
-        """Send lines, and return what comes until they are processed.
-
-        Raises:
-            Gone: the connection ended before.
-        """
-        token = f"{self.label}.{next(self._tokens)}"
-        self.send(*lines, f"PING {token}")
-        return await self._until(f"PONG {token}")
-
-    async def _until(self, last: str) -> list[str]:
-        found: list[str] = []
-        began = self._world.loop.time()
-        while True:
-            while (at := self.received.find(b"\n", self._read_to)) >= 0:
-                line = self.received[self._read_to : at].decode()
-                self._read_to = at + 1
-                if line == last:
-                    return found
-                found.append(line)
-            if self.end is not None:
-                raise Gone
-            self._changed.clear()
-            patience = self._patience
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(began + patience):
-                    await self._changed.wait()
-            if not self._changed.is_set() and patience == self._patience:
-                self._world.find(f"{self.label} at {self.host} waits for {last!r} for {patience:.0f} s")
-                raise Gone
-
-    @property
-    def _patience(self) -> float:
-        """Seconds that an answer may take."""
-        return CALM_PATIENCE if self._world.calm and self._world.takes_all else PATIENCE
-
-    async def wait_for_end(self) -> None:
-        """Wait until the server has closed the connection."""
-        deadline = self._world.loop.time() + PATIENCE
-        while self.end is None:
-            self._changed.clear()
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await self._changed.wait()
-            except TimeoutError:
-                self._world.find(f"{self.label} waits for the end for {PATIENCE:.0f} s")
-                self._transport.abort()
-                self.end = End.VANISHED
-
-    def recording(self, heard: Collection[str]) -> Recording:
-        """Return what the checker needs.
-
-        Args:
-            heard: the texts of all messages of the room.
-        """
-        *lines, torn = self.received.decode(errors="surrogateescape").split("\n")
-        sent, received = without_refusals(self.sent, lines, heard)
-        whole = "".join(f"{line}\n" for line in received) + torn
-        return Recording(
-            label=self.label,
-            sent=sent,
-            received=whole.encode(errors="surrogateescape"),
-            end=self.end or End.VANISHED,
-        )
-
-    def check_answers(self, messages: Sequence[str], history: int, observer: str) -> list[str]:
-        """Return what is wrong with the answers to WHO and HISTORY; see `Answers`."""
-        lines = self.received.decode(errors="replace").split("\n")[:-1]
-        return [
-            f"{self.label}: {each}" for each in Answers(messages, history, observer, self.sent).check(lines)
-        ]
-
-    def room_lines(self) -> list[str]:
-        """Return the lines of the room that came."""
-        lines = self.received[: self.received.rfind(b"\n") + 1].decode().split("\n")
-        return [line for line in lines if line.startswith(("JOINED ", "LEFT ", "MSG "))]
-
-    # What they do
 
     async def live(self) -> None:
         """Join, and do this and that until they leave, or the time has come: nothing is broken off."""
@@ -216,8 +57,8 @@ class Person(asyncio.Protocol):
             if (first := self._choice.random()) < 0.1:
                 await (self.stay_out() if first < 0.03 else self.look_in())
                 return
-            await self.join()
-            while self._world.loop.time() < self.leaves_at:
+            await (self.join_late() if first < 0.12 else self.join())
+            while self._world.loop.now < self.leaves_at:
                 await asyncio.sleep(self._choice.expovariate(1 / self._world.pause))
                 await self._choose()()
                 if self.end is not None:
@@ -231,7 +72,7 @@ class Person(asyncio.Protocol):
         Raises:
             Gone: the connection ended before, or the time has come.
         """
-        while self._world.loop.time() < self.leaves_at:
+        while self._world.loop.now < self.leaves_at:
             name = self._choice.choice(self._names)
             lines = await self.ask(f"JOIN {name}")
             if f"OK JOIN {name}" in lines:
@@ -310,13 +151,21 @@ class Person(asyncio.Protocol):
         self._reads = False
         self._transport.pause_reading()
         self.send(*["HELP"] * 400)
-        self._unwelcome_at = self._world.loop.time() + 90.0
+        self._unwelcome_at = self._world.loop.now + 90.0
         await self.quit()
 
     async def stay_out(self) -> None:
         """Never join."""
-        self._unwelcome_at = self._world.loop.time() + 40.0
+        self._unwelcome_at = self._world.loop.now + 40.0
         await self.quit()
+
+    async def join_late(self) -> None:
+        """Join when the server is about to run out of patience."""
+        rate = self._transport.peer.machine.rate
+        self._unwelcome_at = self._world.loop.now + 40.0
+        await asyncio.sleep(30.0 / rate + self._choice.uniform(-0.2, 1.3))
+        await self.join()
+        self._unwelcome_at = 0.0
 
     async def look_in(self) -> None:
         """Join, and be gone at once."""
@@ -333,7 +182,7 @@ class Person(asyncio.Protocol):
 
     async def quit(self) -> None:
         """Say goodbye, if the server does not do so first."""
-        if (late := self._unwelcome_at - self._world.loop.time()) > 0:
+        if (late := self._unwelcome_at - self._world.loop.now) > 0:
             await asyncio.sleep(late)
             self._transport.resume_reading()
             await asyncio.sleep(1.0)

@@ -8,10 +8,10 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import simple_chat
-from tests.harness.checker import End, Recording
-from tests.simulation.ends import Tap
-from tests.simulation.machine import Machine
+from tests.harness.transcript import End, Recording
+from tests.simulation.machine import ROUTERS, Machine
 from tests.simulation.refusals import without_refusals
+from tests.simulation.sockets import Tap
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -39,6 +39,7 @@ class Program:
         self._world = world
         self._hosts = hosts
         self._choice = random.Random(f"{world.seed} {label}")
+        self.machine.router = self._choice.randrange(ROUTERS)
         self._numbers = count(1)
         self._seen: dict[str, int] = defaultdict(int)  # the last number of each author
 
@@ -47,7 +48,7 @@ class Program:
         try:
             async with simple_chat.connect(self._hosts, username=self.label, reconnect=True) as chat:
                 reading = asyncio.create_task(self._read(chat))
-                while self._world.loop.time() < until:
+                while self._world.loop.now < until:
                     await asyncio.sleep(self._choice.expovariate(1 / self._world.pause))
                     await self._act(chat)
             await reading
@@ -93,4 +94,5 @@ class Program:
             sent=sent,
             received=("".join(f"{line}\n" for line in received) + torn).encode(),
             end=End.CLEAN if clean else End.VANISHED,
+            server=tap.server,
         )

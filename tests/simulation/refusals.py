@@ -24,18 +24,19 @@ def without_refusals(
         received: lines.
         heard: the texts of all messages of the room.
     """
+    received = [line for line in received if not line.startswith(_UNASKED)]
+    if not any(line.startswith(_BUSY) for line in received):
+        return [*sent], received
+    pings = {line: at for at, line in enumerate(sent) if line.startswith("PING ")}
     refused: set[int] = set()
     accepted: list[str] = []
     start = busy = 0
     for line in received:
-        if line.startswith(_UNASKED):
-            continue
         if line.startswith(_BUSY):
             busy += 1
             continue
         accepted.append(line)
-        if line.startswith("PONG ") and (ping := f"PING {line[5:]}") in sent[start:]:
-            end = sent.index(ping, start)
+        if line.startswith("PONG ") and (end := pings.get(f"PING {line[5:]}", -1)) >= start:
             refused.update(_refusable(sent, start, end, heard, busy))
             start, busy = end + 1, 0
     refused.update(_refusable(sent, start, len(sent), heard, busy))

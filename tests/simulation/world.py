@@ -13,18 +13,20 @@ from unittest.mock import patch
 from simple_chat.client import connection as client_connection
 from simple_chat.client import endpoints
 from simple_chat.cluster import replicator, stream
-from simple_chat.journal import directory, file
+from simple_chat.journal import clock as journal_clock
+from simple_chat.journal import directory, file, segment, writer
 from simple_chat.server import connection, serve, server, watchdog
 from simple_chat.server.config import Settings
+from simple_chat.server.listeners import Listener
 from simple_chat.server.server import Server
 from tests.simulation.disk import Disk
-from tests.simulation.ends import SimulatedSocket
 from tests.simulation.log import SimulatedLog
 from tests.simulation.log_connection import SimulatedConnection
 from tests.simulation.loop import new_loop
 from tests.simulation.machine import MACHINE, Machine
 from tests.simulation.network import Network
 from tests.simulation.plan import Plan
+from tests.simulation.sockets import SimulatedSocket
 
 EPOCH = 1_800_000_000.0
 """The wall clock's time at which worlds begin, in seconds since 1970."""
@@ -53,6 +55,7 @@ class World:
         findings: what must not be, and was.
         calm: whether no connection is lost but those that people lose themselves.
         takes_all: whether a server executes at once whatever reaches it.
+        leaps: seconds by which some wall clock was ever ahead of the world's.
         pause: mean of the seconds between two actions of a person.
     """
 
@@ -69,14 +72,16 @@ class World:
         self.calm = False
         self.takes_all = False
         self.pause = 2.0
+        self.leaps = {0.0}
         self._telling = telling
+        self._clocks = random.Random(f"{seed} clocks")
         self._idents = random.Random(f"{seed} idents")
         self._off: list[Machine] = []  # keeps what stopped in the middle from being collected
 
     def tell(self, who: str, what: str, data: bytes = b"") -> None:
         """Add to the story."""
         if self._telling:
-            self.story.append(f"{self.loop.time():11.6f} {who:10} {what} {_printable(data)}".rstrip())
+            self.story.append(f"{self.loop.now:11.6f} {who:10} {what} {_printable(data)}".rstrip())
 
     def find(self, text: str) -> None:
         """Note something that must not be."""
@@ -88,16 +93,26 @@ class World:
     def start(self, host: str, settings: Settings, disk: Disk | None = None) -> "Node":
         """Switch a machine on that runs a server."""
         self.tell(host, "starts")
+        machine = Machine(host)
+        machine.uptime = self._clocks.uniform(0.0, 1e6)
+        machine.rate = self._clocks.choice((1.0, self._clocks.uniform(0.8, 1.25)))
         if disk is not None:
+            machine.disk = disk
             disk.switch_on()
-        return Node(self, host, settings, disk)
+        return Node(self, host, settings, machine)
+
+    def set_clock(self, machine: Machine, leap: float) -> None:
+        """Set a machine's wall clock."""
+        self.tell(machine.name, f"has a clock that is {leap:+.0f} s ahead")
+        machine.leap = leap
+        self.leaps.add(leap)
 
     def kill(self, node: "Node", *, power: bool) -> None:
         """Kill a server's process, or cut its machine's power."""
         self.tell(node.host, "loses its power" if power else "is killed")
         node.machine.switch_off()
         if node.machine.disk is not None:
-            node.machine.disk.switch_off(self.loop.time(), power=power)
+            node.machine.disk.switch_off(self.loop.now, power=power)
         self.network.switch_off(node.machine, power=power)
         self._off.append(node.machine)
 
@@ -110,6 +125,10 @@ class World:
         """Let it go on."""
         self.tell(node.host, "goes on")
         self.loop.resume(node.machine)
+
+    def disturb(self) -> None:
+        """Let something go wrong that people notice."""
+        self.calm = self.takes_all = False
 
     # Running
 
@@ -134,12 +153,13 @@ class World:
     def _patched(self) -> Iterator[None]:
         """Let the shipped code use this world's sockets and clocks."""
         network = self.network
+        clock = SimpleNamespace(time=self.wall_clock, monotonic=self.loop.time)
         with ExitStack() as stack:
             for module, name, stub in (
                 (connection, "os", SimpleNamespace(read=lambda number, size: network.end(number).read(size))),
                 (watchdog, "select", _Select(network)),
-                (server, "time", SimpleNamespace(time=self.wall_clock)),
-                (file, "time", SimpleNamespace(time=self.wall_clock)),
+                *((module, "time", clock) for module in (server, file, writer, segment)),
+                (journal_clock, "_uptime", self.loop.time),
                 (directory, "fcntl", _NO_LOCKS),
                 (client_connection, "open_socket", self._open_socket),
                 (endpoints, "random", random.Random(f"{self.seed} endpoints")),
@@ -158,8 +178,9 @@ class World:
         return self._idents.randbytes(size).hex()
 
     def wall_clock(self) -> float:
-        """Return the time of all wall clocks."""
-        return EPOCH + self.loop.time()
+        """Return the time of the wall clock of the machine that asks."""
+        machine = MACHINE.get()
+        return EPOCH + self.loop.now + (machine.leap if machine is not None else 0.0)
 
 
 class Node:
@@ -174,24 +195,24 @@ class Node:
 
     server: Server
 
-    def __init__(self, world: World, host: str, settings: Settings, disk: Disk | None) -> None:
+    def __init__(self, world: World, host: str, settings: Settings, machine: Machine) -> None:
         self.host = host
-        self.machine = Machine(host)
-        self.machine.disk = disk
+        self.machine = machine
         self._world = world
-        self.started = world.loop.create_task(self._start(settings), context=self.machine.context.copy())
+        self.started = world.loop.create_task(self._start(settings), context=machine.context)
 
     async def _start(self, settings: Settings) -> None:
         self.server = await serve.make_server(settings, None, None)
         await self.server.open()
-        self._world.network.listen(self.host, self.machine, self.server._acceptor._on_accept)  # type: ignore[arg-type]
+        acceptor = self.server._acceptor
+        sock = self._world.network.listen(self.host, self.machine)
+        acceptor._listeners.append(Listener(sock, acceptor._on_accept))  # type: ignore[arg-type]
         self.server.start()
 
     def stop(self) -> asyncio.Task[None]:
         """End the server as SIGTERM does; the task is done when it has ended."""
         self._world.tell(self.host, "gets SIGTERM")
-        self._world.network.stop_listening(self.host)
-        return self._world.loop.create_task(self.server.close(), context=self.machine.context.copy())
+        return self._world.loop.create_task(self.server.close(), context=self.machine.context)
 
 
 _NO_LOCKS = SimpleNamespace(flock=lambda *_: None, LOCK_EX=0, LOCK_NB=0)

@@ -24,9 +24,10 @@ from pathlib import Path
 from time import monotonic_ns
 
 from tests.harness.async_programs import AsyncServerProcess, run_async_server
-from tests.harness.checker import End, Recording, Violation, check
+from tests.harness.checker import check
 from tests.harness.peer import DEADLINE, Peer
 from tests.harness.random_clients import new_event_loop
+from tests.harness.transcript import End, Recording, Violation
 
 _ROOT = Path(__file__).parents[2]
 _SECOND = 1_000_000_000

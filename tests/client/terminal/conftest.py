@@ -1,5 +1,4 @@
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,19 +32,14 @@ sys.exit(main())
 """
 """The client, as a script that a test may prepend lines to."""
 
-QUICK_RETRY = f"""
-import random
-random.uniform = lambda low, high: low + (high - low) / 50
-{RUN_CLIENT}
-"""
-"""The client with reconnect delays of a fiftieth: 20 ms, 40 ms and so on."""
-
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Screen]]:
     """Starts clients with the given options, each on a terminal of its own, that retry quickly."""
     with ExitStack() as screens:
-        yield lambda *options: screens.enter_context(Screen(sys.executable, "-c", QUICK_RETRY, *options))
+        yield lambda *options: screens.enter_context(
+            Screen("tests.harness.quick_client", *options, forked=True)
+        )
 
 
 def connected(port: str, *names: str) -> str:

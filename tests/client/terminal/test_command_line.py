@@ -27,11 +27,16 @@ def test_missing_name_is_prompted_for(server: ServerProcess, start: Start) -> No
 
 @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])  # what is used depends on the locale
 def test_bad_or_taken_name_at_the_question_is_asked_for_again(
-    server: ServerProcess, member: Member, start: Start, monkeypatch: pytest.MonkeyPatch, errors: str
+    server: ServerProcess, member: Member, monkeypatch: pytest.MonkeyPatch, errors: str
 ) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", f"utf-8:{errors}")
     member("ann")
-    screen = start("--port", server.port, "--history", "0")
+    with Screen(*CLIENT, "--port", server.port, "--history", "0") as screen:
+        answer_until_accepted(screen, server.port)
+
+
+def answer_until_accepted(screen: Screen, port: str) -> None:
+    """Answer the question for a name badly, then well, and leave."""
     invalid = "is not a valid name: 1 to 32 of A-Z a-z 0-9 . _ -, first a letter or digit"
     question = "Your name in the room:"
     screen.wait_for(question)
@@ -41,10 +46,10 @@ def test_bad_or_taken_name_at_the_question_is_asked_for_again(
         b"M\xfcller": rf"bad-name: 'M\udcfcller' {invalid}",
         b"Ann": "name-taken: the name 'Ann' is taken",
     }.items():
-        screen.child.send(answer + b"\r")
+        screen.press_bytes(answer + b"\r")
         screen.wait_for(*wrapped(f"simple_chat: {refusal}"), question)
     screen.type("ben")
-    screen.wait_for(connected(server.port, "ann", "ben"), "ben>")
+    screen.wait_for(connected(port, "ann", "ben"), "ben>")
     screen.type("leave")
     assert screen.wait_for_exit() == 0
 
@@ -119,9 +124,9 @@ def test_server_of_another_protocol_is_one_line_and_status_1(fake_server: FakeSe
     assert screen.rows()[0].startswith(f"simple_chat: can't connect to 127.0.0.1:{fake_server.port}: ")
 
 
-def test_invalid_name_is_one_escaped_line_and_status_2(start: Start) -> None:
-    screen = start("--username", "ann\x1b]0;x\x07")
-    assert screen.wait_for_exit() == 2
+def test_invalid_name_is_one_escaped_line_and_status_2() -> None:
+    with Screen(*CLIENT, "--username", "ann\x1b]0;x\x07") as screen:
+        assert screen.wait_for_exit() == 2
     assert screen.raw.count(b"\n") == 1
     assert screen.raw.startswith(
         rb"python -m simple_chat.client: argument --username: 'ann\x1b]0;x\x07' is not a valid name"

@@ -12,7 +12,7 @@ import pytest
 from tests.client.terminal.conftest import RUN_CLIENT
 from tests.harness.line_socket import FakeServer, LineSocket
 from tests.harness.programs import ServerProcess
-from tests.harness.screen import END, INTERRUPT, Screen
+from tests.harness.screen import DEADLINE, END, INTERRUPT, Screen
 
 Start = Callable[..., Screen]
 Join = Callable[..., Screen]
@@ -66,7 +66,7 @@ def test_signal_leaves_the_room_and_sets_the_status(
     ann = join("ann")
     ann.press("send unsent")
     ann.wait_for("ann> send unsent")
-    ann.child.kill(number)
+    ann.process.send_signal(number)
     assert ann.wait_for_exit() == status
     assert ann.is_restored()
     assert "Traceback" not in "".join(ann.rows())
@@ -76,9 +76,9 @@ def test_signal_leaves_the_room_and_sets_the_status(
 def test_closed_terminal_leaves_the_room_with_status_129(join: Join, member: Member) -> None:
     ben = member("ben")
     ann = join("ann")
-    ann.child.ptyproc.fileobj.close()  # type: ignore[attr-defined]
+    ann.hang_up()
     assert ben.wait_for("LEFT ann") == ["JOINED ann"]
-    assert ann.child.ptyproc.wait() == 129  # type: ignore[attr-defined]
+    assert ann.process.wait(DEADLINE) == 129
 
 
 def test_ctrl_c_while_connecting_is_status_130(fake_server: FakeServer, start: Start) -> None:

@@ -148,7 +148,7 @@ def test_bytes_that_are_not_utf_8_get_a_hint_and_are_not_sent(
 ) -> None:
     ben = member("ben")
     ann = join("ann")
-    ann.child.send(typed + b"\r")
+    ann.press_bytes(typed + b"\r")
     ann.wait_for("* nothing was sent: what you typed is not UTF-8, set your terminal to it", "ann>")
     ann.type("send café")
     assert ben.wait_for("MSG ann café") == ["JOINED ann"]
@@ -177,7 +177,7 @@ def test_other_keys_that_accept_a_line_do_not_end_the_client(join: Join, member:
 def test_reports_of_the_mouse_are_ignored(join: Join, member: Member, report: bytes) -> None:
     ben = member("ben")
     ann = join("ann")
-    ann.child.send(b"send hel" + report)
+    ann.press_bytes(b"send hel" + report)
     ann.type("lo")
     assert ben.wait_for("MSG ann hello") == ["JOINED ann"]
     ann.wait_for("> send hello", "ann>")

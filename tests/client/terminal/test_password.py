@@ -12,7 +12,7 @@ import trustme
 
 from tests.client.terminal.conftest import connected
 from tests.harness.line_socket import FakeServer
-from tests.harness.screen import END, INTERRUPT, Screen
+from tests.harness.screen import DEADLINE, END, INTERRUPT, Screen
 from tests.harness.tls_servers import encrypt_key
 
 Start = Callable[..., Screen]
@@ -106,7 +106,7 @@ def test_three_wrong_passwords_are_status_1(fake_server: FakeServer, ann: Screen
 def test_invalid_password_is_prompted_for_again(
     fake_server: FakeServer, ann: Screen, prompt: str, typed: bytes, complaint: str
 ) -> None:
-    ann.child.send(typed + b"\r")
+    ann.press_bytes(typed + b"\r")
     ann.wait_for(prompt, f"simple_chat: {complaint}", prompt)
     ann.type("s3cret")
     with fake_server.accept_join("ann", "s3cret"):
@@ -134,7 +134,7 @@ def test_ctrl_c_within_a_password_is_status_130_and_does_not_echo_it(ann: Screen
 def test_signal_at_the_prompt_restores_the_terminal_and_sets_the_status(
     ann: Screen, number: int, status: int
 ) -> None:
-    ann.child.kill(number)
+    ann.process.send_signal(number)
     assert ann.wait_for_exit() == status
     assert "Traceback" not in "".join(ann.rows())
     assert ann.is_restored()
@@ -153,8 +153,8 @@ def test_signal_just_before_the_read_ends_the_prompt(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("prompt")
 def test_closed_terminal_at_the_prompt_is_status_129(ann: Screen) -> None:
-    ann.child.ptyproc.fileobj.close()  # type: ignore[attr-defined]
-    assert ann.child.ptyproc.wait() == 129  # type: ignore[attr-defined]
+    ann.hang_up()
+    assert ann.process.wait(DEADLINE) == 129
 
 
 @pytest.mark.usefixtures("prompt")
