@@ -10,4 +10,5 @@ python3 -m venv "$built/venv"
 cd "$built"
 venv/bin/simple-chat --version
 venv/bin/simple-chat-server --version
+ls venv/share/bash-completion/completions/simple-chat-server venv/share/zsh/site-functions/_simple-chat-server
 venv/bin/python "$root/.github/scripts/send_a_message.py"

@@ -18,6 +18,7 @@ from simple_chat.server.admin_execution import Controls
 from simple_chat.server.loading import Reloader, load
 from simple_chat.server.log_writer import LogWriter
 from simple_chat.server.serve import serve
+from simple_chat.server.systemd import Notifier, take_sockets
 
 logger = logging.getLogger("simple_chat.server")  # __name__ is __main__ here
 
@@ -77,7 +78,7 @@ async def _run(
     main_task: asyncio.Task[None] = asyncio.current_task()  # type: ignore[assignment] # there is one
     signals.on_stop(main_task.cancel)
     stop_requested = asyncio.Event()
-    loaded = load(options)
+    notifier, loaded = Notifier(), load(options)
     serving = serve(
         options.hosts,
         options.port,
@@ -86,15 +87,18 @@ async def _run(
         password=loaded.password,
         admin=options.admin,
         metrics=options.metrics,
+        sockets=take_sockets(),
         settings=loaded.settings,
     )
     async with _reporting_suppressed(rate_limit), serving as server:
         signals.on_stop(stop_requested.set)
         reloader = Reloader(server, arguments, options)
-        server.controls = Controls(stop_requested.set, reloader.reload, logs.set_verbose)
-        signals.on_reload(reloader.on_signal)
+        server.controls = Controls(stop_requested.set, notifier.announcing(reloader.reload), logs.set_verbose)
+        signals.on_reload(notifier.announcing(reloader.on_signal))
+        notifier.ready(server)
         await stop_requested.wait()
         logger.info("shutting down")
+        notifier.stopping()
         signals.on_stop(server.abort_all)  # a second signal ends the drain
 
 

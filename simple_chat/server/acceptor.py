@@ -63,6 +63,11 @@ class Acceptor:
         sockets = (listener.sock for listener in self._listeners)
         return [sock.getsockname()[:2] for sock in sockets if sock.family != socket.AF_UNIX]
 
+    @property
+    def endpoints(self) -> list[str]:
+        """Where every listener is, Unix sockets too."""
+        return [listeners.endpoint_of(listener.sock) for listener in self._listeners]
+
     async def listen(self, host: str, port: int) -> None:
         """Listen on one more TCP address; nothing happens if it does already.
 
@@ -93,6 +98,15 @@ class Acceptor:
             ListenError: another server listens there, or the path can't be used.
         """
         self._listeners.append(listeners.listen_unix(self._on_accept, path))
+
+    def listen_on(self, sock: socket.socket) -> None:
+        """Listen on one more socket, that somebody else has bound.
+
+        Raises:
+            ListenError: it does not listen, or is of another kind.
+        """
+        stall_timeout = self._settings.stall_timeout
+        self._listeners.append(listeners.listen_on(self._on_accept, sock, stall_timeout=stall_timeout))
 
     def release(self, connection: Connection) -> None:
         """Release the slot of a connection, if it still has one."""

@@ -10,14 +10,19 @@ from simple_chat.server.config import Settings
 
 
 def tcp_addresses(
-    host: str | Sequence[str] | None, port: int | None, unix: str | None
+    host: str | Sequence[str] | None, port: int | None, *, elsewhere: bool
 ) -> list[tuple[str, int]]:
-    """Return where to listen beside the Unix socket.
+    """Return where to listen by TCP.
+
+    Args:
+        host: as `serve` takes it.
+        port: the same.
+        elsewhere: whether there is something else to listen on, so that there need not be an address.
 
     Raises:
         ListenError: a host is no address.
     """
-    if host is None and port is None and unix is not None:
+    if host is None and port is None and elsewhere:
         return []
     try:
         return parse_addresses(DEFAULT_HOST if host is None else host, DEFAULT_PORT if port is None else port)

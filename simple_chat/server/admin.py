@@ -9,12 +9,14 @@ import contextlib
 import logging
 import math
 import socket
+import stat
 import struct
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simple_chat.core.text import sanitize
-from simple_chat.errors import AdminError, ConfigError
+from simple_chat.errors import AdminError, ConfigError, ListenError
 from simple_chat.server.admin_commands import (
     AdminCommand,
     Help,
@@ -25,7 +27,7 @@ from simple_chat.server.admin_commands import (
     parse_admin_command,
 )
 from simple_chat.server.admin_execution import execute
-from simple_chat.server.listeners import Listener, listen_unix
+from simple_chat.server.listeners import Listener, endpoint_of, listen_on, listen_unix
 
 if TYPE_CHECKING:
     from simple_chat.server.server import Server
@@ -47,10 +49,9 @@ class AdminListener:
         server: the server.
     """
 
-    _listener: Listener
-
     def __init__(self, server: "Server") -> None:
         self._server = server
+        self._listeners: list[Listener] = []
         self._conversations: set[asyncio.Task[None]] = set()
 
     def listen(self, path: str) -> None:
@@ -59,12 +60,27 @@ class AdminListener:
         Raises:
             ListenError: another server listens there, or the path can't be used.
         """
-        self._listener = listen_unix(self._on_accept, path, _MODE)
+        self._listeners.append(listen_unix(self._on_accept, path, _MODE))
         logger.info("admin socket: unix:%s", path)
+
+    def listen_on(self, sock: socket.socket) -> None:
+        """Listen on a socket that somebody else has bound.
+
+        Raises:
+            ListenError: it is none that only some users can connect to.
+        """
+        if sock.family != socket.AF_UNIX or _is_open_to_all(sock.getsockname()):
+            raise ListenError(
+                f"{endpoint_of(sock)} is handed over for admin, and open to everybody: "
+                "it has to be a Unix socket with SocketMode=0600"
+            )
+        self._listeners.append(listen_on(self._on_accept, sock, stall_timeout=0))
+        logger.info("admin socket: %s", endpoint_of(sock))
 
     async def close(self) -> None:
         """Stop listening, and end all conversations."""
-        self._listener.close()
+        while self._listeners:
+            self._listeners.pop().close()
         for each in self._conversations:
             each.cancel()
         await asyncio.gather(*self._conversations, return_exceptions=True)
@@ -77,6 +93,11 @@ class AdminListener:
         conversation = asyncio.create_task(_converse(self._server, sock))
         self._conversations.add(conversation)
         conversation.add_done_callback(self._conversations.discard)
+
+
+def _is_open_to_all(path: str | bytes) -> bool:
+    """Whether every user may connect to a Unix socket; to one without a path they may."""
+    return isinstance(path, bytes) or not path or bool(Path(path).stat().st_mode & stat.S_IWOTH)
 
 
 async def _converse(server: "Server", sock: socket.socket) -> None:

@@ -23,7 +23,7 @@ def check(options: argparse.Namespace) -> None:
     if loaded.settings.cluster is not None:
         from simple_chat.cluster import replicator  # noqa: F401, PLC0415 - NATS's client may be missing
 
-    addresses = tcp_addresses(options.hosts, options.port, options.unix)
+    addresses = tcp_addresses(options.hosts, options.port, elsewhere=options.unix is not None)
     resolved = [each for address in addresses for each in _resolve(*address)]
     check_access(loaded.settings, resolved, loaded.tls, password_required=loaded.password is not None)
 
@@ -38,7 +38,7 @@ def _resolve(host: str, port: int) -> list[tuple[str, int]]:
 
 def describe(options: argparse.Namespace) -> str:
     """Return the options in force as a configuration file."""
-    if not tcp_addresses(options.hosts, options.port, options.unix):
+    if not tcp_addresses(options.hosts, options.port, elsewhere=options.unix is not None):
         return config_file.write(each for each in cli.values(options) if each.name not in {"host", "port"})
     options.hosts = options.hosts or [DEFAULT_HOST]
     options.port = DEFAULT_PORT if options.port is None else options.port

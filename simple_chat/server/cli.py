@@ -26,7 +26,9 @@ _NEEDS = {
 }
 _EPILOG = (
     "Every option has a variable too, as SIMPLE_CHAT_SERVER_MAX_CLIENTS, and a line in the file of --config, "
-    "as max-clients = 100. A flag goes before its variable, that before the file."
+    "as max-clients = 100. A flag goes before its variable, that before the file. "
+    "Exit status: 0 after SIGTERM or SIGINT; 1 if the server could not start, or its journal lost lines; "
+    "2 for an invalid option. The manual is simple_chat/server/README.md."
 )
 
 

@@ -41,6 +41,18 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.admin is None:
+        parser.error(f"--admin (or {_VARIABLE}) is missing: the path that the server was started with")
+    try:
+        parse_admin_command(" ".join(options.words))
+    except AdminError as error:
+        parser.error(str(error))
+    return options
+
+
+def _parser() -> Parser:
     parser = Parser("simple_chat.server ctl", "Steer a running server.")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "commands:\n" + "\n".join(f"  {line}" for line in USAGE)
@@ -53,14 +65,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     parser.add_argument("words", nargs="+", metavar="COMMAND", help="what to do, in any case")
-    options = parser.parse_args(arguments)
-    if options.admin is None:
-        parser.error(f"--admin (or {_VARIABLE}) is missing: the path that the server was started with")
-    try:
-        parse_admin_command(" ".join(options.words))
-    except AdminError as error:
-        parser.error(str(error))
-    return options
+    return parser
 
 
 def _ask(path: str, command: str) -> Iterator[tuple[str, str]]:

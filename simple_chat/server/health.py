@@ -149,6 +149,15 @@ class HealthListener:
         for each in self.addresses:
             logger.info("metrics at http://%s/metrics", format_address(*each))
 
+    def listen_on(self, sock: socket.socket) -> None:
+        """Listen on a socket that somebody else has bound.
+
+        Raises:
+            ListenError: it does not listen.
+        """
+        self._listeners.append(listeners.listen_on(self._on_accept, sock, stall_timeout=0))
+        logger.info("metrics at %s", listeners.endpoint_of(sock))
+
     async def close(self) -> None:
         """Stop listening, and close all connections."""
         while self._listeners:

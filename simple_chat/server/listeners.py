@@ -9,6 +9,7 @@ import contextlib
 import errno
 import functools
 import logging
+import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
@@ -64,7 +65,7 @@ class Listener:
     Args:
         sock: a bound socket.
         on_accept: called with each connection.
-        path: of a Unix socket; it is unlinked on close. None for TCP.
+        path: what to unlink on close; None for nothing.
     """
 
     def __init__(self, sock: socket.socket, on_accept: OnAccept, path: str | None = None) -> None:
@@ -87,7 +88,7 @@ class Listener:
 
     def change_stall_timeout(self, seconds: float) -> None:
         """Have the kernel reset connections to come after another time; see `listen_tcp`."""
-        if self._path is None:
+        if self.sock.family != socket.AF_UNIX:
             _set_stall_timeout(self.sock, seconds)
 
     def _resume(self) -> None:
@@ -106,7 +107,7 @@ class Listener:
                 self._suspend(error)
                 return
             sock.settimeout(0)
-            self._on_accept(sock, "" if self._path is not None else address[0])
+            self._on_accept(sock, "" if sock.family == socket.AF_UNIX else address[0])
 
     def _suspend(self, error: OSError) -> None:
         """Leave new connections in the kernel's queue for a while."""
@@ -219,10 +220,15 @@ def _listen_on_all(
 
 
 def _set_options(sock: socket.socket, stall_timeout: float) -> None:
-    """Set the options of a listener; connections inherit them."""
+    """Set the options of a listener that is to be bound."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    _set_connection_options(sock, stall_timeout)
+
+
+def _set_connection_options(sock: socket.socket, stall_timeout: float) -> None:
+    """Set the options of connections, which inherit them from their listener."""
     # Keep urgent data in the stream: telnet sends the last byte of its Synch as urgent (RFC 854).
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
@@ -248,6 +254,38 @@ def _share_port(sock: socket.socket) -> None:
     if not hasattr(socket, "SO_REUSEPORT"):  # Windows, older systems
         raise ValueError("this system has no SO_REUSEPORT, a port can't be shared")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+
+def listen_on(on_accept: OnAccept, sock: socket.socket, *, stall_timeout: float) -> Listener:
+    """Listen on a socket that somebody else has bound, and may go on to use; its path stays.
+
+    Args:
+        on_accept: called with each connection.
+        sock: of TCP, or a Unix socket.
+        stall_timeout: as for `listen_tcp`.
+
+    Raises:
+        ListenError: it does not listen, or is of another kind.
+    """
+    listens = sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if sock.family == socket.AF_UNIX and listens:
+        return Listener(sock, on_accept)
+    if sock.family not in {socket.AF_INET, socket.AF_INET6} or not listens:
+        raise ListenError("a socket is handed over that does not listen on TCP or a Unix socket")
+
+    def on_accept_tcp(connection: socket.socket, host: str) -> None:
+        if not connection.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE):  # it came before any server
+            _set_connection_options(connection, stall_timeout)
+        on_accept(connection, host)
+
+    _set_connection_options(sock, stall_timeout)
+    return Listener(sock, on_accept_tcp)
+
+
+def endpoint_of(sock: socket.socket) -> str:
+    """Return where a socket listens, as text."""
+    name = sock.getsockname()
+    return f"unix:{os.fsdecode(name)}" if sock.family == socket.AF_UNIX else format_address(*name[:2])
 
 
 def listen_unix(on_accept: OnAccept, path: str, mode: int = UNIX_MODE) -> Listener:

@@ -31,7 +31,8 @@ def add_options(parser: Parser) -> None:
         nargs="?",
         type=_command,
         metavar=_COMMAND,
-        help="ask for a password and print its hash, for --password-file",
+        help="ask for a password and print its hash, for --password-file; or ctl: steer a running server,"
+        " see ctl --help",
     )
     _add_configuration(parser.add_argument_group("configuration"))
     _add_listeners(parser.add_argument_group("listeners"))

@@ -2,12 +2,13 @@
 
 import contextlib
 import logging
+import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from simple_chat.address import format_address
 from simple_chat.core.room import Room
 from simple_chat.errors import ConfigError
 from simple_chat.server import optional
@@ -32,11 +33,12 @@ async def serve(  # noqa: PLR0913 - most are for keywords: an address each
     password: str | None = None,
     admin: str | None = None,
     metrics: str | int | None = None,
+    sockets: Mapping[str, Sequence[socket.socket]] = MappingProxyType({}),
     settings: Settings | None = None,
 ) -> AsyncIterator[Server]:
     """Run a server for the length of an ``async with`` block; leaving it shuts the server down in order.
 
-    Without `host` and `port` it listens on 127.0.0.1:8090, or with `unix` on the Unix socket only.
+    Without `host` and `port` it listens on 127.0.0.1:8090, or with `unix` or `sockets` for chat only there.
 
     Args:
         host: name or address to listen on, such as ``"0.0.0.0"``, ``"::1"`` or ``"[::1]:8091"``; or several,
@@ -48,6 +50,8 @@ async def serve(  # noqa: PLR0913 - most are for keywords: an address each
         admin: path of a Unix socket by which operators steer the server; None for none.
         metrics: TCP port, or ``"HOST:PORT"``, for metrics and health over HTTP, of 127.0.0.1 unless it has a
             host; 0 as a port is a free one, which `Server.metrics_address` has. None for none.
+        sockets: listening sockets that are bound already, by what they are for: ``chat``, ``admin`` (a Unix
+            socket) and ``metrics``. They are closed in the end, and paths stay.
         settings: everything else that can be set.
 
     Raises:
@@ -57,34 +61,40 @@ async def serve(  # noqa: PLR0913 - most are for keywords: an address each
         JournalError: the journal can't be used, or the cluster can't be reached; or at the end: lines are
             lost that the journal could not keep.
     """
-    addresses = tcp_addresses(host, port, unix)
+    addresses = tcp_addresses(host, port, elsewhere=unix is not None or bool(sockets.get("chat")))
     settings = settings or Settings()
     if settings.bans is None and admin is not None:
         settings = replace(settings, bans=f"{admin}.bans")
     server = await make_server(settings, tls, optional.make_authenticator(password))
     try:
-        if metrics is not None:
-            await server.listen_metrics(str(metrics))
+        if metrics is not None or sockets.get("metrics"):
+            address = None if metrics is None else str(metrics)
+            await server.listen_metrics(address, sockets.get("metrics", ()))
         await server.open()
-        if admin is not None:
-            server.listen_admin(admin)
-        await _listen(server, addresses, unix)
+        if admin is not None or sockets.get("admin"):
+            server.listen_admin(admin, sockets.get("admin", ()))
+        await _listen(server, addresses, unix, sockets.get("chat", ()))
         logger.info("in force: %s", describe(server), extra={"event": "started"})
         yield server
     finally:
         await server.close()
 
 
-async def _listen(server: Server, addresses: Iterable[tuple[str, int]], unix: str | None) -> None:
+async def _listen(
+    server: Server,
+    addresses: Iterable[tuple[str, int]],
+    unix: str | None,
+    sockets: Iterable[socket.socket],
+) -> None:
+    for sock in sockets:
+        server.listen_on(sock)
     for host, port in addresses:
         await server.listen(host, port)
     if unix is not None:
         server.listen_unix(unix)
     server.start()
-    for address in server.addresses:
-        logger.info("listening on %s", format_address(*address), extra={"event": "listening"})
-    if unix is not None:
-        logger.info("listening on unix:%s", unix, extra={"event": "listening"})
+    for endpoint in server.endpoints:
+        logger.info("listening on %s", endpoint, extra={"event": "listening"})
 
 
 async def make_server(

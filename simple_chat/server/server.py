@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,6 +144,11 @@ class Server:
         return self._acceptor.addresses
 
     @property
+    def endpoints(self) -> list[str]:
+        """Everything that clients can connect to, as text: addresses and Unix sockets."""
+        return self._acceptor.endpoints
+
+    @property
     def address(self) -> tuple[str, int]:
         """The TCP host and port that it listens on; the first if there are more.
 
@@ -203,25 +210,41 @@ class Server:
         """
         self._acceptor.listen_unix(path)
 
-    def listen_admin(self, path: str) -> None:
-        """Let operators steer it by a Unix socket.
+    def listen_on(self, sock: socket.socket) -> None:
+        """Listen on one more socket, that somebody else has bound.
 
         Raises:
-            ListenError: another server listens there, or the path can't be used.
+            ListenError: it does not listen, or is of another kind.
         """
-        admin = AdminListener(self)
-        admin.listen(path)
-        self._admin = admin
+        self._acceptor.listen_on(sock)
 
-    async def listen_metrics(self, address: str) -> None:
-        """Answer for metrics and health on a TCP address, until everything else is closed.
+    def listen_admin(self, path: str | None, sockets: Sequence[socket.socket] = ()) -> None:
+        """Let operators steer it by a Unix socket.
 
         Args:
-            address: PORT or HOST:PORT.
+            path: of the socket; None for none.
+            sockets: those that somebody else has bound.
+
+        Raises:
+            ListenError: another server listens there, or the path can't be used; or a socket is none that
+                only some users can connect to.
+        """
+        self._admin = AdminListener(self)
+        if path is not None:
+            self._admin.listen(path)
+        for sock in sockets:
+            self._admin.listen_on(sock)
+
+    async def listen_metrics(self, address: str | None, sockets: Sequence[socket.socket] = ()) -> None:
+        """Answer for metrics and health, until everything else is closed.
+
+        Args:
+            address: TCP, PORT or HOST:PORT; None for none.
+            sockets: those that somebody else has bound.
 
         Raises:
             ConfigError: prometheus-client is not installed.
-            ListenError: the address is none, in use, or not one of this machine.
+            ListenError: the address is none, in use, or not one of this machine; or a socket does not listen.
         """
         page = optional.make_metrics_page(
             self.hub,
@@ -232,7 +255,10 @@ class Server:
             certificate_end=lambda: self.certificate.end,
         )
         self._health = HealthListener({"/metrics": page, **health_pages(self.readiness)})
-        await self._health.listen(address)
+        if address is not None:
+            await self._health.listen(address)
+        for sock in sockets:
+            self._health.listen_on(sock)
         self.room.clock = time.perf_counter
 
     def start(self) -> None:

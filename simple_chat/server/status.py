@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -118,11 +118,18 @@ def figures(server: "Server") -> Iterator[tuple[str, object]]:
     yield "connections", admission.admitted
     yield "connections_refused", admission.refused
     yield "max_clients", admission.max_clients
+    yield "refused_by_limit", _describe_counts(room.counters.refused)
+    yield "refused_by_code", _describe_counts(room.counters.refusals)
     yield "lines", room.sequence.end
     yield "bans", len(list(room.bans))
     yield "certificate_end", (server.certificate.end and format_time(int(server.certificate.end))) or "none"
     yield "journal", settings.journal or "none"
     yield "cluster_room", settings.cluster_room if settings.cluster else "none"
+
+
+def _describe_counts(counts: Mapping[str, int]) -> str:
+    """Return what was counted, as ``max-clients=2 max-per-ip=1``."""
+    return " ".join(f"{name}={count}" for name, count in counts.items()) or "none"
 
 
 def describe(server: "Server") -> str:

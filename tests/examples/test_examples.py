@@ -6,24 +6,19 @@ import os
 import re
 import runpy
 import signal
-import ssl
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import argon2
 import psutil
 import pytest
-import trustme
 
 import simple_chat
 from simple_chat import Joined, Left, Message
 from simple_chat.server import cli
-from tests.harness.programs import ServerProcess, run_server_process
+from tests.harness.programs import ServerProcess
 
-CA = trustme.CA()
 DEADLINE = 30.0
 CLUSTER_DEADLINE = 90.0  # NATS elects a leader first
 
@@ -46,7 +41,7 @@ async def start(name: str, *arguments: str, port: str = "", **variables: str) ->
 
 def test_every_example_is_tested_here() -> None:
     programs = {"benchmark", "bot.py", "cluster", "demo", "room_in_one_file.py", "send.sh"}
-    settings = {"config", "monitoring"}
+    settings = {"config", "container", "monitoring", "systemd"}
     assert {path.name for path in EXAMPLES.iterdir()} == programs | settings
 
 
@@ -135,7 +130,6 @@ def assert_cleaned_up(directory: Path) -> None:
 
 
 COMPOSE = (EXAMPLES / "cluster" / "compose.yaml").read_text()
-DOCKERFILE = (EXAMPLES / "cluster" / "Dockerfile").read_text()
 
 
 def commands(program: str) -> list[list[str]]:
@@ -194,52 +188,12 @@ def test_cluster_without_nats_names_what_to_install(
     assert capsys.readouterr() == ("", message)
 
 
-@pytest.fixture
-def secrets(tmp_path: Path) -> Path:
-    """A certificate, its key and the hash of s3cret, where the comment in compose.yaml has them."""
-    leaf = CA.issue_cert("localhost")
-    leaf.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    leaf.private_key_pem.write_to_path(tmp_path / "key.pem")
-    hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    (tmp_path / "password").write_text(hasher.hash("s3cret"))
-    return tmp_path
-
-
-def on_this_machine(arguments: Sequence[str], secrets: Path) -> list[str]:
-    """Return arguments from compose.yaml with a folder of this machine for those of a container."""
-    return [re.sub("/run/secrets|/tmp", str(secrets), each) for each in arguments]
-
-
 def test_chat_server_commands_in_compose_are_valid() -> None:
     plain, with_tls = commands("simple-chat-server")
     assert with_tls[3:] == plain
     for command in (plain, with_tls):
         settings = cli.settings_from(cli.parse(command))
         assert settings.cluster == tuple(f"nats://nats{number}:4222" for number in (1, 2, 3))
-
-
-def test_image_has_what_the_options_in_compose_need() -> None:
-    found = re.search(r"simple_chat\[([a-z,]+)]", DOCKERFILE)
-    assert found is not None
-    assert set(found[1].split(",")) == {"auth", "cluster"}
-
-
-@pytest.mark.parametrize("command", commands("simple-chat-server"), ids=["plain", "TLS and password"])
-async def test_healthcheck_in_compose_is_that_of_the_server(command: list[str], secrets: Path) -> None:
-    options = [each for each in on_this_machine(command, secrets) if not each.startswith("--cluster")]
-    (code,) = re.findall(r"^ +- (import socket.*)$", COMPOSE, re.MULTILINE)
-    check = on_this_machine(["-c", code], secrets)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if "--tls-cert" in str(command) else None
-    if tls is not None:
-        CA.configure_trust(tls)
-    with run_server_process(*options) as server:
-        async with simple_chat.connect(
-            "localhost", int(server.port), username="ann", tls=tls, password="s3cret" if tls else None
-        ):
-            assert await _run_python(*check) == (0, "")
-    status, stderr = await _run_python(*check)
-    assert status == 1
-    assert "Error" in stderr
 
 
 async def test_nats_server_commands_in_compose_are_valid(tmp_path: Path) -> None:

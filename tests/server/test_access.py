@@ -11,26 +11,29 @@ TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 
 
 @pytest.mark.parametrize(
-    ("host", "port", "unix", "addresses"),
+    ("host", "port", "elsewhere", "addresses"),
     [
-        (None, None, None, [("127.0.0.1", 8090)]),
-        (None, 1, None, [("127.0.0.1", 1)]),
-        ("a", None, None, [("a", 8090)]),
-        (["a", "b:2"], 1, None, [("a", 1), ("b", 2)]),
-        (None, None, "socket", []),
-        (None, 1, "socket", [("127.0.0.1", 1)]),
-        ("a", None, "socket", [("a", 8090)]),
+        (None, None, False, [("127.0.0.1", 8090)]),
+        (None, 1, False, [("127.0.0.1", 1)]),
+        ("a", None, False, [("a", 8090)]),
+        (["a", "b:2"], 1, False, [("a", 1), ("b", 2)]),
+        (None, None, True, []),
+        (None, 1, True, [("127.0.0.1", 1)]),
+        ("a", None, True, [("a", 8090)]),
     ],
 )
-def test_addresses_have_defaults_unless_there_is_a_unix_socket_alone(
-    host: str | list[str] | None, port: int | None, unix: str | None, addresses: list[tuple[str, int]]
+def test_addresses_have_defaults_unless_there_is_something_else_to_listen_on(
+    host: str | list[str] | None,
+    port: int | None,
+    elsewhere: bool,  # noqa: FBT001 (a parameter)
+    addresses: list[tuple[str, int]],
 ) -> None:
-    assert tcp_addresses(host, port, unix) == addresses
+    assert tcp_addresses(host, port, elsewhere=elsewhere) == addresses
 
 
 def test_what_is_no_address_is_refused() -> None:
     with pytest.raises(ListenError, match="can't listen: 'a:x:c' is neither"):
-        tcp_addresses("a:x:c", None, None)
+        tcp_addresses("a:x:c", None, elsewhere=False)
 
 
 def test_addresses_that_others_may_reach_are_exposed() -> None:

@@ -39,6 +39,15 @@ def test_help_names_the_environment_variables() -> None:
     assert {"SIMPLE_CHAT_SERVER_HOST", "SIMPLE_CHAT_SERVER_PORT"} <= set(re.findall(r"\w+", ended.stdout))
 
 
+def test_help_names_commands_exit_statuses_and_the_manual() -> None:
+    text = " ".join(run_server_to_exit("--help").stdout.split())
+    assert "hash-password" in text
+    assert "see ctl --help" in text
+    assert "Exit status: 0 after SIGTERM or SIGINT; 1 if" in text
+    (manual,) = re.findall(r"The manual is (\S+)\.$", text)
+    assert Path(simple_chat.__file__).parents[1].joinpath(manual).exists()
+
+
 def test_version_is_the_packages() -> None:
     ended = run_server_to_exit("--version")
     assert (ended.returncode, ended.stdout) == (0, f"simple_chat {simple_chat.__version__}\n")
