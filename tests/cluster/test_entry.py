@@ -39,6 +39,10 @@ def test_heartbeat_has_no_lines() -> None:
     assert decode_entry(3, 5, encode_entry("a", 1, [])) == Entry(3, 5, "a", 1)
 
 
+def test_message_that_is_no_entry_has_no_server_and_no_number() -> None:
+    assert Entry(3, 5) == Entry(3, 5, "", 0, ())
+
+
 def test_empty_lines_are_not_encoded() -> None:
     assert encode_entry("a", 1, [b"", b"MSG ann hi\n", b""]) == encode_entry("a", 1, [b"MSG ann hi\n"])
 

@@ -18,6 +18,10 @@ def test_connection_can_be_lost_in_every_state_and_then_for_good() -> None:
     assert set(TRANSITIONS[State.LOST].values()) == {State.LOST}
 
 
+def test_connection_ends_from_closing_on() -> None:
+    assert {state for state in State if state.ending} == {State.CLOSING, State.CLOSED, State.LOST}
+
+
 def test_no_way_leads_back_from_the_end() -> None:
     for state, row in TRANSITIONS.items():
         if state.ending:

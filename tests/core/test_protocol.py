@@ -122,6 +122,26 @@ def test_invalid_line_is_rejected_with_its_code(code: Code, lines: list[str]) ->
         assert raised.value.code == code, line
 
 
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (Join("ann"), "JOIN ann"),
+        (Msg(" hi "), "MSG  hi "),
+        (Leave(), "LEAVE"),
+        (Who(), "WHO"),
+        (History(), "HISTORY"),
+        (History(0), "HISTORY 0"),
+        (Ping(), "PING"),
+        (Ping("a b"), "PING a b"),
+        (Help(), "HELP"),
+        (Pass("sesame"), "PASS sesame"),
+        (Quit(), "QUIT"),
+    ],
+)
+def test_command_is_its_line(command: Command, line: str) -> None:
+    assert str(command) == line
+
+
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", fullmatch=True)
 words = st.text(CHARACTERS.filter("\n".__ne__), min_size=1, max_size=20)
 commands: st.SearchStrategy[Command] = st.one_of(

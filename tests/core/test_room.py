@@ -147,6 +147,16 @@ def test_nothing_is_written_to_who_is_owed_nothing() -> None:
     assert ann.writes == []
 
 
+def test_answer_overtakes_no_own_message_unless_it_may() -> None:
+    room = Room()
+    (ann,) = join_members(room, "ann")
+    room.post(ann.subscriber, "1")
+    room.suspend([])
+    room.delivery.respond(ann.subscriber, [b"PONG\n"])
+    room.delivery.catch_up(ann.subscriber)
+    assert ann.read() == []
+
+
 def test_answer_overtakes_the_very_first_line_while_nothing_can_be_released() -> None:
     room = Room(presence_limit=0)
     ann, bob = Reader(room, "ann"), Reader(room, "bob")

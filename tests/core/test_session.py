@@ -38,7 +38,7 @@ def add_members(harness: RoomHarness, size: int) -> list[str]:
 
 def test_hello_is_the_first_line() -> None:
     client = SessionClient(RoomHarness(), UNLIMITED)
-    assert client.written.startswith(b"HELLO simple_chat/1 ")
+    assert client.written.startswith(b"HELLO simple_chat/1 Welcome. JOIN <name> ")
     assert client.written.count(b"\n") == 1
     assert client.session.wants_input
 

@@ -68,3 +68,11 @@ def test_end_a_leap_after_the_next_begin_is_believed_just_so() -> None:
 def test_each_second_counts_and_no_leap_takes_one_back() -> None:
     spans = [Span(0, 10), Span(1_000, 1_010), Span(1_010, 1_010)]
     assert [count_beyond_age(spans, limit, 60) for limit in (9.5, 10)] == [1, 0]
+
+
+@pytest.mark.parametrize(("following", "limit"), [(0.5, 10.4), (-0.5, 9.8)], ids=["pause", "overlap"])
+def test_half_a_second_between_segments_counts_and_an_overlap_takes_none_back(
+    following: float, limit: float
+) -> None:
+    spans = [Span(0, 10), Span(10, 20), Span(20 + following, 30)]
+    assert count_beyond_age(spans, limit, 60) == 1

@@ -42,7 +42,8 @@ def is_skipped(statement: ast.stmt) -> bool:
         case ast.Expr(value=ast.Constant()) | ast.AnnAssign(value=None):
             return True  # documentation, and attributes without a value
         case ast.Assign(targets=[ast.Name(id=name)], value=value) if name.isupper():
-            return all(_is_of_number(each) for each in ast.walk(value))
+            if all(_is_of_number(each) for each in ast.walk(value)):
+                return True
     return ast.unparse(statement).startswith(_SKIPPED_STATEMENTS)
 
 

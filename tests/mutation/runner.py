@@ -40,7 +40,7 @@ TESTS = (
 
 _IGNORED = "tests/core/test_cost.py"  # a mutant that only costs more is none
 _PACKAGE = "simple_chat"
-_EXAMPLES = 25  # of each property, unless the tests are to be thorough
+_EXAMPLES, _EXAMPLES_THOROUGH = 25, 150  # of each property
 
 # CPU time after which a test hangs: several times what it took without a mutant, for it may have more to do.
 _PATIENCE, _LEAST = 10, 1.0
@@ -136,18 +136,20 @@ class Runner:
         return results[0]
 
     def run_imported(self, mutant: Mutant, runs: Runs) -> Outcome:
-        """Run the tests on a mutant that is imported: those of its module first."""
-        names = runs.of_module(mutant.module)
-        mirrored = "tests/" + mutant.module.replace("/", "/test_")
-        first = {each for each in names if each.startswith(mirrored)}
-        for some in (first, names - first):
-            outcome = _outcome(in_fork(partial(self._import_and_run, mutant, some, runs)))
+        """Run the tests on a mutant that is imported: first those of its module.
+
+        All tests of a file are run: what a test is called may depend on the mutant.
+        """
+        mirrored = f"tests/{mutant.module.replace('/', '/test_')}"
+        others = {each.partition("::")[0] for each in runs.of_module(mutant.module)} - {mirrored}
+        for files in ([mirrored], sorted(others)):
+            outcome = _outcome(in_fork(partial(self._import_and_run, mutant, files, runs)))
             if outcome is not Outcome.SURVIVED:
                 return outcome
         return Outcome.SURVIVED
 
-    def _import_and_run(self, mutant: Mutant, names: set[str], runs: Runs) -> bool:
-        """Return whether one of some tests fails."""
+    def _import_and_run(self, mutant: Mutant, files: Sequence[str], runs: Runs) -> bool:
+        """Return whether a test in some files fails."""
         name = f"{_PACKAGE}.{mutant.module.removesuffix('.py').replace('/', '.')}"
         import_instead(name, self._sources[mutant.module].compile(mutant))
         null = os.open(os.devnull, os.O_WRONLY)
@@ -155,18 +157,17 @@ class Runner:
         os.dup2(null, 2)
 
         def loop(session: pytest.Session) -> None:
-            _run(session, [item for item in session.items if item.nodeid in names], runs)
+            _run(session, session.items, runs)
 
         limit_cpu(_IMPORT)
-        files = {each.partition("::")[0] for each in names}
-        return bool(files) and self._collect(sorted(files), loop) != pytest.ExitCode.OK
+        existing = [each for each in files if (ROOT / each).exists()]
+        return bool(existing) and self._collect(existing, loop) != pytest.ExitCode.OK
 
     def _collect(self, tests: Iterable[str], run: Callable[[pytest.Session], None]) -> int:
         """Collect tests, have a function run them, and return pytest's exit status."""
         settings.register_profile(
             "mutants",
-            settings.get_profile("default"),
-            max_examples=150 if self._thorough else _EXAMPLES,
+            max_examples=_EXAMPLES_THOROUGH if self._thorough else _EXAMPLES,
             deadline=None,
             derandomize=True,
             database=None,
@@ -181,8 +182,7 @@ class Runner:
 
         options = ["--override-ini=addopts=", "--hypothesis-profile=mutants", "--capture=no", "--exitfirst"]
         options += ["-Wignore::pytest.PytestAssertRewriteWarning", "-pno:terminal", "-pno:cacheprovider"]
-        existing = [each for each in tests if Path(each).exists()]
-        return pytest.main([*options, f"--ignore={_IGNORED}", *existing], plugins=[_Loop(limited)])
+        return pytest.main([*options, f"--ignore={_IGNORED}", *tests], plugins=[_Loop(limited)])
 
 
 def _limit_machines(items: Iterable[pytest.Item]) -> None:
@@ -206,7 +206,7 @@ def _put_and_run(
 def _run(session: pytest.Session, items: Iterable[pytest.Item], runs: Runs) -> bool:
     """Run tests, the fastest first, and return whether one failed."""
     for item in sorted(items, key=lambda item: runs.seconds.get(item.nodeid, 0.0)):
-        limit_cpu(_LEAST + _PATIENCE * runs.seconds[item.nodeid])
+        limit_cpu(_LEAST + _PATIENCE * runs.seconds.get(item.nodeid, 1.0))
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
         if session.testsfailed:
             return True
