@@ -16,7 +16,7 @@ from simple_chat.core.counters import End
 from simple_chat.server.admission import Slot
 from simple_chat.server.base import ConnectionManager
 from simple_chat.server.explanations import explain
-from simple_chat.server.logged import LoggedConnection, LoggedConversation
+from simple_chat.server.logged import LoggedConnection, LoggedConversation, address_of
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ class Connection(LoggedConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the client."""
         self.transport = cast("asyncio.Transport", transport)
+        self.address = address_of(transport)  # uvloop asks the socket each time, which may be closed
         over = "plain" if self.transport.get_extra_info("sslcontext") is None else "tls"
         self.face = "unix" if self.sock.family == socket.AF_UNIX else over
         manager = self._manager

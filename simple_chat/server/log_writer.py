@@ -34,8 +34,12 @@ class LogWriter(logging.Handler):
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Format a record, and have it written soon."""
-        self.write(self.format(record))
+        """Format a record, and have it written soon. What fails in it must not fail whoever logs."""
+        try:
+            text = self.format(record)
+        except Exception as error:  # noqa: BLE001 - whatever a value's __str__ raises
+            text = f"a line of the log can't be formatted: {record.msg!r}: {error!r}"
+        self.write(text)
 
     def write(self, text: str) -> None:
         """Have a line written soon, unless too much waits already."""

@@ -1,6 +1,7 @@
 """How a connection appears to operators: in the log, and in LIST."""
 
 import asyncio
+import contextlib
 import logging
 
 from simple_chat.address import format_address
@@ -41,14 +42,16 @@ class LoggedConnection(asyncio.Protocol):
     """A connection that can be told from others.
 
     Attributes:
+        address: address and port of its peer, also when that is gone; empty for a Unix socket.
         face: what the client came by: plain, tls or unix.
         session: what is said on it.
         since: when it was made, in whole seconds since the epoch.
         transport: the event loop's side of it.
     """
 
-    __slots__ = ("_executed_before", "_executed_last", "face", "session", "since", "transport")
+    __slots__ = ("_executed_before", "_executed_last", "address", "face", "session", "since", "transport")
 
+    address: str
     face: str
     session: Conversation
     since: int
@@ -75,14 +78,7 @@ class LoggedConnection(asyncio.Protocol):
     @property
     def host(self) -> str:
         """The IP address of its peer; empty for a Unix socket."""
-        peer = self.transport.get_extra_info("peername")
-        return str(peer[0]) if isinstance(peer, tuple) else ""
-
-    @property
-    def address(self) -> str:
-        """Address and port of its peer; empty for a Unix socket."""
-        peer = self.transport.get_extra_info("peername")
-        return format_address(*peer[:2]) if isinstance(peer, tuple) else ""
+        return self.address.rpartition(":")[0].strip("[]")
 
     def log(self, level: int, event: str, text: str, *, kind: str = "") -> None:
         """Log what happens to it.
@@ -108,3 +104,12 @@ class LoggedConnection(asyncio.Protocol):
 
     def __str__(self) -> str:
         return f"connection {self.session.subscriber.ident} from {self.address or 'a Unix socket'}"
+
+
+def address_of(transport: asyncio.BaseTransport) -> str:
+    """Return address and port of a new peer; empty for a Unix socket, or if it is gone already."""
+    with contextlib.suppress(OSError, ValueError):
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            return format_address(*peer[:2])
+    return ""

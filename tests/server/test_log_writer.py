@@ -133,3 +133,17 @@ def test_descriptor_that_somebody_made_non_blocking_loses_nothing(pipe: Pipe) ->
     lines = pipe.read_lines("end")
     assert len(lines) == 201
     assert all(re.fullmatch("x{1000}", line) for line in lines[:-1])
+
+
+def test_record_that_cannot_be_formatted_fails_nobody_and_is_named() -> None:
+    class Hostile:
+        def __str__(self) -> str:
+            raise ValueError("gone")
+
+    reader, writer = os.pipe()
+    log = LogWriter(writer)
+    log.emit(logging.LogRecord("x", logging.INFO, "", 0, "%s failed", (Hostile(),), None))
+    log.close()
+    os.close(writer)
+    with open(reader, encoding="utf-8") as lines:  # noqa: PTH123 - a descriptor
+        assert lines.read() == "a line of the log can't be formatted: '%s failed': ValueError('gone')\n"

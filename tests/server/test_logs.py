@@ -3,6 +3,7 @@
 import logging
 import re
 import socket
+import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -293,3 +294,15 @@ def test_verbose_logs_every_connection() -> None:
         misbehave(server, b"PING\n", 30)
         text = server.stop()
     assert text.count(" connected\n") == text.count(" closed: end of stream\n") == 30
+
+
+def test_connection_that_was_reset_is_still_named_by_its_address() -> None:
+    with run_server_process("--verbose") as server:
+        sock = socket.create_connection((server.host, int(server.port)), DEADLINE)
+        port = sock.getsockname()[1]
+        sock.sendall(b"JOIN ann\n")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()
+        server.log.expect(r"connection \d+ from (\S+) closed: .*\n")
+        assert server.log.match is not None
+        assert server.log.match[1] == f"127.0.0.1:{port}"
