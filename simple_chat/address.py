@@ -20,6 +20,11 @@ def format_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def host_of(address: str) -> str:
+    """Return the host of what `format_address` returned; of an empty text, an empty one."""
+    return address.rpartition(":")[0].strip("[]")
+
+
 def parse_address(text: str, default_port: int) -> tuple[str, int]:
     """Parse HOST or HOST:PORT; an IPv6 address with a port has to be in brackets.
 

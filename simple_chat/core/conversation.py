@@ -179,7 +179,7 @@ class Conversation(Session):
             text: for people; by default the code's advice.
         """
         self._room.counters.refusals[code] += not self.state.ending
-        self.start_close(encode(Err(code, text or code.advice), Bye(code)), code)
+        self.start_close(encode(Err(code, text or code.advice), Bye(code)), code, text)
 
     def _disconnect_banned(self, name: str) -> bool:
         """Close the connection if the name that it wants, or got, is banned; return whether it is."""

@@ -102,8 +102,10 @@ class Closing:
 
     Attributes:
         lines: what is written last, each with its LF.
-        code: why, if the server closes it because of what the client does.
+        code: why, if the server closes it because of what the client does, or an operator wants.
+        text: the same in words, if the code does not say all.
     """
 
     lines: bytes
     code: Code | None = None
+    text: str = ""

@@ -124,6 +124,11 @@ class Session(ABC):
         return None if self._closing is None else self._closing.code
 
     @property
+    def disconnect_text(self) -> str:
+        """The same in words, if the code does not say all."""
+        return "" if self._closing is None else self._closing.text
+
+    @property
     def pre_join(self) -> bool:
         """Whether it has never joined yet."""
         return self._handshake is not None
@@ -279,18 +284,20 @@ class Session(ABC):
 
     # The end
 
-    def start_close(self, lines: bytes, code: Code | None = None) -> None:
+    def start_close(self, lines: bytes, code: Code | None = None, text: str = "") -> None:
         """Leave the room and write last lines, after everything that is owed; execute nothing more.
 
         Args:
             lines: each with its LF.
-            code: why, if the server closes the connection because of what the client does.
+            code: why, if the server closes the connection because of what the client does, or an operator
+                wants.
+            text: the same in words, if the code does not say all.
         """
         if self.state.ending:
             return
         if replies := self._codec.take_replies():
             self._room.delivery.write(self.subscriber, replies)
-        self._closing = Closing(lines, code)
+        self._closing = Closing(lines, code, text)
         self.enter(Event.CLOSE)
         self.input_drained = True
         self._place_goodbye()

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
+from simple_chat.address import host_of
 from simple_chat.core.network import network_of
 from simple_chat.core.room import Room
 from simple_chat.errors import describe_error
@@ -31,7 +32,7 @@ class Acceptor:
     """The listeners of a server, and the connections that are still in their handshake.
 
     Args:
-        make_connection: makes the protocol of a connection that has a slot.
+        make_connection: makes the protocol of a connection that has a slot, from an address.
         settings: of the server.
         tls: for TCP connections; None for plain text.
         room: whose bans are enforced, and whose counters count what is accepted and what is not.
@@ -43,7 +44,7 @@ class Acceptor:
 
     def __init__(
         self,
-        make_connection: Callable[[Slot], Connection],
+        make_connection: Callable[[Slot, str], Connection],
         settings: Settings,
         tls: ssl.SSLContext | None,
         room: Room,
@@ -123,22 +124,23 @@ class Acceptor:
             task.cancel()
         await asyncio.gather(*self._starting, return_exceptions=True)
 
-    def _on_accept(self, sock: socket.socket, host: str) -> None:
+    def _on_accept(self, sock: socket.socket, address: str) -> None:
+        host = host_of(address)
         ban = self._bans.of_host(host)
         slot = self.admission.acquire(network_of(host), ban="" if ban is None else f"ban: {ban}")
         if not slot.admitted and self.admission.answers_no_more:
-            self._log("refused", host, "connection from %s closed: %s", slot.refusal)
+            self._log("refused", address, "connection from %s closed: %s", slot.refusal)
             self.admission.release(slot)
             sock.close()
             return
         tls = None if sock.family == socket.AF_UNIX else self.tls
-        connection = self._make_connection(slot)
-        starting = asyncio.create_task(self._start_connection(connection, sock, host, tls))
+        connection = self._make_connection(slot, address)
+        starting = asyncio.create_task(self._start_connection(connection, sock, tls))
         self._starting[starting] = tls is not None
         starting.add_done_callback(partial(self._on_started, connection, sock))
 
     async def _start_connection(
-        self, connection: Connection, sock: socket.socket, host: str, tls: ssl.SSLContext | None
+        self, connection: Connection, sock: socket.socket, tls: ssl.SSLContext | None
     ) -> None:
         """Attach a connection to its socket; over TLS this includes the handshake."""
         loop = asyncio.get_running_loop()
@@ -149,7 +151,7 @@ class Acceptor:
         except OSError as error:
             # uvloop's error is empty when the client disconnects during the handshake.
             reason = describe_error(error) or "the client disconnected"
-            self._log("handshake-failed", host, "handshake with %s failed: %s", reason)
+            self._log("handshake-failed", connection.address, "handshake with %s failed: %s", reason)
             self._discard(connection, sock)
 
     def _on_started(self, connection: Connection, sock: socket.socket, starting: asyncio.Task[None]) -> None:
@@ -161,10 +163,10 @@ class Acceptor:
             logger.error("a connection could not be started", exc_info=starting.exception())
 
     @staticmethod
-    def _log(event: str, host: str, message: str, reason: str) -> None:
+    def _log(event: str, address: str, message: str, reason: str) -> None:
         """Log what became of a connection that has no number yet."""
         logger.info(
-            message, host or "a Unix socket", reason, extra={"event": event, "address": host or "unix"}
+            message, address or "a Unix socket", reason, extra={"event": event, "address": address or "unix"}
         )
 
     def _discard(self, connection: Connection, sock: socket.socket) -> None:

@@ -16,7 +16,7 @@ from simple_chat.core.counters import End
 from simple_chat.server.admission import Slot
 from simple_chat.server.base import ConnectionManager
 from simple_chat.server.explanations import explain
-from simple_chat.server.logged import LoggedConnection, LoggedConversation, address_of
+from simple_chat.server.logged import LoggedConnection, LoggedConversation
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class Connection(LoggedConnection):
     Args:
         manager: whose connection it is.
         slot: what it is counted as; None once that is released.
+        address: host and port of its peer, as HOST:PORT; empty for a Unix socket.
 
     Attributes:
         lost: whether the event loop has reported its end.
@@ -61,8 +62,8 @@ class Connection(LoggedConnection):
         "slot",
     )
 
-    def __init__(self, manager: ConnectionManager, slot: Slot) -> None:
-        super().__init__()
+    def __init__(self, manager: ConnectionManager, slot: Slot, address: str) -> None:
+        super().__init__(address)
         self.slot: Slot | None = slot
         self._manager = manager
         self._reading = True
@@ -77,7 +78,6 @@ class Connection(LoggedConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the client."""
         self.transport = cast("asyncio.Transport", transport)
-        self.address = address_of(transport)  # uvloop asks the socket each time, which may be closed
         over = "plain" if self.transport.get_extra_info("sslcontext") is None else "tls"
         self.face = "unix" if self.sock.family == socket.AF_UNIX else over
         manager = self._manager
@@ -223,7 +223,7 @@ class Connection(LoggedConnection):
             timeout = LINGER if half_closes and not blocked else self._manager.settings.drain
             self._close_timer = asyncio.get_running_loop().call_later(timeout, self.abort)
             if code := self.session.disconnect_code:
-                reason = explain(code, self._manager.settings, self.slot)
+                reason = explain(code, self._manager.settings, self.slot) or self.session.disconnect_text
                 text = f"disconnected: {code}" + (f" ({reason})" if reason else "")
                 self.log(logging.INFO, "disconnected", text, kind=f"disconnected: {code}")
             if half_closes and not self._peer_ended:

@@ -21,7 +21,7 @@ from simple_chat.errors import ListenError, describe_error
 logger = logging.getLogger(__name__)
 
 OnAccept = Callable[[socket.socket, str], None]
-"""Called with a new connection and the host of its peer, which is empty for a Unix socket."""
+"""Called with a new connection, and host and port of its peer, as HOST:PORT; empty for a Unix socket."""
 
 _Address = tuple[int, tuple[Any, ...]]
 """The family, and what `socket.socket.bind` takes: host and port first."""
@@ -107,7 +107,7 @@ class Listener:
                 self._suspend(error)
                 return
             sock.settimeout(0)
-            self._on_accept(sock, "" if sock.family == socket.AF_UNIX else address[0])
+            self._on_accept(sock, "" if sock.family == socket.AF_UNIX else format_address(*address[:2]))
 
     def _suspend(self, error: OSError) -> None:
         """Leave new connections in the kernel's queue for a while."""

@@ -1,10 +1,9 @@
 """How a connection appears to operators: in the log, and in LIST."""
 
 import asyncio
-import contextlib
 import logging
 
-from simple_chat.address import format_address
+from simple_chat.address import host_of
 from simple_chat.core.conversation import Conversation
 from simple_chat.core.handshake import Event
 from simple_chat.server.logs import MAX_LINES
@@ -41,8 +40,12 @@ class LoggedConversation(Conversation):
 class LoggedConnection(asyncio.Protocol):
     """A connection that can be told from others.
 
+    Args:
+        address: host and port of its peer, as HOST:PORT; empty for a Unix socket. A closed socket does not
+            tell it any more.
+
     Attributes:
-        address: address and port of its peer, also when that is gone; empty for a Unix socket.
+        address: the same.
         face: what the client came by: plain, tls or unix.
         session: what is said on it.
         since: when it was made, in whole seconds since the epoch.
@@ -51,13 +54,13 @@ class LoggedConnection(asyncio.Protocol):
 
     __slots__ = ("_executed_before", "_executed_last", "address", "face", "session", "since", "transport")
 
-    address: str
     face: str
     session: Conversation
     since: int
     transport: asyncio.Transport
 
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
+        self.address = address
         self._executed_before = 0  # lines, when the current window began
         self._executed_last = 0  # lines of the window before
 
@@ -78,7 +81,7 @@ class LoggedConnection(asyncio.Protocol):
     @property
     def host(self) -> str:
         """The IP address of its peer; empty for a Unix socket."""
-        return self.address.rpartition(":")[0].strip("[]")
+        return host_of(self.address)
 
     def log(self, level: int, event: str, text: str, *, kind: str = "") -> None:
         """Log what happens to it.
@@ -104,12 +107,3 @@ class LoggedConnection(asyncio.Protocol):
 
     def __str__(self) -> str:
         return f"connection {self.session.subscriber.ident} from {self.address or 'a Unix socket'}"
-
-
-def address_of(transport: asyncio.BaseTransport) -> str:
-    """Return address and port of a new peer; empty for a Unix socket, or if it is gone already."""
-    with contextlib.suppress(OSError, ValueError):
-        peer = transport.get_extra_info("peername")
-        if isinstance(peer, tuple):
-            return format_address(*peer[:2])
-    return ""

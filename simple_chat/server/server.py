@@ -97,8 +97,8 @@ class Server:
             self.hub, replicator, None if settings.bans is None else Path(settings.bans)
         )
 
-    def _make_connection(self, slot: Slot) -> Connection:
-        return Connection(self.hub, slot)
+    def _make_connection(self, slot: Slot, address: str) -> Connection:
+        return Connection(self.hub, slot, address)
 
     @property
     def tls(self) -> ssl.SSLContext | None:

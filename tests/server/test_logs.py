@@ -304,5 +304,5 @@ def test_connection_that_was_reset_is_still_named_by_its_address() -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         sock.close()
         server.log.expect(r"connection \d+ from (\S+) closed: .*\n")
-        assert server.log.match is not None
+        assert isinstance(server.log.match, re.Match)
         assert server.log.match[1] == f"127.0.0.1:{port}"
