@@ -20,7 +20,7 @@ async def single(world: World) -> None:
     """One server: people come and go, in some worlds on a bad network."""
     choice = world.choice
     rate = choice.choice((0, 20))
-    backlog = choice.choice((20_000, 200_000, 8 * 1024 * 1024))
+    backlog = choice.choice((8_000, 200_000, 8 * 1024 * 1024))
     history = choice.choice((0, 5, 100))
     node = world.start("s1", Settings(backlog=backlog, history=history, rate=rate))
     await node.started
