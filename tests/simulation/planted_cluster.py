@@ -164,7 +164,7 @@ CLUSTER = [
     ),
     Planted(
         "a server that starts has no messages of before",
-        _long(82),
+        _long(4),
         Edit(ReplicatedRoom, "restore", "set(state.message_entries)", "set()"),
     ),
     Planted(

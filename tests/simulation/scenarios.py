@@ -4,7 +4,7 @@ import asyncio
 
 from simple_chat.server.config import Settings
 from tests.harness.transcript import End
-from tests.simulation.checks import check_all, end, observe, wait_until_alone
+from tests.simulation.checks import check_all, check_histories, end, observe, wait_until_alone
 from tests.simulation.cluster_trouble import ClusterTrouble
 from tests.simulation.crowd import Crowd
 from tests.simulation.journal_scenario import journal
@@ -115,8 +115,9 @@ async def _failing_cluster(world: World, nodes: list[Node], settings: Settings) 
         each.cancel()
     await asyncio.wait(going_wrong)
     await wait_until_alone(world, nodes, observer)
+    await check_histories(world, nodes, observer, crowd, settings.history, trouble.said_before)
     await end(world, nodes, observer)
-    check_all(world, observer, crowd, 0 if trouble.has_lost_entries else settings.history)
+    check_all(world, observer, crowd, settings.history, trouble.said_before)
 
 
 SCENARIOS = {"single": single, "journal": journal, "cluster": cluster}
