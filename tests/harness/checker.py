@@ -17,6 +17,10 @@ from itertools import pairwise
 
 from tests.harness.transcript import Membership, Recording, Transcript, Violation, Window
 
+_DECIDED_BY_END = ("BYE shutdown", "BYE quit", "OK LEAVE")
+"""How a membership may end together with all others of its server: a QUIT or LEAVE that comes while the
+server's end is on its way to the log is decided by that end."""
+
 
 def check(
     observer: Recording,
@@ -249,7 +253,7 @@ class _Matcher:
         if membership.ending == "BYE shutdown" and at == len(self._sequence):
             return at
         due = at
-        if membership.ending in {"BYE shutdown", "BYE quit"} and self.transcript.server:
+        if membership.ending in _DECIDED_BY_END and self.transcript.server:
             while (self._line(at) or "").startswith("LEFT ") and self._line(at) != left:
                 at += 1
         if membership.ending and self._line(at) != left:

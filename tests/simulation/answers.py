@@ -16,6 +16,7 @@ class Room:
     Attributes:
         places: of its messages, as members receive them, in their order.
         history: messages that HISTORY has to reach back; 0 if that is not certain.
+        said_before: the first messages, which HISTORY need not have.
         observer: name of a member who was there all the time.
         spans: times between which messages can have been said, in seconds since the epoch: one for each way
             in which a clock was wrong.
@@ -24,6 +25,7 @@ class Room:
 
     places: dict[str, int]
     history: int
+    said_before: int
     observer: str
     spans: Sequence[tuple[float, float]]
     times: dict[str, str] = field(default_factory=dict)
@@ -95,9 +97,10 @@ class Answers:
         if answer != f"HISTORY {len(past)}" or len(past) > limit:
             yield f"OK {answer} came after {len(past)} messages, of at most {limit}"
         steps = {after - before for before, after in pairwise(places)}
-        if steps - {1} and (self._room.history or min(steps) < 1):  # a slow reader may miss what was dropped
+        certain = self._room.history and not self._room.said_before
+        if steps - {1} and (certain or min(steps) < 1):  # a slow reader may miss what was dropped
             yield f"HISTORY was answered with messages at {places}"
-        if len(past) < min(limit, self._room.history, self._heard + 1):
+        if len(past) < min(limit, self._room.history, self._heard + 1 - self._room.said_before):
             yield f"HISTORY was answered with {len(past)} messages, after message {self._heard + 1} was heard"
         yield from self._check_times(past)
 

@@ -41,7 +41,7 @@ async def end(world: World, nodes: list[Node], observer: Person) -> None:
         world.find(f"timers are left: {timers}")
 
 
-def check_all(world: World, observer: Person, crowd: Crowd, history: int = 0) -> None:
+def check_all(world: World, observer: Person, crowd: Crowd, history: int = 0, said_before: int = 0) -> None:
     """Check what everybody received.
 
     Args:
@@ -49,6 +49,7 @@ def check_all(world: World, observer: Person, crowd: Crowd, history: int = 0) ->
         observer: who received everything.
         crowd: everybody else.
         history: messages that HISTORY has to reach back; 0 if that is not certain.
+        said_before: the first messages, which it need not have.
     """
     messages = [line for line in observer.room_lines() if line.startswith("MSG ")]
     texts = {line.split(" ", 2)[2]: None for line in messages}
@@ -58,7 +59,9 @@ def check_all(world: World, observer: Person, crowd: Crowd, history: int = 0) ->
     check(whole, others)
     began, ended = EPOCH, EPOCH + world.loop.now
     spans = [(began + leap - 0.001, ended + leap) for leap in sorted(world.leaps)]  # told in whole ms
-    room = Room({line: place for place, line in enumerate(messages)}, history, observer.label, spans)
+    room = Room(
+        {line: place for place, line in enumerate(messages)}, history, said_before, observer.label, spans
+    )
     for program in crowd.programs:
         if lost := [text for text in program.kept if text not in texts]:
             world.find(f"{program.label} was told that {lost[0]!r} is kept")
@@ -67,6 +70,20 @@ def check_all(world: World, observer: Person, crowd: Crowd, history: int = 0) ->
             world.find(problem)
         if lost := [text for text in person.certain if text not in texts]:
             world.find(f"{lost[0]!r} reached the server, and nobody heard it")
+
+
+async def check_histories(
+    world: World, nodes: list[Node], observer: Person, crowd: Crowd, history: int, said_before: int
+) -> None:
+    """Check that HISTORY of every server reaches back as far as it has to, however often it was started."""
+    for node in nodes:
+        reader = await observe(world, node, f"reader-{node.host}")
+        crowd.all.append(reader)
+        past = sum(line.startswith("PAST ") for line in await reader.ask("HISTORY"))
+        said = sum(line.startswith("MSG ") for line in observer.room_lines())
+        if past < min(history, said - said_before):
+            world.find(f"HISTORY of {node.host} has {past} messages, of {said - said_before}")
+        await reader.quit()
 
 
 async def wait_until_alone(world: World, nodes: list[Node], observer: Person) -> None:

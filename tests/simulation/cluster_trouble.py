@@ -22,13 +22,13 @@ class ClusterTrouble(ServerTrouble):
 
     Attributes:
         of_log: kinds of trouble with the log.
-        has_lost_entries: whether some are missing in the log.
+        said_before: messages before the last time when the log lost entries; HISTORY need not have them.
     """
 
     def __init__(self, world: World, nodes: list[Node], settings: Settings) -> None:
         super().__init__(world, nodes)
         self._settings = settings
-        self.has_lost_entries = False
+        self.said_before = 0
         self.kinds = (*(self.kill, self.stop, self.pause) * 2, *self.kinds[1:])
         self.of_log: tuple[Kind, ...] = (
             self.cut_off,
@@ -157,7 +157,7 @@ class ClusterTrouble(ServerTrouble):
         if not log.is_heard_by(self._nodes[0].machine):
             return
         self._world.disturb()
-        self.has_lost_entries = True
+        self.said_before = log.said
         match choice.choice(("one", "oldest", "all")):
             case "one":
                 position = max(log.last - choice.randint(0, 50), 1)

@@ -15,6 +15,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import api
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
+from simple_chat.core.sequence import MESSAGE
 from tests.simulation.log_consumer import PushConsumer, Subscription
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.machine import OUTSIDE, Machine
@@ -57,6 +58,7 @@ class SimulatedLog:
         losing_answers: the part of the publishes that are stored and time out nevertheless.
         last: position of the last message.
         leap: seconds that its clock is ahead of the world's.
+        said: messages of people that were ever stored; those that were stored twice count twice.
     """
 
     def __init__(self, loop: SimulatedLoop, seed: str, epoch: float) -> None:
@@ -66,6 +68,7 @@ class SimulatedLog:
         self.losing_answers = 0.0
         self.last = 0
         self.leap = 0.0
+        self.said = 0
         self.loop = loop
         self._epoch = epoch
         self._choice = random.Random(f"{seed} log")
@@ -246,6 +249,7 @@ class SimulatedLog:
 
     def _add(self, subject: str, data: bytes) -> int:
         self.last += 1
+        self.said += data.count(b"\n" + MESSAGE)
         self._messages.append(_Stored(self.last, subject, data, self._now()))
         for consumer in [*self._consumers]:
             if self.has(consumer):

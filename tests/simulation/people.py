@@ -16,6 +16,8 @@ from tests.simulation.raw_client import Gone, RawClient
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+_BURSTS = 5.0  # seconds from one time when many say much to the next
+
 _GARBAGE = (
     b"\xc3\x28\n",
     b"XYZZY\n",
@@ -105,7 +107,9 @@ class Person(RawClient):
         await self.ask(*(self.message() for _ in range(self._choice.randint(1, 3))))
 
     async def burst(self) -> None:
-        """Say much at once."""
+        """Say much at once; at one server several do so together, for its batches to be full."""
+        if self._world.plan.shape == "single":
+            await asyncio.sleep(-self._world.loop.now % _BURSTS)
         filler = "x" * self._choice.choice((1, 10, 1000))
         await self.ask(*(f"{self.message()} {filler}" for _ in range(self._choice.randint(20, 150))))
 

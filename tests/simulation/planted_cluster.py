@@ -19,12 +19,12 @@ _calm = partial(Plan, "cluster", people=5, faults=0, seconds=20.0)
 CLUSTER = [
     Planted(
         "a commit has nothing more committed",
-        _calm(1),
+        _calm(5),
         Edit(Scheduler, "on_commit", "self.request_turn()", "pass"),
     ),
     Planted(
         "a server ends with the next heartbeat",
-        _calm(1),
+        _calm(3),
         Edit(Replicator, "leave", "self.commit()", "pass"),
     ),
     Planted(
@@ -34,7 +34,7 @@ CLUSTER = [
     ),
     Planted(
         "a JOIN that was in flight outlives its connection",
-        _long(12),
+        _long(32),
         Edit(Session, "_on_commit", "if self.state is State.LOST:", "if False:"),
     ),
     Planted(
@@ -79,7 +79,7 @@ CLUSTER = [
     ),
     Planted(
         "an entry that is stored twice is applied twice",
-        _long(75),
+        _long(1),
         Edit(Nodes, "record_heartbeat", "number <= known.number", "number < known.number"),
     ),
     Planted(
@@ -91,22 +91,22 @@ CLUSTER = [
     ),
     Planted(
         "a lease is shorter than it should be",
-        _calm(0),
+        _calm(1),
         Edit(Nodes, "expire", "> self._lease]", "> self._lease // 10]"),
     ),
     Planted(
         "a lease never ends",
-        _cluster(5),
+        _cluster(1),
         Edit(Nodes, "expire", "self.now - node.seen > self._lease", "False"),
     ),
     Planted(
         "an outage of the log counts for the leases",
-        _long(3),
+        _long(1),
         Edit(Nodes, "expire", "min(max(time - self._time, 0), self._step_max)", "max(time - self._time, 0)"),
     ),
     Planted(
         "an idle server sends no heartbeat",
-        _calm(3, people=2, seconds=60.0),
+        _calm(1, people=2, seconds=60.0),
         Edit(Replicator, "_publish", "next_message(heartbeat=True)", "next_message()"),
     ),
     Planted(
@@ -116,7 +116,7 @@ CLUSTER = [
     ),
     Planted(
         "a proposal is lost where a message is full",
-        _long(4),
+        _long(32),
         Edit(Outbox, "_split", "self._waiting[count:]", "self._waiting[count + 1 :]"),
     ),
     Planted(
@@ -126,17 +126,17 @@ CLUSTER = [
     ),
     Planted(
         "while the log is away, WHO overtakes the messages before it",
-        _cluster(25),
+        _cluster(33),
         Edit(Outbox, "take_immediate", " and not self.has_messages(proposal.subscriber)", ""),
     ),
     Planted(
         "what is said after the end is taken",
-        _long(14),
+        _long(12),
         Edit(ReplicatedRoom, "_submit_message", "self._ending or ", ""),
     ),
     Planted(
         "a line that is refused is sent nevertheless",
-        _long(14),
+        _long(51),
         Edit(
             ReplicatedRoom,
             "_submit_message",
@@ -147,24 +147,24 @@ CLUSTER = [
     ),
     Planted(
         "a member is missing in snapshots",
-        _long(6),
+        _long(16),
         Edit(ReplicatedRoom, "snapshot", "in self.room.membership:", "in [*self.room.membership][1:]:"),
     ),
     Planted(
         "members of the snapshot's server belong to who reads it",
-        _long(3),
+        _long(8),
         Edit(ReplicatedRoom, "snapshot", "names[member.node or self.node]", "names[member.node]"),
     ),
     Planted(
         "an entry behind the snapshot is passed over",
-        _cluster(3),
+        _cluster(1),
         Edit(
             ReplicatedRoom, "restore", "self.position = state.position", "self.position = state.position + 1"
         ),
     ),
     Planted(
         "a server that starts has no messages of before",
-        _long(82),
+        _long(4),
         Edit(ReplicatedRoom, "restore", "set(state.message_entries)", "set()"),
     ),
     Planted(
@@ -179,7 +179,7 @@ CLUSTER = [
     ),
     Planted(
         "a server that ends in order leaves its members",
-        _cluster(3),
+        _cluster(4),
         Edit(
             ReplicatedRoom,
             "_apply_remote",

@@ -25,7 +25,7 @@ _calm = partial(Plan, "cluster", people=5, faults=0, seconds=20.0)
 DELIVERY = [
     Planted(
         "GAP counts the reader's own lines",
-        _single(7),
+        _single(22),
         Edit(Delivery, "_skip", " - (own - own_left)", ""),
     ),
     Planted(
@@ -45,7 +45,7 @@ DELIVERY = [
     ),
     Planted(
         "a GAP reaches over the place of an answer",
-        _single(22),
+        _single(29),
         Edit(Delivery, "_read_backlog", "min(self._backlog.first, due)", "self._backlog.first"),
     ),
     Planted(
@@ -80,7 +80,7 @@ DELIVERY = [
     ),
     Planted(
         "who has left gets lines with the next answer",
-        _single(1),
+        _single(0),
         Edit(Delivery, "_next_part", "if subscriber.member is None:", "if False:"),
     ),
     Planted(
@@ -90,12 +90,12 @@ DELIVERY = [
     ),
     Planted(
         "catching up stops after a piece",
-        _single(3),
+        _single(6),
         Edit(Delivery, "catch_up", "return size >= FLUSH_BYTES and not subscriber.blocked", "return False"),
     ),
     Planted(
         "a slow reader is taken for one that is caught up",
-        _crowded(14),
+        _crowded(5),
         Edit(Delivery, "_has_everything", "and subscriber.cursor == self._backlog.end", ""),
     ),
     Planted(
@@ -105,7 +105,7 @@ DELIVERY = [
     ),
     Planted(
         "who is unblocked gets the rest when something else happens",
-        _single(3),
+        _single(2),
         Edit(Connection, "resume_writing", "self._manager.schedule(self)", "pass"),
     ),
 ]
@@ -123,7 +123,7 @@ ROOM = [
     ),
     Planted(
         "own lines behind a GAP are counted from the second batch on",
-        _crowded(27),
+        _crowded(22),
         Edit(Backlog, "count_own", "batch.end > start", "batch.first > start"),
     ),
     Planted(
@@ -143,7 +143,7 @@ ROOM = [
     ),
     Planted(
         "WHO has those who have left",
-        _single(3),
+        _single(2),
         Edit(Membership, "remove", "self._names = None", "pass"),
     ),
     Planted(
@@ -153,17 +153,17 @@ ROOM = [
     ),
     Planted(
         "HISTORY counts from 0",
-        _single(1),
+        _single(0),
         Edit(conversation, "_history", "enumerate(messages, 1)", "enumerate(messages)"),
     ),
     Planted(
         "HISTORY begins one message too early",
-        _single(1),
+        _single(3),
         Edit(Sequence, "history", "[-wanted]", "[-min(wanted + 1, kept)]"),
     ),
     Planted(
         "LEFT comes at the end of the batch",
-        _single(3),
+        _single(8),
         Edit(
             Room,
             "leave",
@@ -198,7 +198,7 @@ SESSION = [
     ),
     Planted(
         "who is throttled is never gone on with",
-        _single(5),
+        _single(3),
         Edit(Connection, "_resume", "self._manager.schedule(self)", "pass"),
     ),
     Planted(
@@ -208,7 +208,7 @@ SESSION = [
     ),
     Planted(
         "closing the sending side ends nothing",
-        _single(3),
+        _single(0),
         Edit(Session, "receive_eof", "self._codec.feed_eof()", "pass"),
     ),
     Planted(
@@ -233,12 +233,12 @@ SESSION = [
     ),
     Planted(
         "the kernel's rest is not read after a reset",
-        _crowded(7),
+        _crowded(4),
         Edit(Connection, "connection_lost", "self._receive_rest()", "pass"),
     ),
     Planted(
         "an error overtakes the messages before it",
-        _calm(56),
+        _calm(55),
         Edit(Conversation, "refuse", "if code is Code.BUSY or in_place:", "if True:"),
     ),
     Planted(
@@ -253,12 +253,12 @@ SESSION = [
     ),
     Planted(
         "the tail of a line that is too long is executed",
-        _single(1),
+        _single(12),
         Edit(LineBuffer, "_is_kept", "return not overlong", "return True"),
     ),
     Planted(
         "who finds the batch full is forgotten",
-        _crowded(31),
+        _crowded(8),
         Edit(Scheduler, "run_turn", "in chain(waiting, served):", "in served:"),
     ),
     Planted(

@@ -25,17 +25,17 @@ _journal = partial(Plan, "journal", people=5, faults=5, seconds=20.0)
 SERVER = [
     Planted(
         "a lost connection is not detached",
-        _single(3),
+        _single(0),
         Edit(Connection, "connection_lost", "self.detach()", "pass"),
     ),
     Planted(
         "a lost connection is not removed",
-        _single(3),
+        _single(0),
         Edit(Connection, "detach", "self._manager.remove(self, reason)", "pass"),
     ),
     Planted(
         "a slot is not released",
-        _single(3),
+        _single(0),
         Edit(Acceptor, "release", "self.admission.release(connection.slot)", "pass"),
     ),
     Planted(
@@ -55,7 +55,7 @@ SERVER = [
     ),
     Planted(
         "a shutdown goes on taking lines",
-        _single(0),
+        _single(1),
         Edit(Hub, "close_all", "self.room.closed = True", "pass"),
     ),
     Planted(
@@ -65,7 +65,7 @@ SERVER = [
     ),
     Planted(
         "who never joins may stay",
-        _single(4),
+        _single(0),
         Edit(Watchdog, "join_timeouts", "until <= now", "until < 0"),
     ),
     Planted(
@@ -99,7 +99,7 @@ SERVER = [
 JOURNAL = [
     Planted(
         "a write that failed counts as one that did not",
-        _journal(0),
+        _journal(2),
         Edit(FileJournal, "_attempt", "return False", "return True"),
     ),
     Planted(
@@ -109,19 +109,19 @@ JOURNAL = [
     ),
     Planted(
         "a new segment's name is not synced",
-        _journal(10),
+        _journal(17),
         Edit(
             JournalWriter, "_begin_segment", "await self._disk.run(fsync_directory, self._directory)", "pass"
         ),
     ),
     Planted(
         "what a failed write left is not removed",
-        _journal(15),
+        _journal(8),
         Edit(SegmentWriter, "_truncate", "await self._file.truncate(self.size)", "pass"),
     ),
     Planted(
         "the rest of a partial write is forgotten",
-        _journal(0),
+        _journal(1),
         Edit(
             SegmentWriter,
             "append",
@@ -131,7 +131,7 @@ JOURNAL = [
     ),
     Planted(
         "a batch is broadcast before it is written",
-        _journal(0),
+        _journal(10),
         Edit(FileJournal, "submit", "if self._sync is Sync.NONE:", "if True:"),
         Edit(FileJournal, "_write", "if self._sync is not Sync.NONE:", "if False:"),
     ),
@@ -142,17 +142,17 @@ JOURNAL = [
     ),
     Planted(
         "PONG does not wait for the disk",
-        _journal(0),
+        _journal(10),
         Edit(Delivery, "respond", "subscriber.last_own if barrier else 0", "0"),
     ),
     Planted(
         "PONG does not wait for the last message",
-        _journal(0),
+        _journal(37),
         Edit(Room, "append_message", "author.last_own = number + 1", "author.last_own = number"),
     ),
     Planted(
         "who waits for an answer is not flushed after a commit",
-        _journal(0),
+        _journal(7),
         Edit(Delivery, "needs_flush", "and subscriber.response is None", ""),
     ),
     Planted(
@@ -172,7 +172,7 @@ JOURNAL = [
     ),
     Planted(
         "a torn record stays at the end of its segment",
-        _troubled(0),
+        _troubled(1),
         Edit(SegmentWriter, "open", "await file.truncate(size)", "pass"),
     ),
     Planted(
@@ -182,22 +182,22 @@ JOURNAL = [
     ),
     Planted(
         "the end does not wait for the disk",
-        _troubled(1),
+        _troubled(14),
         Edit(FileJournal, "close", "self._writing is None or await self._finish(self._writing)", "True"),
     ),
     Planted(
         "a segment that was moved away is written on",
-        _troubled(20),
+        _troubled(13),
         Edit(SegmentWriter, "append", "await self._check_place()", "pass"),
     ),
     Planted(
         "a segment that was moved away is tried again",
-        _troubled(5),
+        _troubled(22),
         Edit(SegmentWriter, "_check_place", "self.usable = False", "pass"),
     ),
     Planted(
         "a clock that leaps makes old messages of new ones",
-        _troubled(40),
+        _troubled(68),
         Edit(JournalWriter, "append", "self._has_leapt(time) or ", ""),
     ),
 ]
