@@ -47,6 +47,7 @@ class Consumer:
         self._last_received = 0.0  # by the event loop's clock
         self._broken = asyncio.Event()  # a new push consumer is needed
         self._gap = False
+        self._stopped = False
         self._progress = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -69,11 +70,12 @@ class Consumer:
         self._on_message, self._on_gap = on_message, on_gap
         self.position = position - 1
         self._created = created
-        self._gap = False
+        self._gap = self._stopped = False
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Deliver nothing more."""
+        """Deliver nothing more, at once."""
+        self._stopped = True
         if self._task is not None:
             await cancel(self._task)
 
@@ -145,7 +147,7 @@ class Consumer:
 
     async def _receive(self, message: Msg) -> None:
         self._last_received = asyncio.get_running_loop().time()
-        if self._gap:  # too late
+        if self._gap or self._stopped:  # too late
             return
         if not message.reply:
             self._check_heartbeat(message.headers or {})

@@ -245,6 +245,7 @@ class Replicator:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(UNAVAILABLE_TIMEOUT):
                 await read_back.wait()
+        if read_back.is_set():  # perhaps together with the timeout, after a pause of the machine
             return
         if self.room.in_flight and position <= self._stream.position:  # where something else was
             self._on_gap()  # it is another stream
@@ -310,6 +311,7 @@ class Replicator:
         self._host.on_evicted()
         self._on_unavailable()
         try:
+            await self._stream.stop()  # whatever comes now is behind what is missing
             await self._stream.ensure()
             await self._restore()
         except JournalError as error:

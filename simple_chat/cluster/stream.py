@@ -84,7 +84,7 @@ class LogStream:
 
     async def close(self) -> None:
         """Stop reading, and disconnect."""
-        await self._consumer.stop()
+        await self.stop()
         await self._connection.close()
 
     # Configuration
@@ -205,6 +205,10 @@ class LogStream:
         await self._consumer.start(
             start, self._created, lambda message: on_entry(self._decode(message)), on_gap
         )
+
+    async def stop(self) -> None:
+        """Deliver nothing more until `consume` is called again."""
+        await self._consumer.stop()
 
     async def wait_for(self, position: int) -> bool:
         """Wait until everything up to a position was delivered; return False if there is a gap before."""

@@ -177,7 +177,10 @@ class SegmentWriter:
         file = await disk.open(path, FILE_MODE)
         try:
             await disk.run(fcntl.flock, file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            status = os.fstat(file.fileno())
             await file.truncate(size)
+            # If this server dies before it writes, the file was in use no longer than before.
+            await disk.run(os.utime, file.fileno(), (status.st_atime, status.st_mtime))
         except OSError as error:
             await file.close()
             if isinstance(error, BlockingIOError):

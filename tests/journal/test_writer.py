@@ -13,7 +13,9 @@ from simple_chat.journal import file, segment
 from simple_chat.journal.base import Policy
 from simple_chat.journal.file import FileJournal
 from simple_chat.journal.record import encode_records
+from simple_chat.journal.recovery import recover
 from simple_chat.journal.segment import Segment
+from simple_chat.journal.writer import JournalWriter
 from tests.journal.harness import (
     TIME,
     RecordingHost,
@@ -163,6 +165,19 @@ async def test_segment_is_closed_after_a_day_though_it_began_in_the_future(
     os.utime(Segment.within(tmp_path, 0).path, (TIME, TIME))
     await run_days(tmp_path, clock, TIME + 60)
     assert first_numbers(tmp_path) == [0, 1]
+
+
+async def test_server_that_starts_and_writes_nothing_leaves_the_time_of_the_last_segment(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_segment(tmp_path, 0)
+    append(path, encode_records(make_batch(0, b"START", time=TIME)) + b"1 torn")
+    os.utime(path, (TIME, TIME))
+    writer = JournalWriter(tmp_path, KEEP)
+    await writer.resume(await recover(tmp_path, 0))
+    assert path.stat().st_mtime == TIME
+    assert [" is torn: " in each for each in take_warnings(caplog)] == [True]
+    await writer.close()
 
 
 # Files that are moved

@@ -81,7 +81,7 @@ class Disk:
             seconds = self._take()
             self._writing = (Path(os.fsdecode(file.name)), os.fstat(file.fileno()).st_size, now + seconds)
             written = self._write(file, cast("bytes", arguments[0]))
-            os.utime(file.fileno(), (self._clock(), self._clock()))
+            self._touch(file)
             return seconds, written
         if name in {"fdatasync", "fsync"}:
             self._sync(cast("int", arguments[0]))
@@ -89,11 +89,17 @@ class Disk:
         if self.denied and arguments and isinstance(arguments[0], Path):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(arguments[0]))
         result = called(*arguments, **options)
+        self._note(name, file, result)
+        return self._take(), result
+
+    def _note(self, name: str, file: object, result: object) -> None:
+        """Take note of a call that succeeded."""
         if name == "fsync_directory":
             self._named = self._all()
+        if name == "truncate" and isinstance(file, FileIO):
+            self._touch(file)
         if isinstance(result, FileIO):
             self._keep(result)
-        return self._take(), result
 
     def _keep(self, file: FileIO) -> None:
         """Keep a file that was opened, perhaps in place of another one."""
@@ -102,6 +108,11 @@ class Disk:
             name = Path(os.fsdecode(file.name)).name
             self._synced.pop(name, None)
             self._forgotten.pop(name, None)
+            self._touch(file)
+
+    def _touch(self, file: FileIO) -> None:
+        """Give a file the time of the machine that changes it, and not that of the real disk."""
+        os.utime(file.fileno(), (self._clock(), self._clock()))
 
     def switch_off(self, now: float, *, power: bool) -> None:
         """Keep what a crash leaves.
@@ -194,7 +205,7 @@ class Disk:
             self._synced[path.name] = self._forgotten.get(path.name, os.fstat(number).st_size)
 
     def _cut(self, path: Path, safe: int) -> None:
-        size = path.stat().st_size
-        if size > safe:
-            os.truncate(path, self._choice.randint(safe, size))
-            os.utime(path, (self._clock(), self._clock()))
+        status = path.stat()
+        if status.st_size > safe:
+            os.truncate(path, self._choice.randint(safe, status.st_size))
+            os.utime(path, (status.st_atime, status.st_mtime))  # it was written by then, by the same clock

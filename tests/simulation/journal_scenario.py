@@ -3,8 +3,7 @@
 import asyncio
 import sys
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from tests.simulation.crowd import Crowd
 from tests.simulation.disk import Disk
 from tests.simulation.people import Person
 from tests.simulation.trouble import DiskTrouble, ServerTrouble, go_wrong
+from tests.simulation.unwritten import as_far_as_written
 from tests.simulation.world import Node, World
 
 
@@ -152,28 +152,7 @@ def check_journal(world: World, lines: list[str], observer: Person, crowd: Crowd
     reader = Recording(label="journal", sent=["JOIN journal"], received=received.encode(), end=End.CLEAN)
     texts = {line.split(" ", 2)[2] for line in lines if line.startswith("MSG ")}
     recordings = [person.recording(texts) for person in (observer, *crowd.all)]
-    check(reader, [_as_far_as_written(recording, set(lines)) for recording in recordings])
-
-
-def _as_far_as_written(recording: Recording, lines: Collection[str]) -> Recording:
-    """Return a recording up to where somebody left of whom the journal does not know it.
-
-    Who leaves while the disk fails does not wait for it, and is told by a GAP how many lines are not written
-    yet; after a crash these, and the LEFT, are nowhere.
-    """
-    kept: list[str] = []
-    joined = name = ""
-    for line in recording.received.decode().split("\n"):
-        if line.startswith("OK JOIN "):
-            joined, name = line, line.removeprefix("OK JOIN ")
-        elif line in {"OK LEAVE", "BYE quit"} and joined and f"LEFT {name}" not in lines:
-            gaps = [at for at, each in enumerate(kept) if each.startswith("GAP ") and at > kept.index(joined)]
-            whole = kept[: gaps[-1]] if gaps else kept
-            return replace(
-                recording, received="".join(f"{each}\n" for each in whole).encode(), end=End.VANISHED
-            )
-        kept.append(line)
-    return recording
+    check(reader, [as_far_as_written(recording, present) for recording in recordings])
 
 
 async def read_journal(root: Path) -> list[Record]:
