@@ -169,11 +169,12 @@ def parse_ban(line: str) -> Ban:
     columns = line.split(None, 3)
     if len(columns) < 3:
         raise ValueError(f"{line!r} has not the columns name, network, until and reason")
+    _, _, _, reason = (*columns, "")[:4]
     name = None if columns[0] == _ABSENT else columns[0]
     network = None if columns[1] == _ABSENT else parse_network(columns[1])
     if (name is not None and not is_name(name)) or (name is None and network is None):
         raise ValueError(f"{line!r} bans neither a name nor a network")
-    return Ban(name, network, _parse_until(columns[2]), sanitize("".join(columns[3:])).strip())
+    return Ban(name, network, _parse_until(columns[2]), sanitize(reason).strip())
 
 
 def _parse_until(text: str) -> int | None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simple_chat.core.codes import Code
-from simple_chat.core.counters import Histogram
+from simple_chat.core.counters import Counters, End, Histogram
 from simple_chat.core.room import BATCH_BYTES
 from tests.harness.sessions import RoomHarness, SessionClient
 
@@ -15,6 +15,17 @@ def lines_written(*clients: SessionClient) -> int:
     """Return how many lines of the room clients have got, since they connected."""
     verbs = [line.split()[0] for client in clients for line in client.written.decode().splitlines()]
     return sum(verb in {"JOINED", "MSG", "LEFT"} for verb in verbs)
+
+
+def test_ends_are_named_as_the_metrics_have_them() -> None:
+    assert [*End] == ["quit", "lost", "stalled", "shutdown", "evicted", "failed"]
+
+
+def test_new_room_has_counted_nothing() -> None:
+    counters = Counters()
+    for name in Counters.__slots__:
+        value = getattr(counters, name)
+        assert value.count == 0 if isinstance(value, Histogram) else not value, name
 
 
 # Histograms

@@ -17,6 +17,7 @@ MODULES = (
     "journal/record.py",
     "journal/retention.py",
     "cluster/entry.py",
+    "cluster/message_index.py",
     "cluster/nodes.py",
     "cluster/outbox.py",
     "cluster/replicated.py",

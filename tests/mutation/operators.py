@@ -37,7 +37,7 @@ _SKIPPED_STATEMENTS = (
 
 
 def is_skipped(statement: ast.stmt) -> bool:
-    """Return whether a statement does nothing that tests could see, or names a number that was chosen."""
+    """Return whether a statement does nothing that tests could see, or names numbers that were chosen."""
     match statement:
         case ast.Expr(value=ast.Constant()) | ast.AnnAssign(value=None):
             return True  # documentation, and attributes without a value
@@ -49,7 +49,7 @@ def is_skipped(statement: ast.stmt) -> bool:
 
 def _is_of_number(node: ast.AST) -> bool:
     number = isinstance(node, ast.Constant) and isinstance(node.value, int | float)
-    return number or isinstance(node, ast.BinOp | ast.operator)
+    return number or isinstance(node, ast.BinOp | ast.operator | ast.Tuple | ast.Load)
 
 
 def alternatives(node: ast.AST) -> Iterator[ast.AST]:
