@@ -30,6 +30,7 @@ TESTS = (
     "tests/journal/test_record.py",
     "tests/journal/test_retention.py",
     "tests/cluster/test_entry.py",
+    "tests/cluster/test_message_index.py",
     "tests/cluster/test_nodes.py",
     "tests/cluster/test_outbox.py",
     "tests/cluster/test_replicated.py",

@@ -75,7 +75,7 @@ def test_mutants_that_read_the_same_are_numbered() -> None:
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
     return Source(
-        "SIZE = 3\ndef double(x): return x + x\nPAIR = (1,)\n", tmp_path / "mutated_module.py", "m.py"
+        "SIZE = 3\ndef double(x): return x + x\nPAIR = [1]\n", tmp_path / "mutated_module.py", "m.py"
     )
 
 
@@ -97,7 +97,7 @@ def test_mutant_is_imported_instead_of_the_module(source: Source) -> None:
         import_instead("mutated_module", code)
         return import_module("mutated_module").PAIR
 
-    assert in_fork(import_it) == (0,)
+    assert in_fork(import_it) == [0]
     assert "mutated_module" not in sys.modules
 
 
