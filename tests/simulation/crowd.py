@@ -21,6 +21,7 @@ class Crowd:
         all: everybody who is or was connected.
         programs: the programs.
         size: how many people there are at a time.
+        names: what they may call themselves.
     """
 
     def __init__(
@@ -34,8 +35,8 @@ class Crowd:
         hosts = [node.host for node in nodes]
         self.programs = [Program(world, f"bot{n}", hosts[n:] + hosts[:n]) for n in range(programs)]
         self.size = min(size, world.plan.people)
-        self._names = [f"name{number}" for number in range(2 * size)]  # few enough for some to be taken
-        self._names += [f"NAME{number}" for number in range(size)]
+        self.names = [f"name{number}" for number in range(2 * size)]  # few enough for some to be taken
+        self.names += [f"NAME{number}" for number in range(size)]
 
     async def live(self, seconds: float) -> None:
         """Let them come and go for some seconds, then leave."""
@@ -55,7 +56,7 @@ class Crowd:
         number = 0
         while self._world.loop.now < self._until:
             number += 1
-            person = Person(self._world, f"p{self._run}.{seat}.{number}", self._names)
+            person = Person(self._world, f"p{self._run}.{seat}.{number}", self.names)
             try:
                 await person.connect(self._nodes[(seat + number) % len(self._nodes)].host)
             except OSError:

@@ -17,8 +17,9 @@ from tests.harness.transcript import End, Recording
 from tests.simulation.checks import end, observe, wait_until_alone
 from tests.simulation.crowd import Crowd
 from tests.simulation.disk import Disk
+from tests.simulation.operators import Operator
 from tests.simulation.people import Person
-from tests.simulation.trouble import DiskTrouble, ServerTrouble, go_wrong
+from tests.simulation.trouble import DiskTrouble, ServerTrouble, go_wrong, stop
 from tests.simulation.unwritten import as_far_as_written
 from tests.simulation.world import Node, World
 
@@ -39,7 +40,8 @@ async def journal(world: World) -> None:
         for number in range(choice.randint(1, 4)):
             await _journal_run(world, settings, disk, number)
     except JournalError as error:
-        if sync is Sync.DISK or not disk.damaged:  # otherwise it has to say so
+        says_so = disk.emptied or (disk.damaged and sync is not Sync.DISK)
+        if not says_so:  # a server that ends right after its files were taken away has to do so, too
             raise JournalError(str(error).replace(str(disk.root), "the directory")) from None
     finally:
         disk.remove()
@@ -73,15 +75,16 @@ async def _live_and_end(world: World, node: Node, disk: Disk, observer: Person, 
     kinds = (DiskTrouble(world, disk, node).kinds, choice.choice(((of_server.set_clock,), of_server.kinds)))
     troubles = [asyncio.create_task(go_wrong(world, each)) for each in kinds]
     living = asyncio.create_task(crowd.live(choice.uniform(5.0, 30.0)))
+    operator = Operator(world, [node], crowd, run=int(observer.label[8:]))
+    troubles.append(asyncio.create_task(operator.work()))
     how = choice.choice(("stop", "stop under load", "kill", "power"))
     if how == "stop":
         await living
     else:
         await asyncio.sleep(choice.uniform(1.0, 20.0))
-    for each in troubles:
-        each.cancel()
-    await asyncio.gather(*troubles, return_exceptions=True)
+    await stop(*troubles)
     if how == "stop":
+        await operator.finish()
         await wait_until_alone(world, [node], observer)
         await end(world, [node], observer)
     elif how == "stop under load":
@@ -93,6 +96,7 @@ async def _live_and_end(world: World, node: Node, disk: Disk, observer: Person, 
         crowd.send_home()
         await living
         await observer.wait_for_end()
+    operator.check()
     return how
 
 

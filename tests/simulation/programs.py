@@ -52,8 +52,12 @@ class Program:
                     await asyncio.sleep(self._choice.expovariate(1 / self._world.pause))
                     await self._act(chat)
             await reading
-        except simple_chat.ConnectError as error:
+        except (simple_chat.ConnectError, simple_chat.KickedError) as error:
             self._world.tell(self.label, f"gives up: {error}")
+        except simple_chat.JoinRefusedError as error:  # it came back
+            if error.code != "banned":
+                raise
+            self._world.tell(self.label, f"may not come back: {error}")
 
     async def _act(self, chat: simple_chat.Chat) -> None:
         try:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from simple_chat.core.codes import Code
 
 _BUSY = f"ERR {Code.BUSY} "
-_UNASKED = f"ERR {Code.JOIN_TIMEOUT} "  # answers no line
+_UNASKED = tuple(f"ERR {code} " for code in (Code.JOIN_TIMEOUT, Code.KICKED, Code.BANNED))  # with a BYE
 
 
 def without_refusals(

@@ -8,7 +8,8 @@ from tests.simulation.checks import check_all, check_histories, end, observe, wa
 from tests.simulation.cluster_trouble import ClusterTrouble
 from tests.simulation.crowd import Crowd
 from tests.simulation.journal_scenario import journal
-from tests.simulation.trouble import ServerTrouble, go_wrong
+from tests.simulation.operators import Operator
+from tests.simulation.trouble import ServerTrouble, go_wrong, stop
 from tests.simulation.world import Node, World
 
 _FEW = 9  # people
@@ -28,23 +29,27 @@ async def single(world: World) -> None:
     world.pause = choice.choice((0.1, 0.5, 2.0))
     observer = await observe(world, node)
     crowd = Crowd(world, [node], choice.randint(2, 20), programs=choice.randint(0, 2))
+    operator = Operator(world, [node], crowd)
     seconds = choice.uniform(20.0, 60.0)
     trouble = ServerTrouble(world, [node])
     kinds = choice.choice(((), (), (trouble.set_clock,), trouble.kinds))
     going_wrong = asyncio.create_task(go_wrong(world, kinds) if kinds else asyncio.sleep(0))
     living = asyncio.create_task(crowd.live(seconds))
+    operating = asyncio.create_task(operator.work())
     if choice.random() < 0.3:  # under load
         await asyncio.sleep(choice.uniform(0.0, min(seconds, world.plan.seconds)))
-        going_wrong.cancel()
+        await stop(going_wrong, operating)
         world.takes_all = False
         await asyncio.sleep(1.0)
         await end(world, [node], observer)
         await living
     else:
         await living
-        going_wrong.cancel()
+        await stop(going_wrong, operating)
+        await operator.finish()
         await wait_until_alone(world, [node], observer)
         await end(world, [node], observer)
+    operator.check()
     check_all(world, observer, crowd, history if backlog > 10**6 else 0)
 
 
@@ -109,14 +114,16 @@ async def _failing_cluster(world: World, nodes: list[Node], settings: Settings) 
     few = crowd.size < _FEW  # they may be busier than many, and race each other
     world.pause = choice.choice((0.1, 1.0, 5.0, 30.0) if few else (1.0, 5.0, 30.0))
     trouble = ClusterTrouble(world, nodes, settings)
+    operator = Operator(world, nodes, crowd)
     going_wrong = [asyncio.create_task(go_wrong(world, kinds)) for kinds in (trouble.kinds, trouble.of_log)]
+    operating = asyncio.create_task(operator.work())
     await crowd.live(max(world.pause, 0.5) * choice.uniform(20.0, 60.0))
-    for each in going_wrong:
-        each.cancel()
-    await asyncio.wait(going_wrong)
+    await stop(*going_wrong, operating)
+    await operator.finish()
     await wait_until_alone(world, nodes, observer)
     await check_histories(world, nodes, observer, crowd, settings.history, trouble.said_before)
     await end(world, nodes, observer)
+    operator.check()
     check_all(world, observer, crowd, settings.history, trouble.said_before)
 
 

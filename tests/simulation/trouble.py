@@ -31,6 +31,13 @@ async def go_wrong(world: World, kinds: Sequence[Kind]) -> None:
         await world.choice.choice(kinds)()
 
 
+async def stop(*tasks: asyncio.Task[None]) -> None:
+    """Break tasks off, and wait for what they still repair."""
+    for each in tasks:
+        each.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class ServerTrouble:
     """What goes wrong with the machines of servers.
 
