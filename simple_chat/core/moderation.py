@@ -41,14 +41,11 @@ Order = Kick | AddBan | RemoveBan
 
 def encode_order(order: Order) -> bytes:
     """Return an order as a line, with its LF."""
-    match order:
-        case Kick(name, reason):
-            line = _KICK + f"{name} {reason}".rstrip().encode()
-        case AddBan(ban):
-            line = _BAN + str(ban).encode()
-        case RemoveBan(target):
-            line = _UNBAN + target.encode()
-    return line + b"\n"
+    if isinstance(order, Kick):
+        return _KICK + f"{order.name} {order.reason}".rstrip().encode() + b"\n"
+    if isinstance(order, AddBan):
+        return _BAN + f"{order.ban}\n".encode()
+    return _UNBAN + f"{order.target}\n".encode()
 
 
 def is_order(line: bytes) -> bool:

@@ -32,6 +32,7 @@ TESTS = (
     "tests/cluster/test_entry.py",
     "tests/cluster/test_message_index.py",
     "tests/cluster/test_nodes.py",
+    "tests/cluster/test_orders.py",
     "tests/cluster/test_outbox.py",
     "tests/cluster/test_replicated.py",
     "tests/cluster/test_replicated_model.py",
