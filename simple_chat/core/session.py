@@ -265,8 +265,8 @@ class Session(ABC):
             Whether it wants another turn, without waiting for anything.
         """
         more = self._room.delivery.catch_up(self.subscriber)
-        if self._closing is not None:
-            self._place_goodbye()
+        if self._closing is not None and self._place_goodbye():
+            return True  # this turn has committed already
         return more or not (self.input_drained or self._must_wait)
 
     def respond(self, lines: Iterable[bytes], *, barrier: bool = True) -> None:
@@ -302,17 +302,22 @@ class Session(ABC):
         self.input_drained = True
         self._place_goodbye()
 
-    def _place_goodbye(self) -> None:
-        """Leave the room and write the last lines, unless an answer or a commit has to come before."""
+    def _place_goodbye(self) -> bool:
+        """Leave the room and write the last lines, unless an answer or a commit has to come before.
+
+        Returns:
+            Whether there is something to be committed for that.
+        """
         closing = self._closing
         if closing is None or self.state is not State.CLOSING:
-            return
+            return False
         if self.awaiting_commit or self.subscriber.response is not None:
-            return
+            return False
         if self.subscriber.member is None:
             self._send_goodbye(closing)
-        else:
-            self.submit(Leave(), partial(self._send_goodbye, closing))
+            return False
+        self.submit(Leave(), partial(self._send_goodbye, closing))
+        return True
 
     def _send_goodbye(self, closing: Closing) -> None:
         if self.state is State.CLOSING:

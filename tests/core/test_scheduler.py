@@ -2,6 +2,7 @@
 
 import pytest
 
+from simple_chat.core.codes import Code
 from simple_chat.core.limits import Limits
 from simple_chat.core.room import BATCH_BYTES
 from simple_chat.core.scheduler import PRE_JOIN_PER_TURN, BatchCommitter, Scheduler
@@ -238,3 +239,20 @@ def test_throttled_client_does_not_ask_for_turns(harness: RoomHarness) -> None:
     harness.schedule(ann)
     harness.rest()
     assert bob.read() == ["MSG ann 2", "MSG ann 3"]
+
+
+def test_who_is_kicked_while_it_reads_nothing_leaves_as_soon_as_it_does(harness: RoomHarness) -> None:
+    ann, ben = harness.enter("ann", "ben")
+    ben.block()
+    ben.send("HELP")
+    harness.rest()
+    for client in (ann, ben):
+        client.read()
+    watched = WatchedScheduler(harness)
+    ben.session.disconnect(Code.KICKED, "flooding")
+    harness.room.delivery.unblock(ben.session.subscriber)
+    watched.scheduler.schedule(ben)
+    while not watched.scheduler.idle:
+        watched.scheduler.run_turn(0.0)
+    assert ben.read()[-3:] == ["OK HELP", "ERR kicked flooding", "BYE kicked"]
+    assert ann.read() == ["LEFT ben"]
