@@ -289,8 +289,7 @@ class Session(ABC):
 
         Args:
             lines: each with its LF.
-            code: why, if the server closes the connection because of what the client does, or an operator
-                wants.
+            code: why, if the server wants it because of what the client does, or an operator does.
             text: the same in words, if the code does not say all.
         """
         if self.state.ending:
@@ -309,9 +308,8 @@ class Session(ABC):
             Whether there is something to be committed for that.
         """
         closing = self._closing
-        if closing is None or self.state is not State.CLOSING:
-            return False
-        if self.awaiting_commit or self.subscriber.response is not None:
+        must_wait = self.awaiting_commit or self.subscriber.response is not None
+        if closing is None or must_wait or self.state is not State.CLOSING:
             return False
         if self.subscriber.member is None:
             self._send_goodbye(closing)
