@@ -304,12 +304,12 @@ class Session(ABC):
     def _place_goodbye(self) -> bool:
         """Leave the room and write the last lines, unless an answer or a commit has to come before.
 
-        Returns:
-            Whether there is something to be committed for that.
+        Returns whether there is something to be committed for that.
         """
         closing = self._closing
-        must_wait = self.awaiting_commit or self.subscriber.response is not None
-        if closing is None or must_wait or self.state is not State.CLOSING:
+        if closing is None or self.state is not State.CLOSING:
+            return False
+        if self.awaiting_commit or self.subscriber.response is not None:
             return False
         if self.subscriber.member is None:
             self._send_goodbye(closing)

@@ -1106,3 +1106,26 @@ def test_unexpected_password_result_is_ignored(harness: RoomHarness) -> None:
     harness.rest()
     assert ann.read() == []
     assert not ann.session.finished
+
+
+# What operators see
+
+
+def test_executed_lines_are_counted(harness: RoomHarness) -> None:
+    client = harness.connect()
+    assert (client.session.executed, client.session.throttled) == (0, False)
+    client.send("JOIN ann", "", "MSG hi", "rubbish")
+    harness.rest()
+    client.send("PING")
+    harness.rest()
+    assert client.session.executed == 5
+
+
+def test_end_has_a_code_and_says_why_where_that_is_not_all(harness: RoomHarness) -> None:
+    ann, ben, cleo = harness.enter("ann", "ben", "cleo")
+    assert (ann.session.disconnect_code, ann.session.disconnect_text) == (None, "")
+    ann.session.disconnect(Code.KICKED, "flooding")
+    ben.session.disconnect(Code.JOIN_TIMEOUT)
+    cleo.session.start_close(b"BYE quit\n")
+    ends = [(client.session.disconnect_code, client.session.disconnect_text) for client in (ann, ben, cleo)]
+    assert ends == [(Code.KICKED, "flooding"), (Code.JOIN_TIMEOUT, ""), (None, "")]
