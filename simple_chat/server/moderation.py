@@ -101,7 +101,7 @@ class Moderation:
             The ban in force.
 
         Raises:
-            AdminError: the target can't be banned, its server does not answer, or the ban can't be stored.
+            AdminError: the target can't be banned, another server does not answer, or it can't be stored.
         """
         name, network = _parse_target(target)
         if network is not None and is_shared(network):
@@ -111,25 +111,25 @@ class Moderation:
         member = None if name is None else self._hub.room.membership.find(name)
         ban = Ban(name, network, None if until is None else int(until), sanitize(reason))
         self._submit(AddBan(ban))
-        if member is not None:
-            await self._wait_until_gone(member)
-        await self._wait_until(lambda: self.bans.find(target) is not None)
+        await self._wait_until_applied(lambda: self.bans.find(target) is not None)
         _log("banned %s", ban)
         await self._save()
+        if member is not None:
+            await self._wait_until_gone(member)
         return self.bans.find(target) or ban
 
     async def unban(self, target: str) -> None:
         """Lift the ban of a name or a network; one of both is lifted by either.
 
         Raises:
-            AdminError: there is no such ban, or that can't be stored.
+            AdminError: there is no such ban, the other servers can't be reached, or that can't be stored.
         """
         _parse_target(target)
         ban = self.bans.find(target)
         if ban is None:
             raise AdminError("not-found", f"{target!r} is not banned: BANS lists those that are")
         self._submit(RemoveBan(target))
-        await self._wait_until(lambda: self.bans.find(target) is None)
+        await self._wait_until_applied(lambda: self.bans.find(target) is None)
         _log("unbanned %s", ban)
         await self._save()
 
@@ -178,6 +178,12 @@ class Moderation:
                 raise AdminError("failed", problem) from None
 
     # Waiting
+
+    async def _wait_until_applied(self, done: Callable[[], bool]) -> None:
+        if not await self._wait_until(done):
+            raise AdminError(
+                "no-answer", "not done yet: the other servers can't be reached; it will be once they can"
+            )
 
     async def _wait_until_gone(self, member: Member) -> None:
         membership = self._hub.room.membership

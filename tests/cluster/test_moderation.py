@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from simple_chat.cluster.replicator import Replicator
 from simple_chat.core.bans import Ban
 from simple_chat.core.network import parse_network
 from simple_chat.errors import AdminError
@@ -84,6 +85,19 @@ async def test_server_that_does_not_answer_is_named(
         node = servers[1].server._replicator.room.node  # type: ignore[union-attr]
         with pytest.raises(AdminError, match=f"ben is still there: its server {node} has not removed it"):
             await servers[0].server.moderation.kick("ben")
+
+
+async def test_ban_that_the_log_does_not_take_in_time_is_reported(
+    nats_cluster: NatsCluster, room_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moderation_module, "_TIMEOUT", 0.1)
+    async with chat_server(nats_cluster, room_name) as server:
+        moderation = server.server.moderation
+        await moderation.ban("ann")
+        monkeypatch.setattr(Replicator, "propose", lambda *_: None)
+        for order in (moderation.ban("ben"), moderation.unban("ann")):
+            with pytest.raises(AdminError, match="not done yet: the other servers can't be reached"):
+                await order
 
 
 async def test_kicks_and_bans_raced_against_joins(nats_cluster: NatsCluster, room_name: str) -> None:

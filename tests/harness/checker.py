@@ -17,9 +17,9 @@ from itertools import pairwise
 
 from tests.harness.transcript import Membership, Recording, Transcript, Violation, Window
 
-_DECIDED_BY_END = ("BYE shutdown", "BYE quit", "OK LEAVE")
-"""How a membership may end together with all others of its server: a QUIT or LEAVE that comes while the
-server's end is on its way to the log is decided by that end."""
+_DECIDED_BY_END = ("BYE ", "OK LEAVE")
+"""How the end of a membership begins that may come together with all others of its server: a QUIT, a LEAVE or
+a kick that comes while the server's end is on its way to the log is decided by that end."""
 
 
 def check(
@@ -106,10 +106,10 @@ def _check_ends_of_servers(sequence: Sequence[str], matchers: Sequence["_Matcher
         for at, ending in matcher.ends.items():
             ends[at].add((matcher.transcript.server, ending))
     for matcher in matchers:
-        for missed in matcher.missed:
-            wrong = _missed_wrongly(matcher.transcript.server, missed, sequence, ends)
-            if wrong is not None:
-                matcher.transcript.fail(f"{sequence[wrong]!r} did not come")
+        for either in matcher.missed:
+            wrong = [_missed_wrongly(matcher.transcript.server, missed, sequence, ends) for missed in either]
+            if wrong[0] is not None and None not in wrong:
+                matcher.transcript.fail(f"{sequence[wrong[0]]!r} did not come")
 
 
 def _missed_wrongly(
@@ -155,7 +155,8 @@ class _Matcher:
 
     Attributes:
         ends: of its memberships: the position of their LEFT, and what was said last.
-        missed: positions of the LEFT of those who seem to have left together with it.
+        missed: positions of the LEFT of those who seem to have left together with it; of each of its
+            memberships, for every start that fits.
     """
 
     def __init__(
@@ -168,7 +169,7 @@ class _Matcher:
     ) -> None:
         self.transcript = transcript
         self.ends: dict[int, str] = {}
-        self.missed: list[range] = []
+        self.missed: list[list[range]] = []
         self._sequence = sequence
         self._positions = positions
         self._presence = presence
@@ -182,11 +183,18 @@ class _Matcher:
     def _fit(self, membership: Membership, earliest: int) -> int:
         """Try every possible start of a membership; return the position where it ended."""
         misfits: list[tuple[int, str]] = []
+        fits: list[tuple[int, range]] = []
         for start in self._starts(membership, earliest):
             try:
-                return self._follow(membership, start)
+                fits.append(self._follow(membership, start))
             except _MisfitError as misfit:
                 misfits.append((misfit.position - start, str(misfit)))
+                continue
+            if not fits[-1][1]:
+                return fits[-1][0]
+        if fits:
+            self.missed.append([missed for _, missed in fits])
+            return fits[0][0]
         if not misfits:
             self.transcript.fail(f"it joined, but there is no 'JOINED {membership.name}'")
         return self.transcript.fail(max(misfits)[1])
@@ -203,7 +211,8 @@ class _Matcher:
     def _find(self, line: str, earliest: int) -> list[int]:
         return [at for at in self._positions.get(line, ()) if at >= earliest]
 
-    def _follow(self, membership: Membership, start: int) -> int:
+    def _follow(self, membership: Membership, start: int) -> tuple[int, range]:
+        """Return the position where a membership ended, and those of what it missed."""
         at = start
         for window in membership.windows[:-1]:
             at = self._match_received(window, at)
@@ -211,7 +220,7 @@ class _Matcher:
         at = self._match_received(membership.windows[-1], at)
         if membership.ending in {"OK LEAVE", "BYE quit"}:
             self._expect_sent(membership.windows[-1], at)
-        return self._end(membership, at) if self._presence else at
+        return self._end(membership, at) if self._presence else (at, range(at, at))
 
     def _match_received(self, window: Window, at: int) -> int:
         """Match the received lines, skipping own messages; return the position after them."""
@@ -248,12 +257,14 @@ class _Matcher:
             if self._positions[line][0] >= at:
                 raise _MisfitError(at, f"the answer behind {line!r} came where {self._line(at)!r} was due")
 
-    def _end(self, membership: Membership, at: int) -> int:
+    def _end(self, membership: Membership, at: int) -> tuple[int, range]:
         left = f"LEFT {membership.name}"
         if membership.ending == "BYE shutdown" and at == len(self._sequence):
-            return at
+            return at, range(at, at)
         due = at
-        if membership.ending in _DECIDED_BY_END and self.transcript.server:
+        if (
+            membership.ending.startswith(_DECIDED_BY_END) and self.transcript.server
+        ):  # which may end meanwhile
             while (self._line(at) or "").startswith("LEFT ") and self._line(at) != left:
                 at += 1
         if membership.ending and self._line(at) != left:
@@ -261,9 +272,7 @@ class _Matcher:
         if not (found := self._find(left, at)):
             raise _MisfitError(at, f"it vanished, but there is no {left!r}")
         self.ends[found[0]] = membership.ending
-        if at > due:
-            self.missed.append(range(due, at))
-        return found[0] + 1
+        return found[0] + 1, range(due, at)
 
     def _line(self, at: int) -> str | None:
         return self._sequence[at] if at < len(self._sequence) else None

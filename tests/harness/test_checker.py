@@ -399,3 +399,23 @@ def test_members_of_a_server_that_ends_may_miss_the_left_of_each_other() -> None
 def test_left_that_is_missing_otherwise_is_found(ann: str, ben: str, goodbye: str) -> None:
     with pytest.raises(Violation, match="LEFT ann"):
         check_leaving(ann, ben, goodbye)
+
+
+def test_member_of_a_server_that_ends_may_have_had_a_name_later_than_others_had_it() -> None:
+    room = ["JOINED ann", "JOINED ben", "LEFT ann", "LEFT ben", "JOINED ben", "LEFT ben"]
+
+    def recording(name: str, *received: str, server: str, goodbye: str) -> Recording:
+        lines = ("HELLO hi", f"OK JOIN {name}", *received, goodbye, "")
+        sent = [f"JOIN {name}", *["QUIT"] * (goodbye == "BYE quit")]
+        return Recording(
+            label=name, sent=sent, received="\n".join(lines).encode(), end=End.CLEAN, server=server
+        )
+
+    check(
+        recording("observer", *room, server="s1", goodbye="BYE shutdown"),
+        [
+            recording("ann", "JOINED ben", server="s1", goodbye="BYE quit"),
+            recording("ben", "LEFT ann", server="s1", goodbye="BYE quit"),
+            recording("ben", server="s2", goodbye="BYE shutdown"),
+        ],
+    )

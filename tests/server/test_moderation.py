@@ -12,6 +12,7 @@ from simple_chat.core.network import parse_network
 from simple_chat.errors import AdminError
 from simple_chat.server import hub as hub_module
 from simple_chat.server import moderation as moderation_module
+from simple_chat.server.bans_file import read_bans
 from tests.harness.addresses import external_address
 from tests.harness.peer import Peer
 from tests.harness.server import TRANSPORTS, ServerHarness, eventually, run_server_in_loop
@@ -184,6 +185,19 @@ async def test_kick_that_is_not_carried_out_in_time_is_reported(monkeypatch: pyt
         await harness.join("ann")
         with pytest.raises(AdminError, match="ann is still there: this server has not removed it"):
             await harness.server.moderation.kick("ann")
+
+
+async def test_ban_is_stored_even_if_its_target_is_still_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moderation_module, "_TIMEOUT", 0.01)
+    monkeypatch.setattr(hub_module.Hub, "disconnect_banned", lambda _: None)
+    path = tmp_path / "bans"
+    async with run_server_in_loop(Settings(bans=str(path))) as harness:
+        await harness.join("ann")
+        with pytest.raises(AdminError, match="ann is still there"):
+            await harness.server.moderation.ban("ann")
+    assert read_bans(path) == [Ban("ann", None)]
 
 
 async def test_many_are_kicked_at_once() -> None:

@@ -9,7 +9,7 @@ from tests.simulation.planted import Edit, Planted
 OPERATORS = [
     Planted(
         "a banned name is let in",
-        Plan("single", 41, people=5, faults=20, seconds=60.0),
+        Plan("single", 65, people=5, faults=20, seconds=60.0),
         Edit(Conversation, "_disconnect_banned", "self._room.bans.of_name(name)", "None"),
     ),
     Planted(

@@ -54,10 +54,10 @@ class Program:
             await reading
         except (simple_chat.ConnectError, simple_chat.KickedError) as error:
             self._world.tell(self.label, f"gives up: {error}")
-        except simple_chat.JoinRefusedError as error:  # it came back
-            if error.code != "banned":
+        except simple_chat.JoinRefusedError as error:
+            if error.code not in {"banned", "busy"}:  # when it came back, or to begin with
                 raise
-            self._world.tell(self.label, f"may not come back: {error}")
+            self._world.tell(self.label, f"is not let in: {error}")
 
     async def _act(self, chat: simple_chat.Chat) -> None:
         try:

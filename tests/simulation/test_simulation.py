@@ -19,7 +19,7 @@ SECONDS = float(os.environ.get("SIMULATION_SECONDS", "1"))
 KNOWN = [
     Plan("journal", 0),  # records that could not be synced, lost with the power: refused
     Plan("cluster", 0, people=6, seconds=60.0),  # a JOIN that was refused, and answered late
-    Plan("cluster", 217924229, people=11, faults=12, seconds=28.5741),  # read on while entries were missing
+    Plan("cluster", 217924229, people=11, faults=12, seconds=28.5741),  # an answer that came late
 ]
 """Plans that once showed a fault, of the servers or of the simulation."""
 
