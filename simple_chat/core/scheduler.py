@@ -100,7 +100,7 @@ class Scheduler(Generic[P]):
         committer: Committer,
         peers: Collection[P],
         *,
-        wake: Callable[[], None],
+        wake: Callable[[], object],
         on_failure: Callable[[P, Exception], None],
     ) -> None:
         self._room = room

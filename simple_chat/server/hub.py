@@ -78,7 +78,7 @@ class Hub:
             sequencer,
             committer,
             self.connections,
-            wake=self._request_turn,
+            wake=lambda: asyncio.get_running_loop().call_soon(self._run_turn),
             on_failure=_abort_failed,
         )
         self._watchdog = Watchdog(*_timeouts(settings))
@@ -101,9 +101,9 @@ class Hub:
         if self.room.closed:
             self._start_close(connection)
         elif ban := self.room.bans.of_host(connection.host):
-            self._disconnect(connection, Code.BANNED, ban.text)
+            self.disconnect(connection, Code.BANNED, ban.text)
         elif connection.slot is None or not connection.slot.admitted:
-            self._disconnect(connection, Code.TOO_MANY_CONNECTIONS)
+            self.disconnect(connection, Code.TOO_MANY_CONNECTIONS)
         else:
             self._watchdog.start_join_timer(connection, asyncio.get_running_loop().time())
 
@@ -138,13 +138,11 @@ class Hub:
         if self._authenticator is not None:
             self._authenticator.start(connection, secret, on_checked)
 
-    def _request_turn(self) -> None:
-        asyncio.get_running_loop().call_soon(self._run_turn)
-
     def _run_turn(self) -> None:
         self._scheduler.run_turn(asyncio.get_running_loop().time())
 
-    def _disconnect(self, connection: Connection, code: Code, text: str = "") -> None:
+    def disconnect(self, connection: Connection, code: Code, text: str = "") -> None:
+        """Disconnect a client with ERR and BYE; without a text, with the code's advice."""
         connection.session.disconnect(code, text)
         self.schedule(connection)
 
@@ -175,40 +173,16 @@ class Hub:
 
     def on_evicted(self) -> None:
         """Abort all connections: the other servers removed their members."""
-        self._for_each(lambda connection: connection.session.abandon())
-        self._for_each(lambda connection: connection.abort(End.EVICTED))
+        self.for_each(lambda connection: connection.session.abandon())
+        self.for_each(lambda connection: connection.abort(End.EVICTED))
 
-    # What operators want
+    # What concerns everybody
 
     def notify(self, text: str) -> None:
         """Send INFO to all members that are connected here."""
-        self._for_each(lambda connection: connection.session.notify(text))
+        self.for_each(lambda connection: connection.session.notify(text))
 
-    def find(self, name: str) -> Connection | None:
-        """Return the connection of the member that has a name, in any case, if it is connected here."""
-        member = self.room.membership.find(name)
-        having = (each for each in self.connections if each.session.subscriber.member is member)
-        return None if member is None else next(having, None)
-
-    def disconnect_member(self, name: str, code: Code, text: str) -> None:
-        """Disconnect the member that has a name, if it is connected here."""
-        connection = self.find(name)
-        if connection is not None:
-            self._disconnect(connection, code, text)
-
-    def disconnect_banned(self) -> None:
-        """Disconnect everybody who is banned."""
-        self._for_each(self._disconnect_if_banned)
-
-    def _disconnect_if_banned(self, connection: Connection) -> None:
-        member = connection.session.subscriber.member
-        ban = self.room.bans.of_host(connection.host)
-        if ban is None and member is not None:
-            ban = self.room.bans.of_name(member.name)
-        if ban is not None:
-            self._disconnect(connection, Code.BANNED, ban.text)
-
-    def _for_each(self, step: Callable[[Connection], None]) -> None:
+    def for_each(self, step: Callable[[Connection], None]) -> None:
         """Run a step for every connection; one that fails is dropped, and the others go on."""
         for connection in [*self.connections]:
             self._scheduler.run_isolated(connection, partial(step, connection))
@@ -225,23 +199,19 @@ class Hub:
         self.room.counters.loop_lag_seconds.observe(max(now - due, 0.0))
         self.seconds = int(time.time())
         self.room.bans.expire(self.seconds)
-        self._count_lines(now)
-        self._sweep_timer = loop.call_at(now + _SWEEP_INTERVAL, self._sweep, now + _SWEEP_INTERVAL)
-        closing = list(self.connections) if self.watches_closing else []
-        self._disconnect_overdue(self._watchdog.sweep(closing, now))
-
-    def _count_lines(self, now: float) -> None:
-        """Begin another window of everybody's activity, if it is time."""
         if now - self.window_started >= WINDOW:
             self.window_started = now
             for connection in self.connections:
                 connection.start_window()
+        self._sweep_timer = loop.call_at(now + _SWEEP_INTERVAL, self._sweep, now + _SWEEP_INTERVAL)
+        closing = list(self.connections) if self.watches_closing else []
+        self._disconnect_overdue(self._watchdog.sweep(closing, now))
 
     def _disconnect_overdue(self, overdue: list[Connection]) -> None:
         """Disconnect those that did not join in time: some at once, for there may be thousands."""
         for connection in overdue[:_DISCONNECTED_AT_ONCE]:
             if connection.session.pre_join:
-                self._disconnect(connection, Code.JOIN_TIMEOUT)
+                self.disconnect(connection, Code.JOIN_TIMEOUT)
         if rest := overdue[_DISCONNECTED_AT_ONCE:]:
             asyncio.get_running_loop().call_soon(self._disconnect_overdue, rest)
 
@@ -250,11 +220,11 @@ class Hub:
     def close_all(self) -> None:
         """Close the room, and every connection after all that it is owed."""
         self.room.closed = True
-        self._for_each(self._start_close)
+        self.for_each(self._start_close)
 
     def abort_all(self) -> None:
         """Abort all connections, whatever is still to be written."""
-        self._for_each(Connection.abort)
+        self.for_each(Connection.abort)
 
     async def wait_until_empty(self) -> None:
         """Wait until no connection is left."""

@@ -21,6 +21,7 @@ from simple_chat.core.network import Network, is_shared, network_of
 from simple_chat.core.text import sanitize
 from simple_chat.errors import AdminError, describe_error
 from simple_chat.server.bans_file import read_bans, write_bans
+from simple_chat.server.connection import Connection
 from simple_chat.server.hub import Hub
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class Moderation:
     def replace(self, bans: Iterable[Ban]) -> None:
         """Replace all bans, and disconnect those who are banned now."""
         self.bans.replace(bans)
-        self._hub.disconnect_banned()
+        self._hub.for_each(self._disconnect_if_banned)
 
     # Orders
 
@@ -148,14 +149,29 @@ class Moderation:
         """Carry an order out on the connections of this server; the bans have it already."""
         match order:
             case Kick(name, reason):
-                self._hub.disconnect_member(name, Code.KICKED, reason)
+                if (connection := self.find(name)) is not None:
+                    self._hub.disconnect(connection, Code.KICKED, reason)
             case AddBan(ban):
                 self._ban_network_of(ban)
-                self._hub.disconnect_banned()
+                self._hub.for_each(self._disconnect_if_banned)
+
+    def find(self, name: str) -> Connection | None:
+        """Return the connection of the member that has a name, in any case, if it is connected here."""
+        member = self._hub.room.membership.find(name)
+        having = (each for each in self._hub.connections if each.session.subscriber.member is member)
+        return None if member is None else next(having, None)
+
+    def _disconnect_if_banned(self, connection: Connection) -> None:
+        member = connection.session.subscriber.member
+        ban = self.bans.of_host(connection.host)
+        if ban is None and member is not None:
+            ban = self.bans.of_name(member.name)
+        if ban is not None:
+            self._hub.disconnect(connection, Code.BANNED, ban.text)
 
     def _ban_network_of(self, ban: Ban) -> None:
         """Extend the ban of a name to the network of who has it, if that is connected here."""
-        holder = None if ban.name is None or ban.network is not None else self._hub.find(ban.name)
+        holder = None if ban.name is None or ban.network is not None else self.find(ban.name)
         network = None if holder is None else network_of(holder.host)
         if network is not None:
             self._submit(AddBan(replace(ban, network=network)))

@@ -79,7 +79,7 @@ async def test_server_that_does_not_answer_is_named(
     nats_cluster: NatsCluster, room_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(moderation_module, "_TIMEOUT", 0.1)
-    monkeypatch.setattr(Hub, "disconnect_member", lambda *_: None)
+    monkeypatch.setattr(Hub, "disconnect", lambda *_: None)
     async with chat_servers(nats_cluster, room_name, 2) as servers:
         await join_each(servers, "ann", "ben")
         node = servers[1].server._replicator.room.node  # type: ignore[union-attr]

@@ -343,7 +343,7 @@ async def test_disconnect_during_the_check_starts_no_other(gate: Gate) -> None:
         ann.send("PASS open sesame", "JOIN ann")
         await gate.until(1, witness)
         connection = next(each for each in harness.server.hub.connections if each.session.secret)
-        harness.server.hub._disconnect(connection, Code.JOIN_TIMEOUT)
+        harness.server.hub.disconnect(connection, Code.JOIN_TIMEOUT)
         gate.open()
         await linger(witness)
         ann.resume()

@@ -148,7 +148,7 @@ class Operator:
 
     def _check_refusal(self, error: BaseException, problem: str, node: "Node", name: str) -> None:
         """Check that an order may come to nothing: it is too late, or not carried out yet."""
-        holder = node.server.hub.find(name)
+        holder = node.server.moderation.find(name)
         slow = not self._world.calm or (holder is not None and _reads_nothing(holder))
         code = error.code if isinstance(error, AdminError) else ""
         if code != "not-found" and not (code == "no-answer" and slow):
@@ -163,7 +163,7 @@ class Operator:
             if not _works(node) or node.server.readiness():
                 continue
             for ban in node.server.moderation.bans:
-                connection = node.server.hub.find(ban.name or "")
+                connection = node.server.moderation.find(ban.name or "")
                 if connection is not None and not _reads_nothing(connection):
                     staying[connection] = self._staying[connection] + 1
                     if staying[connection] == _LIMIT:

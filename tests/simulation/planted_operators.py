@@ -2,7 +2,7 @@
 
 from simple_chat.cluster.replicated import ReplicatedRoom
 from simple_chat.core.conversation import Conversation
-from simple_chat.server.hub import Hub
+from simple_chat.server.moderation import Moderation
 from tests.simulation.plan import Plan
 from tests.simulation.planted import Edit, Planted
 
@@ -16,10 +16,10 @@ OPERATORS = [
         "a kick is carried out by every server",
         Plan("cluster", 1, people=5, faults=5, seconds=60.0),
         Edit(
-            Hub,
-            "disconnect_member",
+            Moderation,
+            "on_order",
             "self.find(name)",
-            "self.find(name) or next(iter(self.connections), None)",
+            "self.find(name) or next(iter(self._hub.connections), None)",
         ),
     ),
     Planted(
@@ -30,6 +30,6 @@ OPERATORS = [
     Planted(
         "who is banned may stay",
         Plan("single", 0, people=5, faults=20, seconds=60.0),
-        Edit(Hub, "_disconnect_if_banned", "if ban is not None:", "if False:"),
+        Edit(Moderation, "_disconnect_if_banned", "if ban is not None:", "if False:"),
     ),
 ]
